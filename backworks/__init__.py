@@ -1,0 +1,122 @@
+"""Backworks runs compiled plugins: shared libraries behind one small C ABI, called, supervised and served from Python.
+
+::
+
+    import backworks
+
+    with backworks.load("plugins/weather", {"reports": "reports.txt"}) as weather:
+        print(weather.process_endpoint_data("/api/weather/KJFK"))
+
+:func:`load` runs one plugin. :class:`PluginManager` runs those of a configuration, :func:`create_app` serves them.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from backworks.answers import PluginResult
+    from backworks.builtin import BackworksPlugin
+    from backworks.discovery import PluginDiscovery
+    from backworks.errors import (
+        AbiVersionError,
+        BackworksError,
+        Code,
+        ConfigError,
+        LinkError,
+        ManifestError,
+        MissingSymbolsError,
+        NotALibraryError,
+        PluginContractError,
+        PluginError,
+        PluginInitError,
+        PluginLoadError,
+        PluginNotFound,
+        PluginStateError,
+        PluginTimeout,
+        PluginUnavailable,
+        WrongPlatformError,
+    )
+    from backworks.http import create_app
+    from backworks.loader import DynamicPluginLoader, load
+    from backworks.manager import PluginManager
+    from backworks.plugin import Plugin, PluginHealth
+    from backworks.registry import PluginRegistry
+
+__version__ = "0.1.0"
+
+#: Public name -> the module that has it. Each is imported when it is first used, so that a program which loads one plugin
+#: does not wait for the configuration, the server or the reader of Mach-O files.
+_HOMES = {
+    "AbiVersionError": "errors",
+    "BackworksError": "errors",
+    "BackworksPlugin": "builtin",
+    "Code": "errors",
+    "ConfigError": "errors",
+    "DynamicPluginLoader": "loader",
+    "LinkError": "errors",
+    "ManifestError": "errors",
+    "MissingSymbolsError": "errors",
+    "NotALibraryError": "errors",
+    "Plugin": "plugin",
+    "PluginContractError": "errors",
+    "PluginDiscovery": "discovery",
+    "PluginError": "errors",
+    "PluginHealth": "plugin",
+    "PluginInitError": "errors",
+    "PluginLoadError": "errors",
+    "PluginManager": "manager",
+    "PluginNotFound": "errors",
+    "PluginRegistry": "registry",
+    "PluginResult": "answers",
+    "PluginStateError": "errors",
+    "PluginTimeout": "errors",
+    "PluginUnavailable": "errors",
+    "WrongPlatformError": "errors",
+    "create_app": "http",
+    "load": "loader",
+}
+
+__all__ = [
+    "AbiVersionError",
+    "BackworksError",
+    "BackworksPlugin",
+    "Code",
+    "ConfigError",
+    "DynamicPluginLoader",
+    "LinkError",
+    "ManifestError",
+    "MissingSymbolsError",
+    "NotALibraryError",
+    "Plugin",
+    "PluginContractError",
+    "PluginDiscovery",
+    "PluginError",
+    "PluginHealth",
+    "PluginInitError",
+    "PluginLoadError",
+    "PluginManager",
+    "PluginNotFound",
+    "PluginRegistry",
+    "PluginResult",
+    "PluginStateError",
+    "PluginTimeout",
+    "PluginUnavailable",
+    "WrongPlatformError",
+    "__version__",
+    "create_app",
+    "load",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'backworks' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"backworks.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,163 @@
+"""The binding that reads its declarations from the header itself, so that they cannot drift from it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cffi import FFI
+
+from backworks.ffi import logs
+from backworks.ffi.contract import (
+    ABI_VERSION,
+    OPTIONAL_SYMBOLS,
+    REQUIRED_SYMBOLS,
+    LogFunction,
+    Reply,
+    take_reply,
+)
+from backworks.ffi.header import declarations
+from backworks.ffi.platform import OPEN_FLAGS
+
+__all__ = ["create", "ffi"]
+
+ffi = FFI()
+ffi.cdef(declarations())
+
+_REQUEST_SIZE = ffi.sizeof("backworks_request")
+_RESPONSE_SIZE = ffi.sizeof("backworks_response")
+_new_request = ffi.typeof("backworks_request *")
+_new_response = ffi.typeof("backworks_response *")
+
+
+@ffi.callback("void(void *, uint32_t, const char *, size_t)")  # type: ignore[untyped-decorator]
+def _log(context: Any, level: int, text: Any, size: int) -> None:
+    if text:
+        number = int(ffi.cast("uintptr_t", context))
+        logs.deliver(number, level, _copy(text, min(size, logs.MAX_TEXT)))
+
+
+@ffi.callback("const void *(void *, const char *)")  # type: ignore[untyped-decorator]
+def _get_extension(_context: Any, _id: Any) -> Any:
+    return ffi.NULL
+
+
+def _copy(pointer: Any, size: int) -> bytes:
+    return bytes(ffi.buffer(pointer, size))
+
+
+class _Instance:
+    def __init__(self, library: _Library, pointer: Any, host: Any) -> None:
+        self._library = library
+        self._pointer = pointer
+        self._host = host  # the plugin holds its address
+
+    def process(
+        self,
+        endpoint: bytes,
+        method: bytes,
+        data: bytes,
+        time_left_ns: int = 0,
+        traceparent: bytes | None = None,
+        tracestate: bytes | None = None,
+    ) -> Reply:
+        request = ffi.new(_new_request)
+        request.struct_size = _REQUEST_SIZE
+        # from_buffer lends the memory of the bytes object, which the arguments keep alive during the call.
+        request.endpoint = ffi.from_buffer(endpoint)
+        request.endpoint_size = len(endpoint)
+        request.method = ffi.from_buffer(method)
+        request.method_size = len(method)
+        request.data = ffi.from_buffer(data)
+        request.data_size = len(data)
+        request.time_left_ns = time_left_ns
+        if traceparent is not None:
+            request.traceparent = ffi.from_buffer(traceparent)
+            request.traceparent_size = len(traceparent)
+        if tracestate is not None:
+            request.tracestate = ffi.from_buffer(tracestate)
+            request.tracestate_size = len(tracestate)
+        response = self._library.response()
+        code = self._library.lib.backworks_plugin_process_endpoint_data(self._pointer, request, response)
+        return self._library.reply(code, response)
+
+    def health_check(self) -> Reply:
+        response = self._library.response()
+        code = self._library.lib.backworks_plugin_health_check(self._pointer, response)
+        return self._library.reply(code, response)
+
+    def reconfigure(self, config: bytes) -> Reply:
+        response = self._library.response()
+        code = self._library.lib.backworks_plugin_reconfigure(
+            self._pointer, ffi.from_buffer(config), len(config), response
+        )
+        return self._library.reply(code, response)
+
+    def shutdown(self) -> int:
+        code = int(self._library.lib.backworks_plugin_shutdown(self._pointer))
+        logs.forget(int(ffi.cast("uintptr_t", self._host.context)))
+        return code
+
+
+class _Library:
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.lib = ffi.dlopen(path, OPEN_FLAGS)
+
+    def response(self) -> Any:
+        response = ffi.new(_new_response)
+        response.struct_size = _RESPONSE_SIZE
+        return response
+
+    def reply(self, code: int, response: Any) -> Reply:
+        return take_reply(code, response, _copy, self.lib.backworks_plugin_free_string)
+
+    def symbols(self) -> frozenset[str]:
+        return frozenset(name for name in (*REQUIRED_SYMBOLS, *OPTIONAL_SYMBOLS) if hasattr(self.lib, name))
+
+    def abi_version(self) -> int:
+        return int(self.lib.backworks_plugin_abi_version())
+
+    def name(self) -> bytes | None:
+        return self._text(self.lib.backworks_plugin_name())
+
+    def version(self) -> bytes | None:
+        return self._text(self.lib.backworks_plugin_version())
+
+    def description(self) -> bytes | None:
+        return self._text(self.lib.backworks_plugin_description())
+
+    @staticmethod
+    def _text(pointer: Any) -> bytes | None:
+        return bytes(ffi.string(pointer)) if pointer else None
+
+    def init(self, config: bytes, log: LogFunction) -> tuple[Reply, _Instance | None]:
+        number = logs.register(log)
+        host = ffi.new(
+            "backworks_host *",
+            {
+                "struct_size": ffi.sizeof("backworks_host"),
+                "abi_version": ABI_VERSION,
+                "context": ffi.cast("void *", number),
+                "log": _log,
+                "get_extension": _get_extension,
+            },
+        )
+        pointer = ffi.new("backworks_plugin **")
+        response = self.response()
+        code = self.lib.backworks_plugin_init(host, ffi.from_buffer(config), len(config), pointer, response)
+        if code != 0 or not pointer[0]:
+            logs.forget(number)
+            return self.reply(code, response), None
+        return self.reply(code, response), _Instance(self, pointer[0], host)
+
+
+class _Binding:
+    name = "cffi"
+
+    def open(self, path: str) -> _Library:
+        return _Library(path)
+
+
+def create() -> _Binding:
+    """Returns the binding."""
+    return _Binding()

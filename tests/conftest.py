@@ -1,0 +1,103 @@
+"""Fixtures for all tests: compilers that must be there, and tiny plugins built from C."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+from backworks import sdk
+
+#: The file name of a library called NAME on this system.
+LIBRARY = {"win32": "{}.dll", "darwin": "lib{}.dylib"}.get(sys.platform, "lib{}.so")
+
+#: A whole plugin, of which a test changes one part with compiler flags or text after it.
+ECHO = """
+#include <backworks_plugin.h>
+
+#ifndef NAME
+#define NAME "echo"
+#endif
+#ifndef VERSION
+#define VERSION "1.0.0"
+#endif
+
+BACKWORKS_PLUGIN(NAME, VERSION, "description": "Answers what it was sent")
+BACKWORKS_PLUGIN_FREE_STRING
+
+struct backworks_plugin {
+  const backworks_host *host;
+};
+
+int32_t backworks_plugin_init(const backworks_host *host, const char *config, size_t config_size,
+                              backworks_plugin **out, backworks_response *error) {
+  backworks_plugin *plugin = malloc(sizeof *plugin);
+  (void)config;
+  (void)config_size;
+  if (plugin == NULL) {
+    return backworks_fail(error, BACKWORKS_RESOURCE_EXHAUSTED, "no memory");
+  }
+  plugin->host = host;
+  *out = plugin;
+  return BACKWORKS_OK;
+}
+
+int32_t backworks_plugin_process_endpoint_data(backworks_plugin *plugin, const backworks_request *request,
+                                               backworks_response *response) {
+  (void)plugin;
+  return backworks_answer(response, request->data, request->data_size);
+}
+
+int32_t backworks_plugin_shutdown(backworks_plugin *plugin) {
+  free(plugin);
+  return BACKWORKS_OK;
+}
+"""
+
+CompilePlugin = Callable[..., Path]
+
+
+def missing(tool: str) -> None:
+    """Skips the test for want of a tool, or fails it where all tools are promised."""
+    text = f"{tool} is not installed"
+    if os.environ.get("CI") == "true":
+        pytest.fail(text)
+    pytest.skip(text)
+
+
+@pytest.fixture(scope="session", name="cc")
+def _cc() -> str:
+    """The C compiler of this machine."""
+    for name in (os.environ.get("CC"), "cc", "gcc", "clang"):
+        if name and (found := shutil.which(name)):
+            return found
+    missing("a C compiler (cc, gcc or clang)")
+    raise AssertionError
+
+
+@pytest.fixture(scope="session", name="compile_plugin")
+def _compile_plugin(cc: str, tmp_path_factory: pytest.TempPathFactory) -> CompilePlugin:
+    """Compiles a plugin from C source: ``compile_plugin(source, name="echo", flags=["-DX"]) -> path of the library``."""
+    built: dict[tuple[str, str, tuple[str, ...]], Path] = {}
+
+    def compile_plugin(source: str = ECHO, name: str = "echo", flags: Sequence[str] = ()) -> Path:
+        key = (source, name, tuple(flags))
+        if key not in built:
+            directory = tmp_path_factory.mktemp(name)
+            source_file = directory / f"{name}.c"
+            source_file.write_text(source, encoding="utf-8")
+            library = directory / LIBRARY.format(name)
+            command = [cc, "-std=c11", "-O1", "-g", "-Wall", "-Wextra", "-Werror", "-fvisibility=hidden", "-shared"]
+            if sys.platform != "win32":
+                command.append("-fPIC")
+            command += [f"-I{sdk.path('c')}", str(source_file), "-o", str(library), *flags]
+            subprocess.run(command, check=True)
+            built[key] = library
+        return built[key]
+
+    return compile_plugin
