@@ -1,0 +1,84 @@
+"""From what a person writes for a plugin's file to the file."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from backworks.errors import PluginNotFound
+
+__all__ = ["SUFFIXES", "library_filename", "resolve_library"]
+
+#: How libraries end on Linux and most other systems, on macOS, and on Windows.
+SUFFIXES = (".so", ".dylib", ".dll")
+
+# macOS's linkers write .dylib, but much that is built there for another program is named as on Linux.
+_SUFFIXES_HERE = {"win32": (".dll",), "darwin": (".dylib", ".so")}.get(sys.platform, (".so",))
+
+
+def library_filename(stem: str) -> str:
+    """Returns what a library is called here: ``libweather.so``, ``libweather.dylib`` or ``weather.dll``."""
+    return _filenames(stem, _SUFFIXES_HERE[0])[0]
+
+
+def resolve_library(path: str | Path) -> Path:
+    """Returns the absolute path of a plugin's file.
+
+    Args:
+        path: The file, or its stem: ``plugins/weather`` for ``plugins/libweather.so``,
+            ``plugins/libweather.dylib`` or ``plugins/weather.dll``, with or without ``lib``.
+
+    Raises:
+        PluginNotFound: There is none; the text names the files that were looked for, and one for another
+            system if there is one.
+    """
+    wanted = Path(path).absolute()
+    if _is_file(wanted):
+        return wanted
+    if not wanted.name:
+        raise PluginNotFound(f"{wanted}: is a directory; name the library inside of it", path=path)
+    candidates = [wanted.with_name(name) for suffix in _SUFFIXES_HERE for name in _filenames(wanted.name, suffix)]
+    for candidate in candidates:
+        if _is_file(candidate):
+            return candidate
+    raise PluginNotFound(_explain(wanted, candidates), path=path)
+
+
+def _filenames(stem: str, suffix: str) -> tuple[str, str]:
+    """Returns the two names of a library, the usual one of the system first."""
+    plain, prefixed = f"{stem}{suffix}", f"lib{stem}{suffix}"
+    return (plain, prefixed) if suffix == ".dll" else (prefixed, plain)
+
+
+def _explain(wanted: Path, candidates: list[Path]) -> str:
+    if wanted.suffix in SUFFIXES:
+        looked = "there is no such file"
+    else:
+        looked = f"there is no such file, and neither {' nor '.join(path.name for path in candidates)} beside it"
+    if _is_directory(wanted):
+        looked = f"is a directory, and there is no {' or '.join(path.name for path in candidates)} beside it"
+    stem = wanted.stem if wanted.suffix in SUFFIXES else wanted.name
+    stems = {stem, stem.removeprefix("lib")}
+    foreign = sorted(
+        name
+        for suffix in SUFFIXES
+        if suffix not in _SUFFIXES_HERE
+        for name in {name for each in stems for name in _filenames(each, suffix)}
+        if _is_file(wanted.with_name(name))
+    )
+    hint = f"; {' and '.join(foreign)} there is for another system: build the plugin for this one" if foreign else ""
+    return f"{wanted}: {looked}{hint}"
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False  # not to be reached, or no name at all
+
+
+def _is_directory(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):
+        return False

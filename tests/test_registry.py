@@ -1,0 +1,207 @@
+"""Plugins by name, and the rule for two files of one name."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+from conftest import ECHO, CompilePlugin
+from cross import cross_compile
+
+from backworks.discovery import DiscoveredPlugin, PluginDiscovery
+from backworks.errors import PluginStateError, WrongPlatformError
+from backworks.registry import PluginRegistry
+
+
+def _plugin(path: str, version: str | None = "1.0.0", name: str = "echo", *, loadable: bool = True) -> DiscoveredPlugin:
+    """A plugin as discovery lists it."""
+    problems = () if loadable else (WrongPlatformError(f"{path}: built for another", path=path),)
+    return DiscoveredPlugin(name, version, None, Path(path), None, problems)
+
+
+def _warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+def test_plugins_are_known_by_name() -> None:
+    """A plugin is found by its name; iteration and names are sorted."""
+    registry = PluginRegistry()
+    for name in ("weather", "echo"):
+        registry.add(_plugin(f"/plugins/lib{name}.so", name=name))
+
+    assert registry.get("weather").path == Path("/plugins/libweather.so")
+    assert registry.names() == ("echo", "weather")
+    assert [plugin.name for plugin in registry] == ["echo", "weather"]
+    assert (len(registry), "echo" in registry, "rain" in registry) == (2, True, False)
+    assert registry.shadowed("echo") == registry.shadowed("rain") == ()
+
+
+def test_an_unknown_name_is_answered_with_the_nearest() -> None:
+    """The error of an unknown plugin says what may have been meant, or what there is."""
+    registry = PluginRegistry()
+    with pytest.raises(PluginStateError, match=r"there is no plugin 'x'; none was found"):
+        registry.get("x")
+    for name in ("weather", "echo"):
+        registry.add(_plugin(f"/plugins/lib{name}.so", name=name))
+
+    with pytest.raises(PluginStateError, match=r"there is no plugin 'wether'; did you mean 'weather'\?"):
+        registry.get("wether")
+    with pytest.raises(PluginStateError, match=r"there is no plugin 'rain'; known are: echo, weather") as caught:
+        registry.get("rain")
+    assert caught.value.plugin == "rain"
+
+
+def test_a_plugin_is_found_by_its_file_as_well() -> None:
+    """A plugin is found by its name, its file's name and its file's stem; a name comes before a file."""
+    registry = PluginRegistry()
+    weather, rain = _plugin("/plugins/librain.so", name="weather"), _plugin("/plugins/other.so", name="librain")
+    registry.add(weather)
+    assert registry.find("librain") == registry.find("librain.so") == registry.find("weather") == weather
+    registry.add(rain)
+
+    assert registry.find("librain") == rain
+    assert registry.find("snow") is None
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
+def test_the_higher_version_wins_in_any_order(order: tuple[int, ...], caplog: pytest.LogCaptureFixture) -> None:
+    """Versions decide by semver's order; each file that loses is named in a warning, with the one that is used."""
+    plugins = [_plugin("/a.so", "1.9.0"), _plugin("/b.so", "1.10.0"), _plugin("/c.so", "1.10.0-rc.1")]
+    registry = PluginRegistry()
+    for index in order:
+        registry.add(plugins[index])
+
+    assert registry.get("echo") == plugins[1]
+    assert registry.shadowed("echo") == (plugins[2], plugins[0])
+    warnings = _warnings(caplog)
+    assert len(warnings) == 2
+    assert all("because its version is higher" in warning for warning in warnings)
+
+
+def test_a_plugin_without_a_version_comes_last() -> None:
+    """A file without a manifest has no version, and loses against one that has."""
+    registry = PluginRegistry()
+    registry.add(_plugin("/plain.so", None))
+    registry.add(_plugin("/a.so", "0.0.0-alpha"))
+
+    assert registry.get("echo").path == Path("/a.so")
+
+
+def test_of_equal_versions_the_first_directory_wins(caplog: pytest.LogCaptureFixture) -> None:
+    """Equal versions, build metadata aside, leave the first that was added, with one warning that names both files."""
+    registry = PluginRegistry()
+    registry.add(_plugin("/first/echo.so", "1.0.0+a"))
+    registry.add(_plugin("/second/echo.so", "1.0.0+b"))
+
+    assert registry.get("echo").path == Path("/first/echo.so")
+    (warning,) = _warnings(caplog)
+    assert warning == (
+        f"two files are the plugin 'echo': {Path('/first/echo.so')} (version 1.0.0+a) is used and "
+        f"{Path('/second/echo.so')} (version 1.0.0+b) is not, because it was found first"
+    )
+
+
+@pytest.mark.parametrize("explicit_first", [True, False])
+def test_an_explicit_path_wins_over_everything(explicit_first: bool, caplog: pytest.LogCaptureFixture) -> None:
+    """The file that the configuration names is used, also if it is older or does not load."""
+    for loadable in (True, False):
+        caplog.clear()
+        registry = PluginRegistry()
+        entries = [(_plugin("/named.so", "1.0.0", loadable=loadable), True), (_plugin("/found.so", "2.0.0"), False)]
+        for plugin, explicit in entries if explicit_first else reversed(entries):
+            registry.add(plugin, explicit=explicit)
+
+        assert registry.get("echo").path == Path("/named.so")
+        (warning,) = _warnings(caplog)
+        assert "because the configuration names its path" in warning
+
+
+@pytest.mark.parametrize("foreign_first", [True, False])
+def test_a_file_for_another_system_is_no_rival(foreign_first: bool, caplog: pytest.LogCaptureFixture) -> None:
+    """A file that does not load here never wins over one that does, whatever its version, and needs no warning."""
+    registry = PluginRegistry()
+    plugins = [_plugin("/echo.dll", "9.0.0", loadable=False), _plugin("/libecho.so", "1.0.0")]
+    for plugin in plugins if foreign_first else reversed(plugins):
+        registry.add(plugin)
+    registry.add(_plugin("/libecho.dylib", "9.0.0", loadable=False))
+
+    assert registry.get("echo").path == Path("/libecho.so")
+    assert len(registry.shadowed("echo")) == 2
+    assert _warnings(caplog) == []
+
+
+def test_a_plugin_that_loads_nowhere_here_is_known_all_the_same(caplog: pytest.LogCaptureFixture) -> None:
+    """With nothing better, a file with problems is what the name stands for, so that they can be told."""
+    registry = PluginRegistry()
+    registry.add(_plugin("/echo.dll", loadable=False))
+    registry.add(_plugin("/echo.dylib", loadable=False))
+
+    assert not registry.get("echo").loadable
+    assert _warnings(caplog) == []
+
+
+def test_a_file_that_is_added_again_replaces_itself(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """One file is one candidate: what is known of it is renewed, and having been named explicitly is kept."""
+    registry = PluginRegistry()
+    registry.add(_plugin(str(tmp_path / "echo.so"), "1.0.0"), explicit=True)
+    registry.add(_plugin(str(tmp_path / "below" / ".." / "echo.so"), "1.1.0"))
+    registry.add(_plugin("/other.so", "2.0.0"))
+
+    assert registry.get("echo").version == "1.1.0"
+    assert len(registry.shadowed("echo")) == 1
+    assert len(_warnings(caplog)) == 1
+
+
+def test_real_files_are_ranked_as_they_are_found(
+    compile_plugin: CompilePlugin, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Of one plugin's builds for several systems, in two directories, the newest one for this system is used."""
+    suffix = compile_plugin().suffix
+    foreign = "x86_64-windows-gnu" if sys.platform != "win32" else "x86_64-macos"
+    for directory, version in (("old", "1.2.0"), ("new", "1.10.0")):
+        (tmp_path / directory).mkdir()
+        library = compile_plugin(ECHO, "echo", [f'-DVERSION="{version}"'])
+        (tmp_path / directory / f"libecho{suffix}").write_bytes(library.read_bytes())
+        (tmp_path / directory / "foreign.so").write_bytes(cross_compile(foreign, ('-DVERSION="3.0.0"',)))
+
+    registry = PluginRegistry()
+    for plugin in PluginDiscovery([tmp_path / "old", tmp_path / "new"]).scan():
+        registry.add(plugin)
+
+    assert registry.get("echo").path == tmp_path / "new" / f"libecho{suffix}"
+    (warning,) = _warnings(caplog)
+    assert str(tmp_path / "old") in warning
+    assert str(tmp_path / "new") in warning
+
+
+def test_many_threads_may_use_it_at_once() -> None:
+    """Sixteen threads add and read; nothing is lost, and the rule holds."""
+    registry = PluginRegistry()
+    barrier = threading.Barrier(16)
+    failures: list[BaseException] = []
+
+    def work(number: int) -> None:
+        try:
+            barrier.wait(timeout=30)
+            for version in range(25):
+                registry.add(_plugin(f"/{number}/{version}.so", f"1.{version}.{number}", name=f"p{version}"))
+                assert registry.get(f"p{version}").name in registry.names()
+                assert len(list(registry)) <= 25
+        except BaseException as failure:  # of a thread; the test raises it
+            failures.append(failure)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=60)
+
+    assert failures == []
+    assert len(registry) == 25
+    for version in range(25):
+        assert registry.get(f"p{version}").version == f"1.{version}.15"
+        assert len(registry.shadowed(f"p{version}")) == 15
