@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         BackworksError,
         Code,
         ConfigError,
+        IdentityError,
         LinkError,
         ManifestError,
         MissingSymbolsError,
@@ -46,8 +47,8 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-#: Public name -> the module that has it. Each is imported when it is first used, so that a program which loads one plugin
-#: does not wait for the configuration, the server or the reader of Mach-O files.
+#: Public name -> the module that has it. Each is imported when it is first used, so that a program which loads one
+#: plugin does not wait for the configuration, the server or the reader of Mach-O files.
 _HOMES = {
     "AbiVersionError": "errors",
     "BackworksError": "errors",
@@ -55,6 +56,7 @@ _HOMES = {
     "Code": "errors",
     "ConfigError": "errors",
     "DynamicPluginLoader": "loader",
+    "IdentityError": "errors",
     "LinkError": "errors",
     "ManifestError": "errors",
     "MissingSymbolsError": "errors",
@@ -85,6 +87,7 @@ __all__ = [
     "Code",
     "ConfigError",
     "DynamicPluginLoader",
+    "IdentityError",
     "LinkError",
     "ManifestError",
     "MissingSymbolsError",

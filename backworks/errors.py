@@ -10,6 +10,7 @@
     │   ├── WrongPlatformError       a library for another system or processor
     │   ├── MissingSymbolsError      a library, but not a plugin; ``symbols`` names what is missing
     │   ├── AbiVersionError          another version of the ABI; ``found`` and ``wanted``
+    │   ├── IdentityError            its name() or version() returns nothing usable
     │   ├── ManifestError            the manifest is broken, or contradicts the library
     │   └── LinkError                the system's dynamic linker refuses it
     ├── PluginStateError         the host was misused: a call after close, an unknown plugin
@@ -37,6 +38,7 @@ __all__ = [
     "BackworksError",
     "Code",
     "ConfigError",
+    "IdentityError",
     "LinkError",
     "ManifestError",
     "MissingSymbolsError",
@@ -131,9 +133,7 @@ class MissingSymbolsError(PluginLoadError):
         symbols: The names of the missing functions.
     """
 
-    def __init__(
-        self, message: str, *, path: str | Path, symbols: Iterable[str], plugin: str | None = None
-    ) -> None:
+    def __init__(self, message: str, *, path: str | Path, symbols: Iterable[str], plugin: str | None = None) -> None:
         super().__init__(message, path=path, plugin=plugin)
         self.symbols = tuple(symbols)
 
@@ -146,12 +146,14 @@ class AbiVersionError(PluginLoadError):
         wanted: The version of this host.
     """
 
-    def __init__(
-        self, message: str, *, path: str | Path, found: int, wanted: int, plugin: str | None = None
-    ) -> None:
+    def __init__(self, message: str, *, path: str | Path, found: int, wanted: int, plugin: str | None = None) -> None:
         super().__init__(message, path=path, plugin=plugin)
         self.found = found
         self.wanted = wanted
+
+
+class IdentityError(PluginLoadError):
+    """The library's functions return no name or no version that could be used."""
 
 
 class ManifestError(PluginLoadError):
@@ -215,8 +217,6 @@ class PluginUnavailable(PluginError):
         retry_after: Seconds after which a new try makes sense, or ``None`` where nobody knows.
     """
 
-    def __init__(
-        self, message: str, *, plugin: str | None = None, retry_after: float | None = None
-    ) -> None:
+    def __init__(self, message: str, *, plugin: str | None = None, retry_after: float | None = None) -> None:
         super().__init__(message, code=Code.UNAVAILABLE, plugin=plugin)
         self.retry_after = retry_after

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -62,7 +64,7 @@ int32_t backworks_plugin_shutdown(backworks_plugin *plugin) {
 CompilePlugin = Callable[..., Path]
 
 
-def missing(tool: str) -> None:
+def missing(tool: str) -> NoReturn:
     """Skips the test for want of a tool, or fails it where all tools are promised."""
     text = f"{tool} is not installed"
     if os.environ.get("CI") == "true":
@@ -71,18 +73,19 @@ def missing(tool: str) -> None:
 
 
 @pytest.fixture(scope="session", name="cc")
-def _cc() -> str:
-    """The C compiler of this machine."""
-    for name in (os.environ.get("CC"), "cc", "gcc", "clang"):
-        if name and (found := shutil.which(name)):
-            return found
+def _cc() -> list[str]:
+    """The command of this machine's C compiler: ``$CC``, or the first that is installed."""
+    if command := shlex.split(os.environ.get("CC", "")):
+        return command
+    for name in ("cc", "gcc", "clang"):
+        if shutil.which(name):
+            return [name]
     missing("a C compiler (cc, gcc or clang)")
-    raise AssertionError
 
 
 @pytest.fixture(scope="session", name="compile_plugin")
-def _compile_plugin(cc: str, tmp_path_factory: pytest.TempPathFactory) -> CompilePlugin:
-    """Compiles a plugin from C source: ``compile_plugin(source, name="echo", flags=["-DX"]) -> path of the library``."""
+def _compile_plugin(cc: list[str], tmp_path_factory: pytest.TempPathFactory) -> CompilePlugin:
+    """Compiles a plugin from C source: ``compile_plugin(source, name, flags) -> path``."""
     built: dict[tuple[str, str, tuple[str, ...]], Path] = {}
 
     def compile_plugin(source: str = ECHO, name: str = "echo", flags: Sequence[str] = ()) -> Path:
@@ -92,10 +95,10 @@ def _compile_plugin(cc: str, tmp_path_factory: pytest.TempPathFactory) -> Compil
             source_file = directory / f"{name}.c"
             source_file.write_text(source, encoding="utf-8")
             library = directory / LIBRARY.format(name)
-            command = [cc, "-std=c11", "-O1", "-g", "-Wall", "-Wextra", "-Werror", "-fvisibility=hidden", "-shared"]
+            command = [*cc, "-std=c11", "-O1", "-g", "-Wall", "-Wextra", "-Werror", "-fvisibility=hidden", "-shared"]
+            command += [f"-I{sdk.path('c')}", str(source_file), "-o", str(library), *flags]
             if sys.platform != "win32":
                 command.append("-fPIC")
-            command += [f"-I{sdk.path('c')}", str(source_file), "-o", str(library), *flags]
             subprocess.run(command, check=True)
             built[key] = library
         return built[key]

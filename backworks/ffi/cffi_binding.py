@@ -20,7 +20,8 @@ from backworks.ffi.platform import OPEN_FLAGS
 
 __all__ = ["create", "ffi"]
 
-ffi = FFI()
+#: Untyped, because what it knows comes out of the header.
+ffi: Any = FFI()
 ffi.cdef(declarations())
 
 _REQUEST_SIZE = ffi.sizeof("backworks_request")
@@ -29,14 +30,14 @@ _new_request = ffi.typeof("backworks_request *")
 _new_response = ffi.typeof("backworks_response *")
 
 
-@ffi.callback("void(void *, uint32_t, const char *, size_t)")  # type: ignore[untyped-decorator]
+@ffi.callback("void(void *, uint32_t, const char *, size_t)")  # type: ignore[untyped-decorator]  # cffi types are made at run time
 def _log(context: Any, level: int, text: Any, size: int) -> None:
     if text:
         number = int(ffi.cast("uintptr_t", context))
         logs.deliver(number, level, _copy(text, min(size, logs.MAX_TEXT)))
 
 
-@ffi.callback("const void *(void *, const char *)")  # type: ignore[untyped-decorator]
+@ffi.callback("const void *(void *, const char *)")  # type: ignore[untyped-decorator]  # as above
 def _get_extension(_context: Any, _id: Any) -> Any:
     return ffi.NULL
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ctypes
 import sys
 from ctypes import POINTER, c_char_p, c_int32, c_size_t, c_uint32, c_uint64, c_void_p
+from typing import Any
 
 from backworks.ffi import logs
 from backworks.ffi.contract import (
@@ -27,7 +28,7 @@ _GET_EXTENSION = ctypes.CFUNCTYPE(c_void_p, c_void_p, c_char_p)
 
 
 class BackworksHost(ctypes.Structure):
-    """``backworks_host``"""
+    """``backworks_host``."""
 
     _fields_ = (
         ("struct_size", c_uint32),
@@ -39,7 +40,7 @@ class BackworksHost(ctypes.Structure):
 
 
 class BackworksRequest(ctypes.Structure):
-    """``backworks_request``"""
+    """``backworks_request``."""
 
     _fields_ = (
         ("struct_size", c_uint32),
@@ -94,13 +95,13 @@ _SIGNATURES = {
 }
 
 
-@_LOG
+@_LOG  # type: ignore[untyped-decorator]  # ctypes types are made at run time
 def _log(context: int | None, level: int, text: int | None, size: int) -> None:
     if text:
         logs.deliver(context or 0, level, ctypes.string_at(text, min(size, logs.MAX_TEXT)))
 
 
-@_GET_EXTENSION
+@_GET_EXTENSION  # type: ignore[untyped-decorator]  # as above
 def _get_extension(_context: int | None, _id: bytes | None) -> None:
     return None
 
@@ -172,7 +173,7 @@ class _Library:
         self.process = self._functions.get("process_endpoint_data", _missing)
         self._free = self._functions.get("free_string", _missing)
 
-    def function(self, name: str) -> ctypes._CFuncPtr:
+    def function(self, name: str) -> Any:
         return self._functions[name]
 
     def reply(self, code: int, response: BackworksResponse) -> Reply:
@@ -207,7 +208,7 @@ class _Library:
         pointer = c_void_p()
         response = BackworksResponse(_RESPONSE_SIZE)
         code = self._functions["init"](host, config, len(config), pointer, response)
-        if code != 0 or not pointer:
+        if code != 0 or pointer.value is None:
             logs.forget(number)
             return self.reply(code, response), None
         return self.reply(code, response), _Instance(self, pointer, host)

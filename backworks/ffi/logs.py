@@ -1,7 +1,7 @@
 """From a plugin's ``backworks_host.log`` to a Python function, by number.
 
-``backworks_host.context`` holds a number and no pointer: a plugin that logs after its shutdown, or with a context of its
-own making, finds no function under it, and nothing happens.
+``backworks_host.context`` holds a number and no pointer: a plugin that logs after its shutdown, or with a context of
+its own making, finds no function under it, and nothing happens.
 """
 
 from __future__ import annotations
@@ -41,5 +41,5 @@ def deliver(number: int, level: int, text: bytes) -> None:
         return
     try:
         function(level, text.decode("utf-8", "replace"))
-    except BaseException:
+    except BaseException:  # noqa: BLE001  # nothing may pass through C
         sys.excepthook(*sys.exc_info())

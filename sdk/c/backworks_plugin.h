@@ -245,7 +245,8 @@ BACKWORKS_EXPORT int32_t backworks_plugin_reconfigure(backworks_plugin *plugin, 
  *   description, license      text
  *   authors                   list of text
  *   thread_safe               true (also if absent) or false: see [concurrent]
- *   config_schema             a JSON Schema (2020-12) of the configuration object
+ *   config_schema             a JSON Schema (2020-12) of the configuration object; a text whose schema says
+ *                             "format": "path" is made absolute by the host, from the directory of the configuration
  *   permissions               list of text: what the plugin asks for, for people and for policies to read
  *
  * Other members are kept and ignored. The manifest is optional; a plugin without one cannot be listed, checked or
@@ -336,7 +337,7 @@ BACKWORKS_ASSERT_LAYOUT(offsetof(backworks_manifest_header, size) == 8);
 
 /* Says who the plugin is, once: BACKWORKS_PLUGIN(name, version, more members of the manifest...) defines
  * backworks_plugin_abi_version, _name and _version, and the manifest that must agree with them. `name` and `version`
- * are string literals; what follows is JSON as it stands, without braces around it:
+ * are string literals; what follows is JSON as it stands, at least one member, without braces around it:
  *
  *   BACKWORKS_PLUGIN("echo", "1.0.0",
  *                    "description": "Answers what it was sent",

@@ -1,0 +1,156 @@
+"""What a plugin's reply means: an answer, "not mine", or an exception. The one place where that is decided."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+from backworks.errors import Code, PluginContractError, PluginError, PluginInitError
+
+if TYPE_CHECKING:
+    from backworks.ffi.contract import Reply
+
+__all__ = ["PluginResult", "check_init", "code_of", "result_of"]
+
+_Instance = TypeVar("_Instance")
+
+
+@dataclass(frozen=True, slots=True)
+class PluginResult:
+    """A plugin's answer.
+
+    Attributes:
+        data: The bytes.
+        http_status: The HTTP status that the plugin asks for, 200 to 599, or ``None``.
+        content_type: The media type of the data, or ``None``.
+        headers: More header fields, as pairs of name and value.
+    """
+
+    data: bytes
+    http_status: int | None = None
+    content_type: str | None = None
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+#: A media type as far as a header field may hold it: visible ASCII and spaces (RFC 9110, section 5.5).
+_FIELD_VALUE = re.compile(rb"[!-~]([ \t!-~\x80-\xff]*[!-~\x80-\xff])?|")
+#: RFC 9110, section 5.6.2.
+_TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+#: What frames the message belongs to the host: from a plugin it would let one answer pass as two.
+_HOST_FIELDS = frozenset(
+    (
+        "connection",
+        "content-length",
+        "content-type",
+        "date",
+        "keep-alive",
+        "proxy-connection",
+        "server",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    )
+)
+
+
+def code_of(number: int) -> Code:
+    """Names a returned number; one that is not in the table is UNKNOWN, as the header says."""
+    try:
+        return Code(number)
+    except ValueError:
+        return Code.UNKNOWN
+
+
+def result_of(reply: Reply, plugin: str) -> PluginResult | None:
+    """Makes an answer of a reply.
+
+    Args:
+        reply: What the binding brought.
+        plugin: The plugin's id, for exceptions.
+
+    Returns:
+        The answer, or ``None`` if the plugin said "not mine".
+
+    Raises:
+        PluginError: The plugin returned a code other than OK.
+        PluginContractError: The reply breaks a rule of the header.
+    """
+    if reply.code:
+        raise _failure(PluginError, reply, plugin)
+    if reply.data is None:
+        return None
+    if not (reply.http_status or reply.content_type or reply.headers):
+        return PluginResult(reply.data)
+    return PluginResult(
+        reply.data,
+        _status(reply, plugin),
+        _content_type(reply.content_type, plugin),
+        _headers(reply.headers, plugin),
+    )
+
+
+def check_init(reply: Reply, instance: _Instance | None, plugin: str) -> _Instance:
+    """Returns the instance that init made.
+
+    Raises:
+        PluginInitError: It returned a code other than OK.
+        PluginContractError: It returned OK without an instance.
+    """
+    if reply.code:
+        raise _failure(PluginInitError, reply, plugin)
+    if instance is None:
+        raise PluginContractError("its init returned OK with a NULL instance", plugin=plugin)
+    return instance
+
+
+def _failure(kind: type[PluginError], reply: Reply, plugin: str) -> PluginError:
+    code = code_of(reply.code)
+    text = (reply.data or b"").decode("utf-8", "replace")
+    if code is Code.UNKNOWN and reply.code != Code.UNKNOWN:
+        text = f"{text} (code {reply.code}, which is none of the ABI's)".lstrip()
+    return kind(text, code=code, plugin=plugin, http_status=_status(reply, plugin))
+
+
+def _status(reply: Reply, plugin: str) -> int | None:
+    if not reply.http_status:
+        return None
+    if not 200 <= reply.http_status <= 599:
+        raise PluginContractError(
+            f"the answer's http_status is {reply.http_status}; it must be 200 to 599, or 0", plugin=plugin
+        )
+    return reply.http_status
+
+
+def _content_type(value: bytes | None, plugin: str) -> str | None:
+    if not value:
+        return None
+    if not value.isascii() or not _FIELD_VALUE.fullmatch(value):
+        raise PluginContractError(
+            f"the answer's content_type {value[:80]!r} is no media type: visible ASCII and spaces are",
+            plugin=plugin,
+        )
+    return value.decode("ascii")
+
+
+def _headers(lines: bytes | None, plugin: str) -> tuple[tuple[str, str], ...]:
+    if not lines:
+        return ()
+    if not lines.endswith(b"\r\n"):
+        raise PluginContractError("the answer's headers do not end with CR LF", plugin=plugin)
+    fields = []
+    for line in lines[:-2].split(b"\r\n"):
+        name, colon, value = line.partition(b":")
+        value = value.strip(b" \t")
+        if not colon or not _TOKEN.fullmatch(name) or not _FIELD_VALUE.fullmatch(value):
+            raise PluginContractError(
+                f"the answer's header line {line[:80]!r} is none: 'Name: value', ended by CR LF, is",
+                plugin=plugin,
+            )
+        if name.decode().lower() in _HOST_FIELDS:
+            raise PluginContractError(
+                f"the answer sets the header field {name.decode()}, which is the host's", plugin=plugin
+            )
+        fields.append((name.decode(), value.decode("latin-1")))
+    return tuple(fields)

@@ -1,0 +1,1 @@
+"""Where a plugin's calls run."""

@@ -1,0 +1,92 @@
+"""Private copies of libraries: what is verified is what is opened.
+
+A library that is replaced on disk while it is mapped crashes its host, one that is replaced between a check and the
+``dlopen`` slips past the check, and a path that was opened once gives the old library for ever. So each library is
+copied into a directory that only this user can enter, under the SHA-256 of its bytes, and only that copy is looked at
+and opened. A changed file has another name, so that it is loaded anew.
+"""
+
+from __future__ import annotations
+
+import atexit
+import functools
+import hashlib
+import os
+import shutil
+import tempfile
+import threading
+from pathlib import Path
+from typing import NamedTuple
+
+__all__ = ["Staged", "stage", "stage_beside"]
+
+_CHUNK = 1 << 20
+_placing = threading.Lock()
+
+
+class Staged(NamedTuple):
+    """A private copy.
+
+    Attributes:
+        path: Where it is: ``<private directory>/<sha256>/<name of the original>``.
+        sha256: The hash of its bytes, in hexadecimal.
+    """
+
+    path: Path
+    sha256: str
+
+
+def stage(path: Path) -> Staged:
+    """Copies a file into the private directory, hashing the very bytes that it writes.
+
+    Raises:
+        OSError: The file cannot be read, or the copy cannot be written.
+    """
+    directory = _private_directory()
+    handle, name = tempfile.mkstemp(dir=directory)
+    temporary = Path(name)
+    try:
+        digest = hashlib.sha256()
+        with path.open("rb") as source, os.fdopen(handle, "wb") as copy:
+            while chunk := source.read(_CHUNK):
+                digest.update(chunk)
+                copy.write(chunk)
+        sha256 = digest.hexdigest()
+        target = directory / sha256 / path.name
+        target.parent.mkdir(mode=0o700, exist_ok=True)
+        temporary.chmod(0o500)
+        with _placing:
+            if not target.exists():  # else it has the same bytes and is perhaps mapped: keep that file
+                temporary.replace(target)
+        return Staged(target, sha256)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def stage_beside(staged: Staged, original: Path) -> Path:
+    """Copies a library that a staged one needs to its side, where the dynamic linker looks for ``$ORIGIN``.
+
+    Raises:
+        OSError: The file cannot be read, or the copy cannot be written.
+    """
+    copy = stage(original)
+    target = staged.path.parent / original.name
+    if not target.exists():
+        try:
+            target.hardlink_to(copy.path)
+        except OSError:  # a file system without hard links
+            shutil.copyfile(copy.path, target)
+    return target
+
+
+@functools.cache
+def _private_directory() -> Path:
+    directory = Path(tempfile.mkdtemp(prefix="backworks-"))
+    atexit.register(_remove, directory, os.getpid())
+    return directory
+
+
+def _remove(directory: Path, owner: int) -> None:
+    if os.getpid() == owner:  # a forked child has the same hook and no right to the directory
+        # Windows keeps an open library locked; what cannot be removed is left to the system's temporary-file cleaning.
+        shutil.rmtree(directory, ignore_errors=True)

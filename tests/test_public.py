@@ -1,0 +1,68 @@
+"""What ``import backworks`` offers and what it costs."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import backworks
+
+#: Packages that a plain import must not pull in: they are for configurations, servers, tables and schemas.
+HEAVY = {
+    "yaml",
+    "pydantic",
+    "click",
+    "rich",
+    "starlette",
+    "uvicorn",
+    "cffi",
+    "jsonschema",
+    "prometheus_client",
+    "asyncio",
+}
+
+
+def test_all() -> None:
+    """``__all__`` is sorted, and every name in it is there; nothing else is offered."""
+    assert backworks.__all__ == sorted(backworks.__all__)
+    for name in backworks.__all__:
+        assert getattr(backworks, name) is not None
+    assert set(backworks._HOMES) == set(backworks.__all__) - {"__version__"}
+    assert dir(backworks) == sorted(backworks.__all__)
+
+
+def test_type_checkers_see_the_same() -> None:
+    """What is imported for type checkers is what is imported on demand, from the same modules."""
+    tree = ast.parse(Path(backworks.__file__).read_text(encoding="utf-8"))
+    (block,) = (node for node in tree.body if isinstance(node, ast.If))
+    seen = {
+        alias.name: str(node.module).removeprefix("backworks.")
+        for node in block.body
+        if isinstance(node, ast.ImportFrom) and str(node.module).startswith("backworks.")
+        for alias in node.names
+    }
+
+    assert seen == backworks._HOMES
+
+
+def test_unknown_name() -> None:
+    """A name that there is not is an AttributeError like any module's."""
+    with pytest.raises(AttributeError, match="module 'backworks' has no attribute 'laod'"):
+        backworks.laod  # noqa: B018
+
+
+@pytest.mark.parametrize("statement", ["import backworks", "from backworks import load, PluginError, Plugin"])
+def test_light_import(statement: str) -> None:
+    """The package, and what one plugin takes, pull in nothing that is only for configurations or servers."""
+    done = subprocess.run(
+        [sys.executable, "-c", f"import sys; {statement}; print(*{{name.partition('.')[0] for name in sys.modules}})"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert set(done.stdout.split()) & HEAVY <= ({"asyncio"} if "load" in statement else set())
