@@ -1,0 +1,153 @@
+"""Plugins that are Python objects, behind the same methods as compiled ones."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from typing import TYPE_CHECKING, Any
+
+from backworks.answers import PluginResult
+from backworks.errors import Code, PluginError
+from backworks.ffi.contract import Reply
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["BackworksPlugin", "BuiltinInstance"]
+
+
+class BackworksPlugin:
+    """A plugin written in Python: a base with defaults; any object with these members will do.
+
+    ::
+
+        class Echo(BackworksPlugin):
+            name = "echo"
+            version = "1.0.0"
+
+            def process_endpoint_data(self, endpoint, method, data):
+                return data
+
+    Attributes:
+        name: As for a compiled plugin: 1 to 64 characters of ``[a-z0-9._-]``.
+        version: A semantic version.
+        description: One sentence.
+        thread_safe: Whether ``process_endpoint_data`` may run in several threads at once.
+    """
+
+    name: str
+    version: str
+    description: str = ""
+    thread_safe: bool = True
+
+    def initialize(self, config: Mapping[str, Any]) -> None:
+        """Called once, before anything else. An exception says that the plugin cannot start."""
+
+    def process_endpoint_data(self, endpoint: str, method: str, data: str) -> str | bytes | PluginResult | None:
+        """Answers one request; ``None`` means "not mine".
+
+        Args:
+            endpoint: The endpoint, as the configuration writes it.
+            method: In upper case.
+            data: The request's data. Bytes that are not UTF-8 arrive as surrogate escapes.
+
+        Raises:
+            PluginError: To answer with that code and message. Any other exception is INTERNAL.
+        """
+        return None
+
+    def health_check(self) -> None:
+        """Returns if all is well; an exception says what is not."""
+
+    def shutdown(self) -> None:
+        """Called once, after the last call has returned."""
+
+
+class BuiltinInstance:
+    """A Python plugin as a :class:`backworks.ffi.contract.Instance`.
+
+    Args:
+        plugin: The object.
+        plugin_id: What the host calls it, for exceptions.
+
+    Raises:
+        TypeError: The object lacks a member that a plugin has.
+    """
+
+    def __init__(self, plugin: Any, plugin_id: str) -> None:
+        for name in ("name", "version"):
+            if not isinstance(getattr(plugin, name, None), str):
+                raise TypeError(
+                    f"{type(plugin).__name__} is no plugin: it needs a text attribute {name!r}; "
+                    "backworks.BackworksPlugin shows all members"
+                )
+        process = getattr(plugin, "process_endpoint_data", None)
+        if not callable(process) or inspect.iscoroutinefunction(process):
+            raise TypeError(
+                f"{type(plugin).__name__} is no plugin: it needs a plain method "
+                "process_endpoint_data(endpoint, method, data), which runs in a thread"
+            )
+        self._plugin = plugin
+        self._id = plugin_id
+
+    def initialize(self, config: Mapping[str, Any]) -> Reply:
+        """Calls the plugin's ``initialize``, if it has one."""
+        return self._call("initialize", config)
+
+    def process(
+        self,
+        endpoint: bytes,
+        method: bytes,
+        data: bytes,
+        time_left_ns: int = 0,
+        traceparent: bytes | None = None,
+        tracestate: bytes | None = None,
+    ) -> Reply:
+        return self._call(
+            "process_endpoint_data",
+            endpoint.decode(),
+            method.decode(),
+            data.decode("utf-8", "surrogateescape"),
+        )
+
+    def health_check(self) -> Reply:
+        """Calls the plugin's ``health_check``, if it has one."""
+        return self._call("health_check")
+
+    def shutdown(self) -> int:
+        return self._call("shutdown").code
+
+    def _call(self, name: str, *arguments: Any) -> Reply:
+        method = getattr(self._plugin, name, None)
+        if method is None:  # the optional ones
+            return Reply(Code.OK, None, 0, None, None)
+        try:
+            answer = method(*arguments)
+        except PluginError as error:
+            return Reply(error.code, error.message.encode(), error.http_status or 0, None, None)
+        except Exception as error:
+            logging.getLogger(f"backworks.plugin.{self._id}").exception("%s failed", name)
+            text = f"{type(error).__name__}: {error}"
+            return Reply(Code.INTERNAL, text.encode("utf-8", "replace"), 0, None, None)
+        return self._reply(name, answer)
+
+    def _reply(self, name: str, answer: Any) -> Reply:
+        match answer:
+            case None:
+                return Reply(Code.OK, None, 0, None, None)
+            case str():
+                return Reply(Code.OK, answer.encode("utf-8", "surrogateescape"), 0, None, None)
+            case bytes():
+                return Reply(Code.OK, answer, 0, None, None)
+            case PluginResult():
+                headers = "".join(f"{field}: {value}\r\n" for field, value in answer.headers)
+                return Reply(
+                    Code.OK,
+                    answer.data,
+                    answer.http_status or 0,
+                    answer.content_type.encode() if answer.content_type else None,
+                    headers.encode("latin-1", "replace") if headers else None,
+                )
+            case _:
+                text = f"{name} returned a {type(answer).__name__}; str, bytes, PluginResult or None is accepted"
+                return Reply(Code.INTERNAL, text.encode(), 0, None, None)
