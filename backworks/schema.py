@@ -45,6 +45,8 @@ def violations(config: Mapping[str, Any], schema: Any) -> tuple[Violation, ...]:
         return (Violation((), f"the config_schema in the plugin's manifest is no JSON Schema: {error.message}"),)
     except referencing.exceptions.Unresolvable as error:
         return (Violation((), f"the config_schema in the plugin's manifest refers to what is not in it: {error}"),)
+    except RecursionError:
+        return (Violation((), "the config_schema in the plugin's manifest refers to itself without end"),)
     return tuple(Violation(tuple(error.absolute_path), error.message) for error in found)
 
 

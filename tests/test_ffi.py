@@ -222,6 +222,18 @@ class TestInit:
         assert reply.code == 0
         assert instance is None
 
+    def test_broken_message(self, binding: Binding, compile_plugin: CompilePlugin) -> None:
+        """An instance whose init left a broken message is ended, since nobody will have it."""
+        source = ECHO.replace("*out = plugin;", "*out = plugin;\n  error->size = 3;").replace(
+            "  free(plugin);\n", '  backworks_log(plugin->host, 20, "shut down");\n  free(plugin);\n'
+        )
+        heard: list[str] = []
+        library = binding.open(str(compile_plugin(source, "brokenmessage")))
+        with pytest.raises(ContractViolation, match="data is NULL with a size of 3"):
+            library.init(b"{}", lambda level, text: heard.append(text))
+
+        assert heard == ["shut down"]
+
     def test_two_instances(self, binding: Binding, compile_plugin: CompilePlugin) -> None:
         """Two instances of one library log to their own functions."""
         library = binding.open(str(compile_plugin(MANY_ANSWERS, "many")))
@@ -381,7 +393,7 @@ class TestChoice:
 
     def test_unknown(self) -> None:
         """An unknown name is an error that lists the good ones."""
-        with pytest.raises(ValueError, match="'swig'.*'cffi' or 'ctypes'"):
+        with pytest.raises(ValueError, match="'swig'.*'native' or 'cffi' or 'ctypes'"):
             ffi.binding_named("swig")
 
     @pytest.mark.parametrize("name", list(ffi.BINDINGS))
@@ -409,3 +421,16 @@ class TestChoice:
 
         assert done.returncode != 0
         assert "the environment variable BACKWORKS_FFI: there is no binding ''" in done.stderr
+
+    def test_default(self) -> None:
+        """Without BACKWORKS_FFI the compiled binding runs where it was built, and cffi elsewhere."""
+        code = (
+            "import sys, importlib.util as util; from backworks import ffi; print(ffi.binding().name);"
+            "ffi.binding.cache_clear(); real = util.find_spec;"
+            "util.find_spec = lambda name: None if name.endswith('_native') else real(name);"
+            "print(ffi.binding().name)"
+        )
+        environment = {name: value for name, value in os.environ.items() if name != "BACKWORKS_FFI"}
+        done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+
+        assert done.stdout.split() == ["native", "cffi"]

@@ -432,7 +432,7 @@ class TestFromConfig:
             PluginManager.from_config(config)
 
     def test_discovery_of_a_named_file(self, compile_plugin: CompilePlugin, tmp_path: Path) -> None:
-        """A file that the configuration names runs once, under the name given there, although discovery finds it too."""
+        """A file that the configuration names runs once, under the name given there, though discovery finds it too."""
         library = compile_plugin()
         (tmp_path / library.name).write_bytes(library.read_bytes())
         config = {

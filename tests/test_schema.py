@@ -41,6 +41,7 @@ def test_violations() -> None:
         ({"type": "wrong"}, "is no JSON Schema"),
         ({"$ref": "https://127.0.0.1/x.json"}, "refers to what is not in it"),
         ({"$ref": "#/$defs/absent"}, "refers to what is not in it"),
+        ({"$ref": "#"}, "refers to itself without end"),
     ],
 )
 def test_broken_schema(schema: object, text: str) -> None:

@@ -1,13 +1,14 @@
 """The only package that touches C: one contract, several bindings, one choice.
 
-``BACKWORKS_FFI`` in the environment names the binding; without it the first of :data:`BINDINGS` that this installation
-has is taken. A name that is unknown, or a binding that does not work here, is an error and never a silent fallback.
+``BACKWORKS_FFI`` in the environment names the binding; without it the compiled one is taken where it was built, and the
+next of :data:`BINDINGS` elsewhere. A name that is unknown, or a binding that does not work here, is an error and never a silent fallback.
 """
 
 from __future__ import annotations
 
 import functools
 import importlib
+import importlib.util
 import os
 from typing import TYPE_CHECKING, cast
 
@@ -20,6 +21,7 @@ __all__ = ["BINDINGS", "binding", "binding_named"]
 
 #: The bindings by name, the preferred one first, with the module that has a ``create`` function for it.
 BINDINGS = {
+    "native": "backworks.ffi.native",
     "cffi": "backworks.ffi.cffi_binding",
     "ctypes": "backworks.ffi.ctypes_binding",
 }
@@ -55,7 +57,9 @@ def binding() -> Binding:
     """
     wanted = os.environ.get("BACKWORKS_FFI")
     if wanted is None:
-        return binding_named(next(iter(BINDINGS)))
+        # An extension that is there but broken is an error, too: it would be ten times slower and nobody would know why.
+        built = importlib.util.find_spec("backworks.ffi._native") is not None
+        return binding_named("native" if built else "cffi")
     try:
         return binding_named(wanted)
     except ValueError as error:

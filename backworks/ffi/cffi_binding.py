@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from cffi import FFI
@@ -13,6 +14,7 @@ from backworks.ffi.contract import (
     REQUIRED_SYMBOLS,
     LogFunction,
     Reply,
+    init_result,
     take_reply,
 )
 from backworks.ffi.header import declarations
@@ -146,10 +148,10 @@ class _Library:
         pointer = ffi.new("backworks_plugin **")
         response = self.response()
         code = self.lib.backworks_plugin_init(host, ffi.from_buffer(config), len(config), pointer, response)
-        if code != 0 or not pointer[0]:
+        instance = _Instance(self, pointer[0], host) if code == 0 and pointer[0] else None
+        if instance is None:
             logs.forget(number)
-            return self.reply(code, response), None
-        return self.reply(code, response), _Instance(self, pointer[0], host)
+        return init_result(partial(self.reply, code, response), instance)
 
 
 class _Binding:

@@ -17,7 +17,7 @@ Nothing here decides: whether a symbol may be missing, whether a version is good
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 #: Takes a ``backworks_level`` and the text of a record.
 LogFunction = Callable[[int, str], None]
@@ -35,6 +35,7 @@ __all__ = [
     "LogFunction",
     "Reply",
     "check_sizes",
+    "init_result",
     "take_reply",
 ]
 
@@ -114,6 +115,9 @@ class Instance(Protocol):
         ...
 
 
+_Instance = TypeVar("_Instance", bound=Instance)
+
+
 class Library(Protocol):
     """An opened library. It stays mapped for the life of the process: unmapping is not safe (see docs/why.md)."""
 
@@ -183,6 +187,24 @@ def check_sizes(
             raise ContractViolation(f"the answer's {field} is NULL with a size of {length}")
         if length > limit:
             raise ContractViolation(f"the answer's {field} claims {length} bytes; at most {limit} are taken")
+
+
+def init_result(reply: Callable[[], Reply], instance: _Instance | None) -> tuple[Reply, _Instance | None]:
+    """Returns what ``Library.init`` does; an instance that nobody will have, because its reply is broken, is ended.
+
+    Args:
+        reply: Takes the reply, as :func:`take_reply` does.
+        instance: What init made, if it did.
+
+    Raises:
+        ContractViolation: As :func:`check_sizes` does.
+    """
+    try:
+        return reply(), instance
+    except ContractViolation:
+        if instance is not None:
+            instance.shutdown()
+        raise
 
 
 def take_reply(

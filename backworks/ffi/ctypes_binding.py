@@ -8,6 +8,7 @@ from __future__ import annotations
 import ctypes
 import sys
 from ctypes import POINTER, c_char_p, c_int32, c_size_t, c_uint32, c_uint64, c_void_p
+from functools import partial
 from typing import Any
 
 from backworks.ffi import logs
@@ -17,6 +18,7 @@ from backworks.ffi.contract import (
     REQUIRED_SYMBOLS,
     LogFunction,
     Reply,
+    init_result,
     take_reply,
 )
 from backworks.ffi.platform import OPEN_FLAGS
@@ -208,10 +210,10 @@ class _Library:
         pointer = c_void_p()
         response = BackworksResponse(_RESPONSE_SIZE)
         code = self._functions["init"](host, config, len(config), pointer, response)
-        if code != 0 or pointer.value is None:
+        instance = _Instance(self, pointer, host) if code == 0 and pointer.value is not None else None
+        if instance is None:
             logs.forget(number)
-            return self.reply(code, response), None
-        return self.reply(code, response), _Instance(self, pointer, host)
+        return init_result(partial(self.reply, code, response), instance)
 
 
 class _Binding:

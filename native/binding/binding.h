@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * backworks.ffi._native: the contract of backworks/ffi/contract.py, implemented in C.
+ *
+ *   module.c     the module and what it takes from Python when it is imported
+ *   library.c    the type Library
+ *   instance.c   the type Instance, with the hot path
+ *   reply.c      from a backworks_response to a Reply
+ *   text.c       from Python's values to pointer and size
+ *   host.c       what a plugin may call: its backworks_host
+ *   dynlib.c     the system's dynamic linker
+ *
+ * The path of a call: arguments are borrowed as pointer and size (text.c); the interpreter lock is released; the plugin
+ * is called; its answer is checked and, where it is small, copied and freed (reply.c); the lock is taken again, once; a
+ * Reply is made. A large answer is copied straight into its bytes object and freed without the lock after that.
+ *
+ * Rules: no function of a plugin, of the dynamic linker or of a plugin's allocator runs while this thread holds the
+ * interpreter lock, because it may wait for another thread that waits in host_log for that lock; nor while it has an
+ * exception on its way, because host_log runs Python code. No library is ever unmapped. A function that returns
+ * PyObject * or int returns NULL or -1 with an exception set. */
+#ifndef BACKWORKS_BINDING_H
+#define BACKWORKS_BINDING_H
+
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+#include <stdbool.h>
+
+#define BACKWORKS_NO_HELPERS
+#include "backworks_plugin.h"
+
+/* What a library exports; NULL where it does not. */
+struct functions {
+  uint32_t (*abi_version)(void);
+  const char *(*name)(void);
+  const char *(*version)(void);
+  int32_t (*init)(const backworks_host *, const char *, size_t, backworks_plugin **, backworks_response *);
+  int32_t (*process)(backworks_plugin *, const backworks_request *, backworks_response *);
+  void (*free_string)(char *, size_t);
+  int32_t (*shutdown)(backworks_plugin *);
+  const char *(*description)(void);
+  int32_t (*health_check)(backworks_plugin *, backworks_response *);
+  int32_t (*reconfigure)(backworks_plugin *, const char *, size_t, backworks_response *);
+};
+
+/* module.c */
+
+/* The state of the module; constant after its import. */
+struct state {
+  PyTypeObject *library_type;
+  PyTypeObject *instance_type;
+  PyObject *reply_type; /* contract.Reply */
+  PyObject *violation;  /* contract.ContractViolation */
+  PyObject *register_log; /* logs.register */
+  PyObject *forget_log;   /* logs.forget */
+  newfunc tuple_new;
+  size_t max_answer; /* contract.MAX_ANSWER */
+  size_t max_field;  /* contract.MAX_FIELD */
+};
+
+/* dynlib.c */
+
+typedef void (*dynlib_function)(void);
+
+/* Opens the library at an absolute path, a str. Returns NULL with an OSError of the linker's words, or a ValueError. */
+void *dynlib_open(PyObject *path);
+
+/* Returns the function of that name, or NULL. Runs without the interpreter. */
+dynlib_function dynlib_symbol(void *handle, const char *name);
+
+/* text.c */
+
+/* Bytes that are borrowed from a Python value until text_release. */
+struct text {
+  const char *data; /* never NULL after text_take */
+  size_t size;
+  Py_buffer buffer; /* held if its obj is not NULL */
+};
+
+#define NO_TEXT { NULL, 0, { .obj = NULL } }
+
+/* Borrows the UTF-8 of a str, or the bytes of an object with a buffer. `what` names the value in a TypeError. */
+int text_take(struct text *text, PyObject *value, const char *what);
+
+/* Gives back what text_take borrowed; does nothing if nothing was. */
+void text_release(struct text *text);
+
+/* reply.c */
+
+/* Answers up to this size are copied twice, so that the interpreter lock is taken once: a copy of 4 KiB costs less than
+ * a second wait for the lock, which is milliseconds long where other threads are busy. */
+#define SMALL_ANSWER 4096
+
+/* One answer, from the call that it is for to the Reply that comes of it. On the stack of the calling thread. */
+struct answer {
+  backworks_response response; /* for the plugin to fill */
+  backworks_response seen;     /* what it had filled in when the call returned: read once, then trusted */
+  int32_t code;
+  const char *broken_field; /* the field that breaks the rules, or NULL */
+  size_t broken_size;
+  size_t broken_limit; /* 0: the field is NULL */
+  bool freed;          /* the plugin's memory was handed back; `seen` points into `copy` */
+  char copy[SMALL_ANSWER];
+};
+
+/* Zeroes the response. */
+void answer_prepare(struct answer *answer);
+
+/* Checks what the plugin returned, and copies and frees it if it is small or broken. Without the interpreter lock. */
+void answer_take(struct answer *answer, int32_t code, const struct state *state, const struct functions *functions);
+
+/* Makes the Reply, and frees what is still to be freed, also if it fails. With the interpreter lock. */
+PyObject *answer_reply(struct answer *answer, const struct state *state, const struct functions *functions);
+
+/* host.c */
+
+/* Says which function takes the records (logs.deliver), and how long their text may be. Later calls do nothing. */
+int host_setup(PyObject *deliver_function, size_t max_text);
+
+/* Makes the host structure of one instance, whose records go to the function registered as `number`, a Python int. */
+backworks_host *host_new(PyObject *number);
+
+/* Frees it; NULL is allowed. */
+void host_free(backworks_host *host);
+
+/* Ends logging, because the interpreter ends: waits a moment for records on their way, and drops all later ones. */
+PyObject *host_stop_logging(PyObject *module, PyObject *unused);
+
+/* library.c */
+
+struct library {
+  PyObject_HEAD
+  PyObject *path;
+  struct functions functions;
+};
+
+extern PyType_Spec library_spec;
+
+/* Opens a library: the module's function `open`. */
+PyObject *library_open(PyObject *module, PyObject *path);
+
+/* instance.c */
+
+extern PyType_Spec instance_spec;
+
+/* Calls init: the method of Library. Returns (Reply, Instance or None). */
+PyObject *instance_init(struct library *library, const struct state *state, PyObject *config, PyObject *log);
+
+#endif

@@ -1,0 +1,354 @@
+"""What the compiled binding does beyond the contract: see :mod:`backworks.ffi.native`."""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import shutil
+import subprocess
+import sys
+import sysconfig
+import threading
+import weakref
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import ECHO, CompilePlugin, missing
+
+from backworks import sdk
+from backworks.ffi import logs
+from backworks.ffi.contract import ContractViolation, Reply
+
+SOURCES = Path(__file__).resolve().parent.parent / "native" / "binding"
+
+#: Answers with all of the request and logs from its free_string and from a thread of its own.
+TALKER = (
+    ECHO.replace("BACKWORKS_PLUGIN_FREE_STRING", "")
+    .replace("backworks_plugin_process_endpoint_data", "echo_process")
+    .replace("int32_t echo_process", "static int32_t echo_process")
+    .replace("backworks_plugin_shutdown", "echo_shutdown")
+    .replace("int32_t echo_shutdown", "static int32_t echo_shutdown")
+    + """
+static const backworks_host *last_host;
+static int shut_down;
+
+void backworks_plugin_free_string(char *data, size_t size) {
+  (void)size;
+  backworks_log(last_host, 10, "freed");
+  free(data);
+}
+
+int32_t backworks_plugin_shutdown(backworks_plugin *plugin) {
+  shut_down++;
+  return echo_shutdown(plugin);
+}
+
+const char *backworks_plugin_description(void) { return shut_down == 1 ? "shut down once" : "other"; }
+
+int32_t backworks_plugin_process_endpoint_data(backworks_plugin *plugin, const backworks_request *request,
+                                               backworks_response *response) {
+  char *all;
+  last_host = plugin->host;
+  if (!backworks_equal(request->endpoint, request->endpoint_size, "all")) {
+    return echo_process(plugin, request, response);
+  }
+  all = malloc(200);
+  return backworks_answer_owned(
+      response, all,
+      (size_t)snprintf(all, 200, "%.*s|%.*s|%d|%.*s|%.*s", (int)request->method_size, request->method,
+                       (int)request->data_size, request->data, (int)request->time_left_ns,
+                       (int)request->traceparent_size, request->traceparent ? request->traceparent : "",
+                       (int)request->tracestate_size, request->tracestate ? request->tracestate : ""));
+}
+"""
+)
+
+#: Answers OK with an instance and, against the rules, with an error that has a size and no data.
+BROKEN_INIT = TALKER.replace("*out = plugin;", "*out = plugin;\n  error->size = 7;")
+
+#: Logs from a thread of its own for as long as the process lives, also while it ends.
+CHATTERBOX = ECHO.replace(
+    "#include <backworks_plugin.h>",
+    """
+#include <backworks_plugin.h>
+#include <pthread.h>
+
+static void *chatter(void *host) {
+  for (;;) {
+    backworks_log((const backworks_host *)host, 10, "still here");
+  }
+  return NULL;
+}
+""",
+).replace(
+    "*out = plugin;",
+    """pthread_t thread;
+  if (pthread_create(&thread, NULL, chatter, (void *)(size_t)host) != 0) {
+    return BACKWORKS_INTERNAL;
+  }
+  pthread_detach(thread);
+  *out = plugin;""",
+)
+
+
+@pytest.fixture(name="native")
+def _native() -> Any:
+    """The extension module, as ``pip install`` builds it."""
+    try:
+        return importlib.import_module("backworks.ffi._native")
+    except ImportError as error:
+        missing(f"the extension module ({error}; to build it: pip install -e .)")
+
+
+@pytest.fixture(name="instance")
+def _instance(native: Any, compile_plugin: CompilePlugin) -> Any:
+    _, instance = native.open(str(compile_plugin(TALKER, "talker"))).init(b"{}", lambda level, text: None)
+    return instance
+
+
+class TestSources:
+    """The C of it."""
+
+    @pytest.mark.parametrize("limited", [True, False], ids=["stable ABI", "one version"])
+    @pytest.mark.parametrize("compiler", ["gcc", "clang"])
+    def test_no_warning(self, compiler: str, limited: bool) -> None:
+        """It compiles without a warning, for the stable ABI and for one version of Python."""
+        include = sysconfig.get_path("include")
+        for needed in (compiler, Path(include, "Python.h")):
+            if shutil.which(needed) is None and not Path(needed).is_file():
+                missing(str(needed))
+        # Not -Wpedantic: Python's slots are functions behind void pointers.
+        warnings = ("-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Wstrict-prototypes", "-Wcast-qual", "-Werror")
+        api = ("-DPy_LIMITED_API=0x030B0000",) if limited else ()
+        paths = ("-isystem", include, f"-I{sdk.path('c')}")
+        done = subprocess.run(
+            [compiler, "-std=c11", "-fsyntax-only", *warnings, *api, *paths, *map(str, SOURCES.glob("*.c"))],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+        assert (done.returncode, done.stderr) == (0, "")
+
+
+class TestArguments:
+    """What ``process`` and ``init`` take."""
+
+    @pytest.mark.parametrize(
+        "value", [b"\xc3\xa9", "é", bytearray(b"\xc3\xa9"), memoryview(b"\xc3\xa9"), memoryview(b"-\xc3\xa9-")[1:-1]]
+    )
+    def test_kinds(self, native: Any, compile_plugin: CompilePlugin, instance: Any, value: Any) -> None:
+        """Every text may be str, bytes or an object with a buffer."""
+        library = native.open(str(compile_plugin(TALKER, "talker")))
+
+        assert instance.process("all", value, value, 7, value, value).data == "é|é|7|é|é".encode()
+        assert library.init(value, print)[0] == Reply(0, None, 0, None, None)
+
+    def test_names(self, instance: Any) -> None:
+        """Arguments may be given by name, and those of the trace may be None."""
+        reply = instance.process("all", data="d", method="M", tracestate="s", time_left_ns=3, traceparent=None)
+
+        assert reply.data == b"M|d|3||s"
+
+    @pytest.mark.parametrize(
+        ("arguments", "names", "error", "text"),
+        [
+            (("e", "m"), {}, TypeError, "missing required argument 'data'"),
+            (("e", "m", "d", 0, None, None, None), {}, TypeError, r"at most 6 arguments \(7 given\)"),
+            (("e", "m", "d"), {"data": "d"}, TypeError, "multiple values for argument 'data'"),
+            (("e", "m", "d"), {"timeout": 1}, TypeError, "unexpected keyword argument 'timeout'"),
+            (("e", "m", 5), {}, TypeError, "data must be str, bytes or an object with a buffer, not <class 'int'>"),
+            (("e", None, "d"), {}, TypeError, "method must be"),
+            (("e", "m", "d", 0, 5), {}, TypeError, "traceparent must be"),
+            (("e", "m", "d", "0"), {}, TypeError, "int"),
+            (("e", "m", "d", -1), {}, OverflowError, "int"),
+            (("e", "m", "d", 1 << 64), {}, OverflowError, "int"),
+            (("e", "m", "\ud800"), {}, UnicodeEncodeError, "surrogates"),
+            (("e", "m", memoryview(b"abcd")[::2]), {}, BufferError, "contiguous"),
+        ],
+    )
+    def test_wrong(self, instance: Any, arguments: Any, names: Any, error: type[Exception], text: str) -> None:
+        """Wrong arguments are Python's usual errors, and the plugin is not called."""
+        with pytest.raises(error, match=text):
+            instance.process(*arguments, **names)
+
+    def test_buffer_held(self, native: Any, compile_plugin: CompilePlugin) -> None:
+        """A bytearray cannot be resized under a running call, and can be afterwards."""
+        data = bytearray(b"x" * 10)
+        refused: list[BaseException] = []
+
+        def log(level: int, text: str) -> None:
+            try:
+                data.extend(b"more")
+            except BufferError as error:
+                refused.append(error)
+
+        source = ECHO.replace("(void)plugin;\n", 'backworks_log(plugin->host, 10, "now");\n')
+        _, instance = native.open(str(compile_plugin(source, "logs"))).init("{}", log)
+        instance.process("", "", data)
+        data.extend(b"more")
+
+        assert len(refused) == 1
+        assert len(data) == 14
+
+    @pytest.mark.parametrize(
+        ("path", "error", "text"),
+        [
+            (b"/bytes", TypeError, "must be str"),
+            ("/a\0b", ValueError, "null"),
+            pytest.param(
+                "relative.so",
+                ValueError,
+                "must be absolute",
+                marks=pytest.mark.skipif(sys.platform == "win32", reason="there the system refuses it"),
+            ),
+        ],
+    )
+    def test_path(self, native: Any, path: Any, error: type[Exception], text: str) -> None:
+        """A path is an absolute str."""
+        with pytest.raises(error, match=text):
+            native.open(path)
+
+
+class TestReply:
+    """What comes back."""
+
+    def test_type(self, instance: Any) -> None:
+        """A Reply is the contract's own type, made without its constructor, and hashes as one."""
+        reply = instance.process("all", "", "")
+
+        assert type(reply) is Reply
+        assert hash(reply) == hash(Reply(*reply))
+        assert reply.http_status == 0
+
+    @pytest.mark.parametrize("size", [4095, 4096, 4097, 100_000])
+    def test_around_the_small_answer(self, native: Any, compile_plugin: CompilePlugin, size: int) -> None:
+        """Answers on both sides of the size that is copied twice are whole and freed once."""
+        heard: list[str] = []
+        _, instance = native.open(str(compile_plugin(TALKER, "talker"))).init(
+            "{}", lambda level, text: heard.append(text)
+        )
+        data = bytes(range(256)) * (size // 256 + 1)
+
+        assert instance.process("", "", data[:size]).data == data[:size]
+        assert heard == ["freed"]
+
+
+class TestLife:
+    """How an instance ends."""
+
+    def test_after_shutdown(self, instance: Any) -> None:
+        """After shutdown every method is an error and no call."""
+        instance.shutdown()
+
+        for call in (instance.shutdown, instance.health_check, lambda: instance.process("", "", "")):
+            with pytest.raises(RuntimeError, match="the instance was shut down"):
+                call()
+
+    def test_absent_functions(self, native: Any, compile_plugin: CompilePlugin, instance: Any) -> None:
+        """A function that the library lacks is named."""
+        plain = native.open(str(compile_plugin("int one(void);\nint one(void) { return 1; }", "plain")))
+
+        for call, name in (
+            (plain.abi_version, "abi_version"),
+            (plain.name, "name"),
+            (plain.version, "version"),
+            (plain.description, "description"),
+            (lambda: plain.init("{}", print), "init"),
+            (instance.health_check, "health_check"),
+            (lambda: instance.reconfigure("{}"), "reconfigure"),
+        ):
+            with pytest.raises(LookupError, match=f"the library has no backworks_plugin_{name}"):
+                call()
+
+    def test_broken_init(self, native: Any, compile_plugin: CompilePlugin) -> None:
+        """An instance whose init broke the rules is shut down, because nobody gets it."""
+        library = native.open(str(compile_plugin(BROKEN_INIT, "brokeninit")))
+
+        with pytest.raises(ContractViolation, match="data is NULL with a size of 7"):
+            library.init("{}", print)
+        assert library.description() == b"shut down once"
+
+    def test_collected(self, native: Any, compile_plugin: CompilePlugin) -> None:
+        """The collector never calls the plugin, and an instance that was shut down lets go of its log."""
+        library = native.open(str(compile_plugin(TALKER, "collected")))
+
+        class Log:
+            instance: Any = None
+
+            def __call__(self, level: int, text: str) -> None: ...
+
+        log = Log()
+        _, log.instance = library.init("{}", log)
+        log.instance.shutdown()
+        gone = weakref.ref(log)
+        del log
+        gc.collect()
+        _, forgotten = library.init("{}", print)
+        del forgotten
+        gc.collect()
+
+        assert gone() is None
+        assert library.description() == b"shut down once"
+
+    def test_types_are_closed(self, native: Any) -> None:
+        """The types are neither called nor changed from Python."""
+        for kind in (native.Library, native.Instance):
+            with pytest.raises(TypeError, match="cannot create"):
+                kind()
+            with pytest.raises(TypeError, match="immutable"):
+                kind.process = None
+
+
+class TestLog:
+    """Records from where a plugin may log."""
+
+    def test_foreign_thread_at_exit(self, native: Any, compile_plugin: CompilePlugin) -> None:
+        """A plugin's thread that logs on while the interpreter ends does not crash or hang the process."""
+        if sys.platform == "win32":
+            pytest.skip("the plugin of this test is written with POSIX threads")
+        library = compile_plugin(CHATTERBOX, "chatterbox", ["-pthread"])
+        program = (
+            "import sys, threading\n"
+            "from backworks.ffi import native\n"
+            "heard = threading.Event()\n"
+            "reply, keep = native.create().open(sys.argv[1]).init('{}', lambda level, text: heard.set())\n"
+            "assert heard.wait(10)\n"
+            "print('end')\n"
+        )
+        for _ in range(5):
+            done = subprocess.run(
+                [sys.executable, "-c", program, str(library)], capture_output=True, text=True, timeout=20, check=False
+            )
+
+            assert (done.returncode, done.stdout, done.stderr) == (0, "end\n", "")
+
+    def test_threads(self, native: Any, compile_plugin: CompilePlugin) -> None:
+        """Calls from many threads, each of which logs, give every caller his answer and the log every record."""
+        heard: list[str] = []
+        _, instance = native.open(str(compile_plugin(TALKER, "talker"))).init(
+            "{}", lambda level, text: heard.append(text)
+        )
+        wrong: list[Reply] = []
+
+        def work(number: int) -> None:
+            for i in range(100):
+                data = b"%d/%d" % (number, i)
+                if (reply := instance.process("", "", data)).data != data:
+                    wrong.append(reply)
+
+        threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+        assert wrong == []
+        assert len(heard) == 800
+
+    def test_unregistered(self, instance: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A record under a number that nobody has any more reaches nobody."""
+        monkeypatch.setattr(logs, "_functions", {})
+
+        assert instance.process("", "", "x").data == b"x"
