@@ -1,0 +1,30 @@
+"""YAML -> frozen models, with every error at once and each with its line and column."""
+
+from backworks.config.checks import RESERVED_PATHS, warnings_of
+from backworks.config.load import config_schema, load_config, parse_config
+from backworks.config.models import (
+    DEFAULT_TIMEOUT,
+    DEFAULT_WORKERS,
+    Config,
+    DiscoveryConfig,
+    EndpointConfig,
+    PluginConfig,
+    RuntimeConfig,
+    ServerConfig,
+)
+
+__all__ = [
+    "DEFAULT_TIMEOUT",
+    "DEFAULT_WORKERS",
+    "RESERVED_PATHS",
+    "Config",
+    "DiscoveryConfig",
+    "EndpointConfig",
+    "PluginConfig",
+    "RuntimeConfig",
+    "ServerConfig",
+    "config_schema",
+    "load_config",
+    "parse_config",
+    "warnings_of",
+]

@@ -1,0 +1,53 @@
+"""A configuration written out: with all defaults, absolute paths, and without what may be a secret."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from backworks.config.reader import plain_value
+
+if TYPE_CHECKING:
+    from backworks.config.models import Config
+    from backworks.config.source import KeyPath
+
+__all__ = ["config_data", "config_yaml"]
+
+
+def config_data(config: Config) -> dict[str, Any]:
+    """Returns what JSON can hold of a configuration.
+
+    In the plugins' own configurations, what was written with ``${...}`` is written so again: it may be a secret.
+    """
+    data = config.model_dump(mode="json")
+    for path, written in config.source.written.items():
+        if path[:1] == ("plugins",) and path[2:3] == ("config",):
+            _put(data, path, written)
+    return data
+
+
+def config_yaml(config: Config) -> str:
+    """Returns :func:`config_data` as YAML that can be loaded as a configuration."""
+    return yaml.dump(config_data(config), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
+
+
+def _put(data: Any, path: KeyPath, value: str) -> None:
+    for part in path[:-1]:
+        data = data[part]
+    data[path[-1]] = value
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes a text that would be read as something else by our reader, which is not PyYAML's."""
+
+
+def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    try:
+        is_text = plain_value(text) == text and "${" not in text
+    except ValueError:
+        is_text = False
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=None if is_text else '"')
+
+
+_Dumper.add_representer(str, _represent_text)

@@ -1,0 +1,145 @@
+"""A file or a dict -> :class:`Config`, or every error at once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ValidationError
+
+from backworks.config.checks import cross_check, suggestion
+from backworks.config.models import (
+    Config,
+    DiscoveryConfig,
+    EndpointConfig,
+    PluginConfig,
+    RuntimeConfig,
+    ServerConfig,
+)
+from backworks.config.reader import read_dict, read_file
+from backworks.config.source import KeyPath, Problem, Source, show
+from backworks.errors import ConfigError
+
+if TYPE_CHECKING:
+    from os import PathLike
+
+__all__ = ["config_schema", "load_config", "parse_config"]
+
+
+def load_config(path: str | PathLike[str]) -> Config:
+    """Reads a configuration from a YAML file.
+
+    Args:
+        path: The file. Relative paths within it start at its directory. Errors name it as it is given here.
+
+    Raises:
+        ConfigError: Something is wrong; ``errors`` has a line for each thing that is.
+    """
+    return _validate(read_file(path))
+
+
+def parse_config(data: Mapping[str, object], *, base: str | PathLike[str] | None = None) -> Config:
+    """Reads a configuration from a dict, as from a file: ``${NAME}`` is expanded in every string.
+
+    Args:
+        data: What the file would hold.
+        base: Where relative paths start; by default the current directory.
+
+    Raises:
+        ConfigError: Something is wrong. The lines begin with the path of the value, since there is no file.
+        TypeError: ``data`` is no mapping.
+    """
+    if not isinstance(data, Mapping):
+        raise TypeError(f"a configuration is a mapping, not {type(data).__name__}")
+    return _validate(read_dict(data, Path(base or ".").absolute()))
+
+
+def config_schema() -> dict[str, Any]:
+    """Returns the JSON Schema (2020-12) of the file, for editors."""
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **Config.model_json_schema()}
+
+
+def _validate(source: Source) -> Config:
+    if not isinstance(source.data, Mapping) and not source.problems:
+        text = f"found {show(source.data)}, accepted a mapping with {_keys(Config)}"
+        raise ConfigError(source.lines([Problem((), text)]))
+    config, problems = None, []
+    try:
+        config = Config.model_validate(source.data, context={"source": source})
+    except ValidationError as errors:
+        # A default that hangs on another field is not made where that field is wrong: no error of its own.
+        found = [error for error in errors.errors() if error["type"] != "default_factory_not_called"]
+        problems += [_problem(error, source) for error in found]
+    problems += cross_check(source.data)
+    problems = [problem for problem in problems if problem.path not in source.holes]
+    problems += source.problems
+    if config is None or problems:
+        raise ConfigError(source.lines(problems))
+    return config
+
+
+def _problem(error: Any, source: Source) -> Problem:
+    path = _as_written(tuple(error["loc"]), source.data)
+    kind, value = error["type"], error["input"]
+    if kind == "extra_forbidden":
+        known = list(_fields(path[:-1]))
+        return Problem(path, f"unknown key; {suggestion(str(path[-1]), known)}", at_key=True)
+    if kind == "missing":
+        return Problem(path, f"missing; write, for example, {path[-1]}: {_example(path)}", at_key=True)
+    if kind == "backworks":
+        text = error["msg"]
+    elif kind in ("tuple_type", "list_type"):
+        text = f"found {show(value)}, accepted a list"
+    elif kind == "model_type":
+        text = f"found {show(value)}, accepted a mapping with {_keys(_model_at(path))}"
+    else:
+        text = f"found {show(value)}, accepted a mapping"
+    if path in source.written:
+        text += f" (written as {show(source.written[path])})"
+    return Problem(path, text)
+
+
+def _as_written(path: KeyPath, data: object) -> KeyPath:
+    """Undoes the rewriting of ``method: GET`` to ``methods: [GET]``."""
+    match path:
+        case ("endpoints", str(name), "methods", 0):
+            endpoint: Any = data["endpoints"][name] if isinstance(data, Mapping) else {}
+            if "method" in endpoint and "methods" not in endpoint:
+                return ("endpoints", name, "method")
+    return path
+
+
+def _model_at(path: KeyPath) -> type[BaseModel] | None:
+    match path:
+        case ():
+            return Config
+        case ("server",):
+            return ServerConfig
+        case ("plugin_discovery",):
+            return DiscoveryConfig
+        case ("plugins", _):
+            return PluginConfig
+        case ("endpoints", _):
+            return EndpointConfig
+        case ("endpoints", _, "runtime"):
+            return RuntimeConfig
+    return None
+
+
+def _fields(path: KeyPath) -> tuple[str, ...]:
+    model = _model_at(path)
+    fields = tuple(model.model_fields) if model else ()
+    return ("method", *fields) if model is EndpointConfig else fields
+
+
+def _keys(model: type[BaseModel] | None) -> str:
+    *most, last = model.model_fields if model else ("",)
+    return f"{', '.join(most)} and {last}"
+
+
+def _example(path: KeyPath) -> str:
+    model = _model_at(path[:-1])
+    examples = model.model_fields[str(path[-1])].examples if model else None
+    return json.dumps(examples[0]) if examples else "..."

@@ -1,0 +1,105 @@
+"""The second look at a configuration: what the plugins' files say to it. Nothing of them is loaded."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from backworks.config.checks import suggestion
+from backworks.config.source import KeyPath, Problem, show
+from backworks.discovery import PluginDiscovery
+from backworks.errors import PluginLoadError
+from backworks.inspection import inspect_library, problems
+from backworks.paths import resolve_library
+from backworks.registry import PluginRegistry
+from backworks.schema import violations
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+    from backworks.config.models import Config
+
+__all__ = ["Findings", "check_plugins", "check_settings"]
+
+
+class Findings(NamedTuple):
+    """What the plugins' files say to a configuration, as lines in the format of a ``ConfigError``.
+
+    Attributes:
+        settings: Configurations that break their plugin's schema, and names that no plugin has.
+        libraries: Files that will not load on this host.
+    """
+
+    settings: list[str]
+    libraries: list[str]
+
+
+def check_plugins(config: Config) -> Findings:
+    """Reads the files of all enabled plugins and compares them with the configuration.
+
+    Args:
+        config: A configuration from a file or a dict.
+    """
+    settings: list[Problem] = []
+    libraries: list[Problem] = []
+    found = _discover(config)
+    for plugin_id, plugin in config.plugins.items():
+        if not plugin.enabled or plugin.plugin_type == "builtin":
+            continue
+        try:
+            if plugin.path is None and plugin_id not in found:
+                libraries.append(Problem(("plugins", plugin_id), _not_found(plugin_id, found), at_key=True))
+                continue
+            info = inspect_library(resolve_library(plugin.path or found.get(plugin_id).path))
+        except PluginLoadError as error:
+            libraries.append(Problem(("plugins", plugin_id, "path"), str(error)))
+            continue
+        libraries += [Problem(("plugins", plugin_id, "path"), str(error)) for error in problems(info)]
+        settings += _violations(config, plugin_id, info.manifest)
+    for path, endpoint in config.endpoints.items():
+        handler = endpoint.runtime.handler
+        if handler not in config.plugins and handler not in found:
+            text = _not_found(handler, found)
+            settings.append(Problem(("endpoints", path, "runtime", "handler"), text))
+    return Findings(config.source.lines(settings), config.source.lines(libraries))
+
+
+def check_settings(config: Config, plugin_id: str, manifest: Mapping[str, Any] | None) -> list[str]:
+    """Checks the ``config`` of one plugin against the schema of its manifest.
+
+    Args:
+        config: The whole configuration.
+        plugin_id: Which plugin.
+        manifest: What the plugin's file says of it.
+
+    Returns:
+        A line for each thing that is wrong. A value that came out of the environment is not shown, since it
+        may be a secret.
+    """
+    return config.source.lines(_violations(config, plugin_id, manifest))
+
+
+def _violations(config: Config, plugin_id: str, manifest: Mapping[str, Any] | None) -> list[Problem]:
+    if manifest is None or "config_schema" not in manifest:
+        return []
+    path: KeyPath = ("plugins", plugin_id, "config")
+    found = []
+    for where, message in violations(config.plugins[plugin_id].config, manifest["config_schema"]):
+        place = (*path, *where)
+        hidden = [text for at, text in config.source.written.items() if at[: len(place)] == place]
+        text = f"the plugin's schema does not accept the value of {show(hidden[0])}" if hidden else message
+        found.append(Problem(place, text, at_key=not where))
+    return found
+
+
+def _discover(config: Config) -> PluginRegistry:
+    registry = PluginRegistry()
+    if config.plugin_discovery.enabled:
+        discovery = config.plugin_discovery
+        for plugin in PluginDiscovery(discovery.directories, recursive=discovery.recursive).scan():
+            registry.add(plugin)
+    return registry
+
+
+def _not_found(name: str, found: PluginRegistry) -> str:
+    return f"plugin_discovery finds no plugin {show(name)}; {suggestion(name, list(found.names()))}"
