@@ -1,0 +1,129 @@
+"""What ``plugin list`` and ``plugin inspect`` say of a file."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from backworks.discovery import DiscoveredPlugin, PluginDiscovery
+from backworks.errors import PluginLoadError
+from backworks.ffi.contract import OPTIONAL_SYMBOLS, REQUIRED_SYMBOLS
+from backworks.paths import resolve_library
+from backworks.registry import PluginRegistry
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+__all__ = ["details", "entries", "paragraphs", "platform", "reasons", "summary"]
+
+_PREFIX = "backworks_plugin_"
+
+
+def entries(places: Iterable[str]) -> list[tuple[DiscoveredPlugin, bool]]:
+    """Finds the plugins in directories and those of configurations, sorted by name, the one that is used first.
+
+    Returns:
+        Each plugin, and whether it is the one that its name stands for.
+
+    Raises:
+        ConfigError: A place is a file and no good configuration.
+    """
+    registry = PluginRegistry()
+    for place in places:
+        if Path(place).is_dir():
+            for found in PluginDiscovery([place]).scan():
+                registry.add(found)
+        else:
+            for found, explicit in _of_config(place):
+                registry.add(found, explicit=explicit)
+    listed = []
+    for name in registry.names():
+        listed.append((registry.get(name), True))
+        listed += [(other, False) for other in registry.shadowed(name)]
+    return listed
+
+
+def _of_config(path: str) -> Iterator[tuple[DiscoveredPlugin, bool]]:
+    from backworks.config import load_config
+
+    config = load_config(path)
+    for plugin in config.plugins.values():
+        if plugin.plugin_type == "external" and plugin.path is not None:
+            try:
+                file = resolve_library(plugin.path)
+            except PluginLoadError:
+                file = Path(plugin.path)
+            yield DiscoveredPlugin.from_file(file), True
+    discovery = config.plugin_discovery
+    if discovery.enabled:
+        for found in PluginDiscovery(discovery.directories, recursive=discovery.recursive).scan():
+            yield found, False
+
+
+def reasons(plugin: DiscoveredPlugin) -> list[str]:
+    """Returns why a plugin would not load here, without the path that is told beside it."""
+    return [str(problem).removeprefix(f"{plugin.path}: ") for problem in plugin.problems]
+
+
+def platform(plugin: DiscoveredPlugin) -> str | None:
+    """Returns the system and the processors that a plugin was built for, or ``None`` if it is no library."""
+    return f"{plugin.info.system} {'+'.join(plugin.info.architectures)}" if plugin.info else None
+
+
+def summary(plugin: DiscoveredPlugin) -> dict[str, Any]:
+    """Returns a plugin as ``plugin list --json`` has it."""
+    return {
+        "name": plugin.name,
+        "version": plugin.version,
+        "description": plugin.description,
+        "platform": platform(plugin),
+        "path": str(plugin.path),
+        "loadable": plugin.loadable,
+        "problems": reasons(plugin),
+    }
+
+
+def details(plugin: DiscoveredPlugin, sha256: str) -> dict[str, Any]:
+    """Returns a plugin as ``plugin inspect --json`` has it."""
+    info = plugin.info
+    data = summary(plugin) | {"sha256": sha256, "note": plugin.note}
+    if info is None:
+        return data
+    return data | {
+        "abi": (info.manifest or {}).get("abi"),
+        "format": info.format,
+        "system": info.system,
+        "architectures": info.architectures,
+        "kind": info.kind,
+        "size": info.size,
+        "needed": info.needed,
+        "symbols": sorted(info.exports),
+        "manifest": info.manifest,
+    }
+
+
+def paragraphs(plugin: DiscoveredPlugin, sha256: str) -> Iterator[str]:
+    """Yields the lines of ``plugin inspect``."""
+    info = plugin.info
+    yield f"file      {plugin.path}"
+    yield f"sha256    {sha256}"
+    if info is None:
+        return
+    manifest = info.manifest or {}
+    abi = manifest.get("abi", "unknown until it is loaded")
+    plugin_symbols = [name for name in (*REQUIRED_SYMBOLS, *OPTIONAL_SYMBOLS) if name in info.exports]
+    symbols = ", ".join(name.removeprefix(_PREFIX) for name in plugin_symbols) or "none"
+    others = len(info.exports) - len(plugin_symbols)
+    yield f"name      {plugin.name}"
+    yield f"version   {plugin.version or 'unknown until it is loaded'}"
+    if plugin.description:
+        yield f"about     {plugin.description}"
+    yield f"abi       {abi}"
+    yield f"platform  {platform(plugin)} ({info.format} {info.kind}, {info.size:,} bytes)"
+    yield f"symbols   {symbols}{f', and {others} that are not the ABI' if others else ''}"
+    if plugin.note:
+        yield f"note      {plugin.note}"
+    if info.manifest is not None:
+        yield "manifest"
+        yield json.dumps(info.manifest, indent=2, ensure_ascii=False)

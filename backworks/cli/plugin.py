@@ -1,0 +1,69 @@
+"""``backworks plugin``: list, inspect and call plugins."""
+
+from __future__ import annotations
+
+import click
+
+from backworks.cli.call import call
+from backworks.cli.exits import CANNOT_LOAD, complain
+from backworks.cli.output import json_option, print_json, print_table
+
+__all__ = ["plugin"]
+
+
+@click.group()
+def plugin() -> None:
+    """List, inspect and call plugins."""
+
+
+plugin.add_command(call)
+
+
+@plugin.command("list")
+@click.argument("places", metavar="[DIR|CONFIG]...", nargs=-1, type=click.Path(exists=True))
+@json_option
+def list_(places: tuple[str, ...], as_json: bool) -> None:
+    """List the plugins in directories, and those of configurations.
+
+    Without an argument: in the current directory. Nothing is loaded; what is listed stands in the files.
+    """
+    from backworks.cli.describe import entries, platform, reasons, summary
+
+    found = entries(places or (".",))
+    if as_json:
+        print_json([{**summary(entry), "used": used} for entry, used in found])
+        return
+    rows = []
+    for entry, used in found:
+        status = "; ".join(reasons(entry)) or ("good" if used else "another of this name is used")
+        rows.append((entry.name, entry.version or "?", platform(entry) or "?", status, str(entry.path)))
+    if rows:
+        print_table(("NAME", "VERSION", "PLATFORM", "STATUS", "FILE"), rows)
+    else:
+        complain([f"no plugins in {', '.join(places or ('the current directory',))}"])
+
+
+@plugin.command()
+@click.argument("file", type=click.Path())
+@json_option
+@click.pass_context
+def inspect(ctx: click.Context, file: str, as_json: bool) -> None:
+    """Print what a plugin's file says about itself.
+
+    Name, version, ABI, platform, symbols, manifest, SHA-256, and every reason why it would not load here; with one,
+    the exit code is 4. The file may be for another system. It is never loaded.
+    """
+    from backworks.cli.describe import details, paragraphs
+    from backworks.discovery import DiscoveredPlugin
+    from backworks.inspection import file_sha256
+    from backworks.paths import resolve_library
+
+    found = DiscoveredPlugin.from_file(resolve_library(file))
+    digest = file_sha256(found.path)
+    if as_json:
+        print_json(details(found, digest))
+    else:
+        click.echo("\n".join(paragraphs(found, digest)))
+    complain(str(problem) for problem in found.problems)
+    if not found.loadable:
+        ctx.exit(CANNOT_LOAD)

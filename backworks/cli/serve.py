@@ -1,0 +1,33 @@
+"""``backworks serve``."""
+
+from __future__ import annotations
+
+import click
+
+from backworks.cli.exits import complain
+
+__all__ = ["serve"]
+
+
+@click.command()
+@click.argument("config", type=click.Path())
+@click.option("--host", help="Listen at this address instead of the configuration's.")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), help="Listen at this port instead of the configuration's; 0 is a free one."
+)
+def serve(config: str, host: str | None, port: int | None) -> None:
+    """Serve the endpoints of a configuration over HTTP.
+
+    Until Ctrl-C or SIGTERM: then running requests are let end, and every plugin is shut down. /docs has a page to
+    try the endpoints; /healthz, /readyz and /metrics are for machines. The log goes to stderr.
+    """
+    import logging
+
+    from backworks.config import load_config, warnings_of
+    from backworks.http.server import serve as serve_http
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)  # it counts its own start-up steps
+    loaded = load_config(config)
+    complain(f"warning: {line}" for line in warnings_of(loaded))
+    serve_http(loaded, host, port, announce=click.echo)

@@ -1,0 +1,508 @@
+"""The command ``backworks``, as a process of its own: what it prints, where, and what it ends with."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tomllib
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import ECHO, LIBRARY, CompilePlugin
+
+import backworks
+from backworks import sdk
+
+ROOT = Path(__file__).parent.parent
+PATIENCE = 30.0
+
+#: A plugin whose answer depends on the endpoint.
+SOURCE = ECHO.replace(
+    "  return backworks_answer(response, request->data, request->data_size);",
+    """
+  if (backworks_equal(request->endpoint, request->endpoint_size, "/none")) {
+    return BACKWORKS_OK;
+  }
+  if (backworks_equal(request->endpoint, request->endpoint_size, "/fail")) {
+    return backworks_fail(response, BACKWORKS_NOT_FOUND, "no station %s", "KXYZ");
+  }
+  if (backworks_equal(request->endpoint, request->endpoint_size, "/method")) {
+    return backworks_answer(response, request->method, request->method_size);
+  }
+  if (backworks_equal(request->endpoint, request->endpoint_size, "/hang")) {
+    backworks_log(plugin->host, BACKWORKS_INFO, "inside");
+    (void)getchar();
+  }
+  return backworks_answer(response, request->data, request->data_size);""",
+).replace(
+    '"description": "Answers what it was sent"',
+    '"description": "Answers", "config_schema": {"properties": {"limit": {"type": "integer"}}}',
+)
+
+posix_only = pytest.mark.skipif(
+    sys.platform == "win32", reason="Windows has neither terminals nor signals of this kind"
+)
+
+
+@pytest.fixture(scope="module", name="library")
+def _library(compile_plugin: CompilePlugin) -> Path:
+    return compile_plugin("#include <stdio.h>\n" + SOURCE, name="various", flags=['-DNAME="various"'])
+
+
+def start(*arguments: str | Path, cwd: Path | None = None, **options: Any) -> subprocess.Popen[bytes]:
+    """Starts the command."""
+    return subprocess.Popen(
+        [sys.executable, "-X", "dev", "-m", "backworks", *map(str, arguments)],
+        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUTF8": "1", "COLUMNS": "100"},
+        **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL, **options},
+    )
+
+
+def run(*arguments: str | Path, cwd: Path | None = None, stdin: bytes = b"") -> tuple[int, str, str]:
+    """Runs the command to its end.
+
+    Returns:
+        The exit code, and what it wrote to stdout and stderr.
+    """
+    process = start(*arguments, cwd=cwd, stdin=subprocess.PIPE)
+    try:
+        out, err = process.communicate(stdin, PATIENCE)
+    finally:
+        process.kill()
+    return process.returncode, out.decode().replace("\r\n", "\n"), err.decode().replace("\r\n", "\n")
+
+
+@pytest.fixture(name="config")
+def _config(tmp_path: Path, library: Path) -> Path:
+    """A good configuration in a directory of its own."""
+    file = tmp_path / "c.yaml"
+    text = f"""\
+server: {{port: 0}}
+plugins:
+  one: {{path: '{library}', config: {{limit: 1}}}}
+endpoints:
+  /x: {{runtime: {{handler: one}}}}
+"""
+    file.write_text(text, encoding="utf-8")
+    return file
+
+
+class TestMain:
+    """The command itself."""
+
+    def test_help(self) -> None:
+        """The help names the commands, the exit codes and how to switch completion on."""
+        code, out, err = run("--help")
+
+        assert (code, err) == (0, "")
+        for word in ("serve", "config", "plugin", "sdk", "Exit codes:", "bad configuration", "_BACKWORKS_COMPLETE="):
+            assert word in out
+
+    @pytest.mark.parametrize(
+        "command",
+        [
+            "serve",
+            "config",
+            "config check",
+            "config schema",
+            "config show",
+            "plugin",
+            "plugin list",
+            "plugin inspect",
+            "plugin call",
+            "sdk",
+            "sdk path",
+        ],
+    )
+    def test_every_command_has_help(self, command: str) -> None:
+        """Each command has a sentence that ends, and is not cut in the list."""
+        code, out, _ = run(*command.split(), "--help")
+
+        assert code == 0
+        assert out.startswith(f"Usage: backworks {command}")
+        assert "..." not in out.replace("]...", "").replace("[ARGS]...", "").replace("ARGS...", "")
+
+    def test_version(self) -> None:
+        """The version is the package's."""
+        assert run("--version") == (0, f"backworks, version {backworks.__version__}\n", "")
+
+    def test_wrong_use(self) -> None:
+        """Wrong use ends with 2, and click's hint."""
+        code, out, err = run("plugin", "cal")
+
+        assert (code, out) == (2, "")
+        assert "No such command 'cal'" in err
+
+    def test_it_is_the_installed_command(self) -> None:
+        """pyproject.toml makes the command of the same function."""
+        project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+        assert project["scripts"] == {"backworks": "backworks.cli:main"}
+
+    def test_it_imports_little(self) -> None:
+        """What is heavy is imported by the commands that need it, not by the command line."""
+        heavy = ["yaml", "pydantic", "jsonschema", "rich", "uvicorn", "starlette", "cffi", "ctypes", "asyncio"]
+        code = f"import sys, backworks.cli; print([name for name in {heavy} if name in sys.modules])"
+        done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+
+        assert done.stdout.strip() == "[]"
+
+    @posix_only
+    def test_a_reader_that_goes_is_no_error(self) -> None:
+        """Output into a closed pipe ends the command without a word."""
+        read, write = os.pipe()
+        os.close(read)
+        process = start("config", "schema", stdout=write)
+        os.close(write)
+        _, err = process.communicate(timeout=PATIENCE)
+
+        assert (process.returncode, err) == (141, b"")
+
+    def test_completion(self, tmp_path: Path) -> None:
+        """The shell's completion knows the commands."""
+        variables = {"_BACKWORKS_COMPLETE": "bash_complete", "COMP_WORDS": "backworks pl", "COMP_CWORD": "1"}
+        done = subprocess.run(
+            [sys.executable, "-m", "backworks"],
+            env={**os.environ, **variables, "PYTHONPATH": str(ROOT)},
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+
+        assert done.stdout == "plain,plugin\n"
+
+
+class TestConfig:
+    """``backworks config``."""
+
+    def test_check_good(self, config: Path) -> None:
+        """A good configuration is one line and 0."""
+        assert run("config", "check", "c.yaml", cwd=config.parent) == (
+            0,
+            "c.yaml: 1 plugin and 1 endpoint: good\n",
+            "",
+        )
+
+    def test_check_bad(self, config: Path) -> None:
+        """Every error is a line on stderr, and the code is 3."""
+        config.write_text("server: {prot: 1}\nendpoints: {x: {}}\n", encoding="utf-8")
+        code, out, err = run("config", "check", "c.yaml", cwd=config.parent)
+
+        assert (code, out) == (3, "")
+        assert [line.split(" ", 2)[:2] for line in err.splitlines()] == [
+            ["backworks:", "c.yaml:1:10:"],
+            ["backworks:", "c.yaml:2:13:"],
+            ["backworks:", "c.yaml:2:13:"],
+        ]
+
+    def test_check_missing(self, tmp_path: Path) -> None:
+        """A missing file is 3 as well."""
+        assert run("config", "check", "c.yaml", cwd=tmp_path) == (3, "", "backworks: c.yaml: there is no such file\n")
+
+    def test_check_asks_the_plugins(self, config: Path) -> None:
+        """What a plugin's schema refuses is 3; a library that would not load is 4 if it is all there is."""
+        good = config.read_text(encoding="utf-8")
+        config.write_text(good.replace("limit: 1", "limit: many"), encoding="utf-8")
+        code, _, err = run("config", "check", "c.yaml", cwd=config.parent)
+
+        assert code == 3
+        assert err == "backworks: c.yaml:3:" + err.partition("c.yaml:3:")[2]
+        assert "plugins.one.config.limit: 'many' is not of type 'integer'" in err
+
+        config.write_text("plugins: {one: {path: ./gone}}\n", encoding="utf-8")
+        code, _, err = run("config", "check", "c.yaml", cwd=config.parent)
+
+        assert code == 4
+        assert err.startswith("backworks: c.yaml:1:23: plugins.one.path: ")
+        assert "there is no such file" in err
+
+    def test_check_warns(self, config: Path) -> None:
+        """What is allowed but probably not meant is told, and the code stays 0."""
+        text = config.read_text(encoding="utf-8").replace("config:", "isolation: none, timeout: 1s, config:")
+        config.write_text(text, encoding="utf-8")
+        code, _, err = run("config", "check", "c.yaml", cwd=config.parent)
+
+        assert code == 0
+        assert err.startswith("backworks: warning: c.yaml:3:")
+
+    def test_schema(self) -> None:
+        """The JSON Schema comes to stdout."""
+        code, out, _ = run("config", "schema")
+
+        assert code == 0
+        assert json.loads(out)["title"] == "Backworks configuration"
+
+    def test_show(self, config: Path) -> None:
+        """A configuration is shown with its defaults, as YAML that is good again and as JSON."""
+        code, out, _ = run("config", "show", config)
+        as_json = json.loads(run("config", "show", "--json", config)[1])
+        config.write_text(out, encoding="utf-8")
+
+        assert code == 0
+        assert as_json["plugins"]["one"]["timeout"] == 30
+        assert "timeout: 30.0" in out
+        assert run("config", "check", config)[0] == 0
+
+
+class TestList:
+    """``backworks plugin list``."""
+
+    def test_directory(self, library: Path) -> None:
+        """The plugins of a directory are a table with plain columns where there is no terminal."""
+        code, out, err = run("plugin", "list", library.parent)
+        head, row = out.splitlines()
+
+        assert (code, err) == (0, "")
+        assert head.split() == ["NAME", "VERSION", "PLATFORM", "STATUS", "FILE"]
+        assert row.split()[:2] == ["various", "1.0.0"]
+        assert row.split()[-2:] == ["good", str(library)]
+
+    def test_current_directory(self, library: Path) -> None:
+        """Without an argument it is the current directory."""
+        assert str(library) in run("plugin", "list", cwd=library.parent)[1]
+
+    def test_nothing(self, tmp_path: Path) -> None:
+        """A directory without plugins is told on stderr."""
+        assert run("plugin", "list", cwd=tmp_path) == (0, "", "backworks: no plugins in the current directory\n")
+
+    def test_json(self, library: Path, config: Path) -> None:
+        """As JSON, with what is broken and with the one that is used of two of a name."""
+        (config.parent / LIBRARY.format("broken")).write_bytes(b"x")
+        (config.parent / LIBRARY.format("copy")).write_bytes(library.read_bytes())
+        code, out, _ = run("plugin", "list", "--json", config, config.parent)
+        found = json.loads(out)
+
+        assert code == 0
+        assert [(each["name"], each["used"], each["loadable"]) for each in found] == [
+            ("broken", True, False),
+            ("various", True, True),
+            ("various", False, True),
+        ]
+        assert found[0]["problems"] == ["not a library: it begins with 'x'"]
+        assert (found[1]["path"], found[1]["version"]) == (str(library), "1.0.0")
+
+    def test_missing_plugins_of_a_configuration(self, tmp_path: Path) -> None:
+        """A configured file that is not there is listed with the reason."""
+        (tmp_path / "c.yaml").write_text("plugins: {one: {path: gone}}\n", encoding="utf-8")
+        code, out, _ = run("plugin", "list", "c.yaml", cwd=tmp_path)
+
+        assert code == 0
+        assert "there is no such file" in out
+
+    def test_wrong_places(self, tmp_path: Path) -> None:
+        """A place that is not there is wrong use; a file that is no configuration is a bad one."""
+        (tmp_path / "x").write_text("- a", encoding="utf-8")
+
+        assert run("plugin", "list", "nowhere", cwd=tmp_path)[0] == 2
+        assert run("plugin", "list", "x", cwd=tmp_path)[0] == 3
+
+    @posix_only
+    def test_on_a_terminal(self, library: Path) -> None:
+        """On a terminal the table is fitted to it, and nothing is lost."""
+        out = on_terminal("plugin", "list", library.parent)
+
+        assert "─" in out
+        assert library.name in "".join(out.split())
+
+
+class TestInspect:
+    """``backworks plugin inspect``."""
+
+    def test_good(self, library: Path) -> None:
+        """A plugin's file is described without being loaded."""
+        code, out, err = run("plugin", "inspect", library)
+
+        assert (code, err) == (0, "")
+        for line in ("name      various", "version   1.0.0", "about     Answers", "abi       1"):
+            assert line in out.splitlines()
+        assert "\nsymbols   abi_version, name, version, init, process_endpoint_data, free_string, shutdown" in out
+        assert '"config_schema": {' in out
+
+    def test_json(self, library: Path) -> None:
+        """As JSON, with all symbols and the SHA-256."""
+        code, out, _ = run("plugin", "inspect", "--json", library.with_name("various"))
+        found = json.loads(out)
+
+        assert code == 0
+        assert (found["name"], found["abi"], found["loadable"]) == ("various", 1, True)
+        assert found["manifest"]["version"] == "1.0.0"
+        assert "backworks_plugin_init" in found["symbols"]
+        assert len(found["sha256"]) == 64
+
+    def test_it_would_not_load(self, tmp_path: Path) -> None:
+        """Every reason is a line on stderr, and the code is 4."""
+        (tmp_path / "x.so").write_text("hello\n")
+        code, out, err = run("plugin", "inspect", "x.so", cwd=tmp_path)
+
+        assert code == 4
+        assert out.startswith("file      ")
+        assert err == f"backworks: {tmp_path / 'x.so'}: not a library: it begins with 'hello'\n"
+        assert run("plugin", "inspect", "--json", "x.so", cwd=tmp_path)[0] == 4
+
+    def test_missing(self, tmp_path: Path) -> None:
+        """A file that is not there is 4."""
+        code, out, err = run("plugin", "inspect", "gone", cwd=tmp_path)
+
+        assert (code, out) == (4, "")
+        assert err.startswith(f"backworks: {tmp_path / 'gone'}: there is no such file")
+        assert len(err.splitlines()) == 1
+
+
+class TestCall:
+    """``backworks plugin call``."""
+
+    @pytest.mark.parametrize("isolation", ["none", "thread"])
+    def test_bytes_come_as_they_are(self, library: Path, isolation: str) -> None:
+        """The answer is what the plugin gave, without a line end; the data may come from stdin."""
+        data = bytes(range(256))
+        process = start(
+            "plugin", "call", library, "/echo", "--data", "-", "--isolation", isolation, stdin=subprocess.PIPE
+        )
+        out, err = process.communicate(data, PATIENCE)
+
+        assert (process.returncode, out, err) == (0, data, b"")
+
+    def test_data(self, library: Path, tmp_path: Path) -> None:
+        """Data is a text, or a file's bytes; without any it is empty."""
+        (tmp_path / "d").write_bytes(b"from a file")
+
+        assert run("plugin", "call", library, "/echo", "--data", "héllo")[1] == "héllo"
+        assert run("plugin", "call", library, "/echo", "--data", "@d", cwd=tmp_path)[1] == "from a file"
+        assert run("plugin", "call", library, "/echo") == (0, "", "")
+
+    def test_method(self, library: Path) -> None:
+        """The method is GET, with data POST, or what is said."""
+        assert run("plugin", "call", library, "/method")[1] == "GET"
+        assert run("plugin", "call", library, "/method", "--data", "x")[1] == "POST"
+        assert run("plugin", "call", library, "/method", "--data", "x", "--method", "put")[1] == "PUT"
+
+    def test_the_plugin_said_no(self, library: Path) -> None:
+        """An error of the plugin is a line with its code, and 1; so is no answer."""
+        assert run("plugin", "call", library, "/fail") == (1, "", "backworks: various: NOT_FOUND: no station KXYZ\n")
+        assert run("plugin", "call", library, "/none") == (
+            1,
+            "",
+            "backworks: various: GET /none is not its own: it gave no answer\n",
+        )
+
+    def test_config(self, library: Path, tmp_path: Path) -> None:
+        """The configuration is checked by the plugin's schema: 3. What is no JSON object is wrong use: 2."""
+        (tmp_path / "c.json").write_text('{"limit": "many"}')
+
+        assert run("plugin", "call", library, "/echo", "--config", '{"limit": 1}')[0] == 0
+        assert run("plugin", "call", library, "/echo", "--config", "@c.json", cwd=tmp_path)[0] == 3
+        for wrong in ("{", "[]", "@gone"):
+            code, _, err = run("plugin", "call", library, "/echo", "--config", wrong, cwd=tmp_path)
+
+            assert code == 2
+            assert "Invalid value for '--config'" in err
+
+    def test_it_does_not_load(self, tmp_path: Path) -> None:
+        """A file that does not load is 4, with one line."""
+        (tmp_path / "x.so").write_text("hello\n")
+        code, out, err = run("plugin", "call", "x.so", "/", cwd=tmp_path)
+
+        assert (code, out) == (4, "")
+        assert len(err.splitlines()) == 1
+        assert "it begins with 'hello'" in err
+
+    @posix_only
+    def test_on_a_terminal(self, library: Path) -> None:
+        """On a terminal JSON is indented, and other answers end the line."""
+        assert on_terminal("plugin", "call", library, "/echo", "--data", '{"a":[1]}') == '{\n  "a": [\n    1\n  ]\n}\n'
+        assert on_terminal("plugin", "call", library, "/echo", "--data", "text") == "text\n"
+
+    @posix_only
+    @pytest.mark.parametrize(("isolation", "code"), [("thread", 130), ("none", -signal.SIGINT)])
+    def test_ctrl_c(self, library: Path, isolation: str, code: int) -> None:
+        """Ctrl-C ends the command also while the plugin hangs: with 130, as shells see both."""
+        process = start("plugin", "call", library, "/hang", "--isolation", isolation, stdin=subprocess.PIPE)
+        assert process.stderr is not None
+        line = process.stderr.readline()
+        process.send_signal(signal.SIGINT)
+        process.wait(PATIENCE)
+        _, err = process.communicate()
+
+        assert line == b"INFO backworks.plugin.various: inside\n"
+        assert process.returncode == code
+        assert b"Traceback" not in err
+
+
+class TestServe:
+    """``backworks serve``; the server itself has tests of its own."""
+
+    @posix_only
+    def test_until_ctrl_c(self, config: Path) -> None:
+        """It serves, says where, and ends with 0."""
+        process = start("serve", config)
+        assert process.stdout is not None
+        line = process.stdout.readline().decode()
+        where = line.partition("http://")[2].split()[0]
+        with urllib.request.urlopen(f"http://{where}/x", timeout=PATIENCE) as answer:
+            request = json.load(answer)
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=PATIENCE)
+
+        assert line.startswith("Serving 1 endpoint on http://127.0.0.1:")
+        assert request["path"] == "/x"
+        assert process.returncode == 0
+
+    def test_bad_configuration(self, config: Path) -> None:
+        """A bad configuration is 3, before anything starts."""
+        config.write_text("server: {port: http}\n", encoding="utf-8")
+        code, out, err = run("serve", config)
+
+        assert (code, out) == (3, "")
+        assert err.startswith(f"backworks: {config}:1:16: server.port: found 'http'")
+
+    def test_plugin_that_does_not_load(self, config: Path) -> None:
+        """A critical plugin that does not load is 4."""
+        config.write_text("server: {port: 0}\nplugins: {one: {path: gone}}\n", encoding="utf-8")
+        code, _, err = run("serve", config)
+
+        assert code == 4
+        assert "there is no such file" in err
+        assert "Traceback" not in err
+
+    def test_wrong_port(self, config: Path) -> None:
+        """A port that is none is wrong use."""
+        assert run("serve", config, "--port", "70000")[0] == 2
+
+
+class TestSdk:
+    """``backworks sdk``."""
+
+    def test_path(self) -> None:
+        """The kits' folders, one a line, or the one that is asked for."""
+        c, rust = str(sdk.path("c")), str(sdk.path("rust"))
+
+        assert run("sdk", "path") == (0, f"{c}\n{rust}\n", "")
+        assert run("sdk", "path", "--c") == (0, f"{c}\n", "")
+        assert run("sdk", "path", "--rust") == (0, f"{rust}\n", "")
+
+
+def on_terminal(*arguments: str | Path) -> str:
+    """Runs the command with a terminal as its stdout, and returns what it wrote there."""
+    import pty
+
+    ours, theirs = pty.openpty()
+    process = start(*arguments, stdout=theirs)
+    os.close(theirs)
+    written = b""
+    try:
+        while piece := os.read(ours, 65536):
+            written += piece
+    except OSError:
+        pass  # Linux's way to say that the other side is closed
+    finally:
+        os.close(ours)
+        _, err = process.communicate(timeout=PATIENCE)
+    assert (process.returncode, err) == (0, b"")
+    return written.decode().replace("\r\n", "\n")
