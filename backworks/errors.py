@@ -14,6 +14,7 @@
     │   ├── ManifestError            the manifest is broken, or contradicts the library
     │   └── LinkError                the system's dynamic linker refuses it
     ├── PluginStateError         the host was misused: a call after close, an unknown plugin
+    ├── ListenError              the server cannot listen at the address
     └── PluginError              a plugin answered with a code other than OK
         ├── PluginInitError          ... when it was initialised
         ├── PluginContractError      it broke the rules of the ABI (code INTERNAL)
@@ -40,6 +41,7 @@ __all__ = [
     "ConfigError",
     "IdentityError",
     "LinkError",
+    "ListenError",
     "ManifestError",
     "MissingSymbolsError",
     "NotALibraryError",
@@ -166,6 +168,10 @@ class LinkError(PluginLoadError):
 
 class PluginStateError(BackworksError):
     """The host was misused: a plugin was called after its close, or one that does not exist."""
+
+
+class ListenError(BackworksError):
+    """The server cannot listen at the address that it was told."""
 
 
 class PluginError(BackworksError):

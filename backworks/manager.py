@@ -3,38 +3,34 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import importlib
 import logging
 import threading
 import time
-from collections.abc import Awaitable, Callable, Container, Iterable, Mapping
+from concurrent.futures import wait
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from backworks.answers import PluginResult, check_init
 from backworks.builtin import BuiltinInstance
-from backworks.discovery import PluginDiscovery
 from backworks.errors import (
     BackworksError,
-    ConfigError,
-    PluginNotFound,
+    Code,
     PluginStateError,
     PluginUnavailable,
-    WrongPlatformError,
 )
+from backworks.isolation.threads import ThreadPool
 from backworks.loader import DEFAULT_WORKERS, DynamicPluginLoader, check_isolation, run, start
-from backworks.paths import resolve_library
 from backworks.plugin import Plugin, PluginHealth, PluginInfo
-from backworks.registry import PluginRegistry
+from backworks.registry import discover
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable, Mapping
+    from pathlib import Path
     from typing import Self
 
-    from backworks.config import Config, PluginConfig
+    from backworks.config import Config
 
 __all__ = ["PluginManager"]
 
@@ -86,20 +82,13 @@ class PluginManager:
             ConfigError: The configuration is wrong.
             PluginLoadError, PluginError: A critical plugin does not start.
         """
-        from backworks.config import Config, load_config, parse_config
-        from backworks.config.plugins import check_plugins
+        from backworks.startup import read_config, start_configured
 
-        if isinstance(config, Mapping):
-            config = parse_config(config)
-        elif not isinstance(config, Config):
-            config = load_config(config)
-        wrong = check_plugins(config).settings
-        if wrong:
-            raise ConfigError(wrong)
+        config = read_config(config)
         manager = cls()
         manager._config = config
         try:
-            manager._start_all(config, {plugin.name: plugin for plugin in builtins})
+            start_configured(manager, config, {plugin.name: plugin for plugin in builtins})
         except BaseException:
             manager.close(config.server.shutdown_timeout)
             raise
@@ -111,8 +100,10 @@ class PluginManager:
 
         What does not start is logged and listed in :attr:`failed`.
         """
+        from backworks.startup import start_discovered
+
         manager = cls()
-        manager._start_discovered(_discover(map(Path, directories), recursive=recursive))
+        start_discovered(manager, discover(directories, recursive=recursive))
         return manager
 
     @property
@@ -297,13 +288,25 @@ class PluginManager:
         """As :meth:`call`, from an event loop."""
         return await self._on_current_async(plugin_id, lambda plugin: plugin.call_async(*arguments, **options))
 
-    def health(self, timeout: float | None = 1.0) -> dict[str, PluginHealth]:
-        """Asks every plugin how it is; those that did not start are not well.
+    def health(self, timeout: float = 1.0) -> dict[str, PluginHealth]:
+        """Asks all plugins at once how they are; those that did not start are not well.
 
         Args:
-            timeout: Seconds to wait for each.
+            timeout: Seconds to wait for the slowest.
         """
-        found = {plugin_id: plugin.health(timeout) for plugin_id, plugin in self.plugins.items()}
+        plugins = self.plugins
+        pool = ThreadPool(max(1, len(plugins)), "backworks-health")
+        answers = {plugin_id: pool.submit(partial(plugin.health, timeout)) for plugin_id, plugin in plugins.items()}
+        pool.close()
+        wait(answers.values(), timeout)
+        found = {
+            plugin_id: answer.result()
+            if answer.done()
+            else PluginHealth(
+                False, plugins[plugin_id].state, f"no answer within {timeout:g} s", Code.DEADLINE_EXCEEDED
+            )
+            for plugin_id, answer in answers.items()
+        }
         for plugin_id, error in self.failed.items():
             found[plugin_id] = PluginHealth(False, "failed", str(error))
         return found
@@ -319,6 +322,13 @@ class PluginManager:
         return not self._closed and all(
             plugin_id in health and health[plugin_id].ok for plugin_id, entry in entries.items() if entry.critical
         )
+
+    def note_failure(self, plugin_id: str, error: BackworksError) -> None:
+        """Lists a plugin among :attr:`failed`, and logs why it is there; calls to it will say so."""
+        error.plugin = plugin_id
+        with self._lock:
+            self._failed[plugin_id] = error
+        _logger.error("%s did not start: %s", plugin_id, error)
 
     def close(self, timeout: float | None = None) -> None:
         """Shuts all plugins down, the last started first. One that fails does not keep the others from it.
@@ -358,55 +368,6 @@ class PluginManager:
 
     def __repr__(self) -> str:
         return f"<PluginManager: {len(self._entries)} plugins, {len(self._failed)} failed>"
-
-    def _start_all(self, config: Config, builtins: Mapping[str, Any]) -> None:
-        registry = PluginRegistry()
-        if config.plugin_discovery.enabled:
-            registry = _discover(config.plugin_discovery.directories, recursive=config.plugin_discovery.recursive)
-        for plugin_id, settings in config.plugins.items():
-            if settings.enabled:
-                starter = self._starter(plugin_id, settings, config.source.base, registry, builtins)
-                self._try(plugin_id, critical=settings.critical, starter=starter)
-        self._start_discovered(registry, skip=config.plugins, known=_files(config))
-
-    def _starter(
-        self,
-        plugin_id: str,
-        settings: PluginConfig,
-        base: Path,
-        registry: PluginRegistry,
-        builtins: Mapping[str, Any],
-    ) -> Callable[[], object]:
-        options: dict[str, Any] = {
-            "plugin_id": plugin_id,
-            "isolation": settings.isolation,
-            "workers": settings.workers,
-            "timeout": settings.timeout,
-            "critical": settings.critical,
-        }
-        if settings.plugin_type == "builtin":
-            return lambda: self.register_builtin(
-                _find_builtin(plugin_id, settings, builtins), settings.config, **options
-            )
-        return lambda: self.load(settings.path or registry.get(plugin_id).path, settings.config, base=base, **options)
-
-    def _start_discovered(
-        self, registry: PluginRegistry, *, skip: Container[str] = (), known: Container[Path] = ()
-    ) -> None:
-        for found in registry:
-            foreign = any(isinstance(problem, WrongPlatformError) for problem in found.problems)
-            if found.name not in skip and found.path.resolve() not in known and not foreign:
-                self._try(found.name, critical=False, starter=partial(self.load, found.path, critical=False))
-
-    def _try(self, plugin_id: str, *, critical: bool, starter: Callable[[], object]) -> None:
-        try:
-            starter()
-        except BackworksError as error:
-            if critical:
-                raise
-            error.plugin = plugin_id
-            self._failed[plugin_id] = error
-            _logger.error("%s did not start: %s", plugin_id, error)
 
     def _add(self, plugin_id: str, make: Callable[[], Plugin], *, critical: bool) -> Plugin:
         self._reserve(plugin_id)
@@ -477,41 +438,3 @@ class PluginManager:
             return PluginUnavailable(f"it did not start: {reason}", plugin=plugin_id)
         known = ", ".join(self._entries) or "none"
         return PluginStateError(f"there is no plugin {plugin_id!r} here; there are: {known}", plugin=plugin_id)
-
-
-def _discover(directories: Iterable[Path], *, recursive: bool) -> PluginRegistry:
-    registry = PluginRegistry()
-    for found in PluginDiscovery(directories, recursive=recursive).scan():
-        registry.add(found)
-    return registry
-
-
-def _files(config: Config) -> set[Path]:
-    """The files that the configuration names: discovery must not start them a second time under their own names."""
-    files = set()
-    for settings in config.plugins.values():
-        if isinstance(settings.path, Path):
-            with contextlib.suppress(PluginNotFound):
-                files.add(resolve_library(settings.path).resolve())
-    return files
-
-
-def _find_builtin(plugin_id: str, settings: PluginConfig, builtins: Mapping[str, Any]) -> Any:
-    where = settings.path
-    if where is None:
-        try:
-            return builtins[plugin_id]
-        except KeyError:
-            text = (
-                f"plugins.{plugin_id}: a builtin plugin without a path must be given to the manager: "
-                "PluginManager.from_config(..., builtins=[...]); or name it: path: package.module:Class"
-            )
-            raise ConfigError([text], plugin=plugin_id) from None
-    module, _, attribute = str(where).partition(":")
-    try:
-        found = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ConfigError(
-            [f"plugins.{plugin_id}.path: {str(where)!r} cannot be imported: {error}"], plugin=plugin_id
-        ) from error
-    return found() if isinstance(found, type) else found

@@ -8,15 +8,16 @@ import os
 import threading
 from typing import TYPE_CHECKING
 
+from backworks.discovery import PluginDiscovery
 from backworks.errors import PluginStateError
 from backworks.inspection import version_key
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from backworks.discovery import DiscoveredPlugin
 
-__all__ = ["PluginRegistry"]
+__all__ = ["PluginRegistry", "discover"]
 
 _log = logging.getLogger(__name__)
 
@@ -125,6 +126,14 @@ class PluginRegistry:
     def __contains__(self, name: object) -> bool:
         with self._lock:
             return name in self._ranked
+
+
+def discover(directories: Iterable[str | os.PathLike[str]], *, recursive: bool = False) -> PluginRegistry:
+    """Returns a registry of the plugins in the directories; see :class:`~backworks.discovery.PluginDiscovery`."""
+    registry = PluginRegistry()
+    for plugin in PluginDiscovery(directories, recursive=recursive).scan():
+        registry.add(plugin)
+    return registry
 
 
 def _rank(entry: tuple[bool, DiscoveredPlugin]) -> tuple[bool, bool, tuple[object, ...]]:

@@ -6,11 +6,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from backworks.config.checks import suggestion
 from backworks.config.source import KeyPath, Problem, show
-from backworks.discovery import PluginDiscovery
 from backworks.errors import PluginLoadError
 from backworks.inspection import inspect_library, problems
 from backworks.paths import resolve_library
-from backworks.registry import PluginRegistry
+from backworks.registry import PluginRegistry, discover
 from backworks.schema import violations
 
 if TYPE_CHECKING:
@@ -42,7 +41,8 @@ def check_plugins(config: Config) -> Findings:
     """
     settings: list[Problem] = []
     libraries: list[Problem] = []
-    found = _discover(config)
+    discovery = config.plugin_discovery
+    found = discover(discovery.directories if discovery.enabled else (), recursive=discovery.recursive)
     for plugin_id, plugin in config.plugins.items():
         if not plugin.enabled or plugin.plugin_type == "builtin":
             continue
@@ -90,15 +90,6 @@ def _violations(config: Config, plugin_id: str, manifest: Mapping[str, Any] | No
         text = f"the plugin's schema does not accept the value of {show(hidden[0])}" if hidden else message
         found.append(Problem(place, text, at_key=not where))
     return found
-
-
-def _discover(config: Config) -> PluginRegistry:
-    registry = PluginRegistry()
-    if config.plugin_discovery.enabled:
-        discovery = config.plugin_discovery
-        for plugin in PluginDiscovery(discovery.directories, recursive=discovery.recursive).scan():
-            registry.add(plugin)
-    return registry
 
 
 def _not_found(name: str, found: PluginRegistry) -> str:

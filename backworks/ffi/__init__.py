@@ -1,7 +1,8 @@
 """The only package that touches C: one contract, several bindings, one choice.
 
 ``BACKWORKS_FFI`` in the environment names the binding; without it the compiled one is taken where it was built, and the
-next of :data:`BINDINGS` elsewhere. A name that is unknown, or a binding that does not work here, is an error and never a silent fallback.
+next of :data:`BINDINGS` elsewhere. A name that is unknown, or a binding that does not work here, is an error and never
+a silent fallback.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ def binding() -> Binding:
     """
     wanted = os.environ.get("BACKWORKS_FFI")
     if wanted is None:
-        # An extension that is there but broken is an error, too: it would be ten times slower and nobody would know why.
+        # An extension that is there but broken is an error, too: calls would cost ten times more and nobody know why.
         built = importlib.util.find_spec("backworks.ffi._native") is not None
         return binding_named("native" if built else "cffi")
     try:
