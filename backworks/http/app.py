@@ -1,0 +1,173 @@
+"""The ASGI application: from a request to what answers it, and the plugins' life from the server's start to its end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from backworks.errors import BackworksError, ConfigError
+from backworks.http.asgi import Answer, Receive, Scope, Send
+from backworks.http.calls import Calls
+from backworks.http.endpoint import Endpoint
+from backworks.http.metrics import UNMATCHED, Metrics
+from backworks.http.pages import Page, pages
+from backworks.http.problems import problem
+from backworks.http.request import Disconnected
+from backworks.http.router import BadPath, Router
+from backworks.isolation.threads import ThreadPool
+from backworks.manager import PluginManager
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from backworks.config import Config
+
+__all__ = ["HttpApp", "create_app"]
+
+_logger = logging.getLogger("backworks.http")
+
+
+def create_app(
+    config: str | Path | Mapping[str, Any] | Config | PluginManager, *, manager: PluginManager | None = None
+) -> HttpApp:
+    """Makes an ASGI application.
+
+    Args:
+        config: The path of a configuration, the mapping that a file would hold, or a
+            :class:`backworks.config.Config`; the application starts its plugins when its server starts (the ASGI
+            lifespan) and shuts them down when it ends. Or a running :class:`backworks.PluginManager` that was made from
+            one of these: it stays its owner's to close.
+        manager: A running manager with the plugins that the configuration's endpoints name, instead of one that is
+            started; it stays its owner's to close.
+
+    Raises:
+        ConfigError: The configuration is wrong.
+        ValueError: The manager was not made from a configuration.
+    """
+    from backworks.config import Config, load_config, parse_config
+
+    if isinstance(config, PluginManager):
+        if config.config is None:
+            raise ValueError(
+                "a manager that was not made from a configuration knows no endpoints; pass both: "
+                "create_app(config, manager=manager)"
+            )
+        return HttpApp(config.config, config)
+    if isinstance(config, Mapping):
+        config = parse_config(config)
+    elif not isinstance(config, Config):
+        config = load_config(config)
+    return HttpApp(config, manager)
+
+
+class HttpApp:
+    """An ASGI 3 application; see :func:`create_app`.
+
+    Args:
+        config: The configuration.
+        manager: A running manager, or ``None`` to start one.
+    """
+
+    def __init__(self, config: Config, manager: PluginManager | None) -> None:
+        self.config = config
+        self._manager = manager
+        self._calls = Calls()
+        self._metrics = Metrics()
+        targets: dict[str, Endpoint | Page] = {**pages(config, self._metrics)}
+        for route, endpoint in config.endpoints.items():
+            targets[route] = Endpoint(route, endpoint, config.server.max_body, self._calls, self._metrics)
+        try:
+            self._router = Router(targets)
+        except ValueError as error:
+            raise ConfigError([f"endpoints: {error}"]) from None
+        self._allow = {route: _allow(target.methods) for route, target in targets.items()}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        match scope["type"]:
+            case "http":
+                await self._http(scope, receive, send)
+            case "lifespan":
+                await self._lifespan(receive, send)
+            case "websocket":
+                await send({"type": "websocket.close"})
+            case other:
+                raise RuntimeError(f"backworks serves HTTP; the server asked for {other!r}")
+
+    def give_up(self) -> None:
+        """Answers the requests that wait for a plugin with 503, because the server stops."""
+        self._calls.give_up()
+
+    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        method = scope["method"]
+        route = UNMATCHED
+        try:
+            found = self._router.find(_raw_path(scope))
+            if found is None:
+                answer = problem(404, f"there is nothing at {scope['path']}")
+            else:
+                target, params = found
+                route = target.route
+                answer = await self._ask(target, params, scope, receive)
+        except BadPath:
+            answer = problem(400, "the path is not percent-encoded UTF-8")
+        except Disconnected:
+            self._metrics.answered(route, method, 499)
+            return
+        except Exception:
+            _logger.exception("%s %s failed", method, route)
+            answer = problem(500, "the server has failed; its log says how")
+        self._metrics.answered(route, method, answer.status)
+        await answer.send(send, head=method == "HEAD")
+
+    async def _ask(self, target: Endpoint | Page, params: dict[str, str], scope: Scope, receive: Receive) -> Answer:
+        method = scope["method"]
+        if method not in target.methods:
+            allow = ((b"allow", self._allow[target.route]),)
+            if method == "OPTIONS":
+                return Answer(204, headers=allow)
+            if method != "HEAD" or "GET" not in target.methods:
+                taken = self._allow[target.route].decode()
+                return problem(405, f"{target.route} does not take {method}; it takes {taken}", headers=allow)
+            method = "GET"
+        if self._manager is None:
+            return problem(503, "the plugins have not been started: the server has to speak the ASGI lifespan protocol")
+        return await target.answer(self._manager, scope, receive, params, method)
+
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        await receive()
+        if self._manager is not None:
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
+        else:
+            threads = ThreadPool(1, "backworks-lifespan")  # a plugin that hangs must not hold the event loop
+            try:
+                start = threads.submit(lambda: PluginManager.from_config(self.config))
+                manager = self._manager = await asyncio.wrap_future(start)
+            except Exception as error:
+                if not isinstance(error, BackworksError):
+                    _logger.exception("the start failed")
+                await send({"type": "lifespan.startup.failed", "message": str(error)})
+                return
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
+            self._manager = None
+            timeout = self.config.server.shutdown_timeout
+            await asyncio.wrap_future(threads.submit(lambda: manager.close(timeout)))
+            threads.close()
+        await send({"type": "lifespan.shutdown.complete"})
+
+
+def _raw_path(scope: Scope) -> bytes:
+    raw: bytes | None = scope.get("raw_path")
+    if raw is None:  # optional in ASGI; an encoded slash cannot be told from another then
+        raw = quote(scope["path"]).encode()
+    root: str = scope.get("root_path", "")
+    return raw.removeprefix(quote(root).encode()) if root else raw
+
+
+def _allow(methods: frozenset[str]) -> bytes:
+    more = {"OPTIONS", "HEAD"} if "GET" in methods else {"OPTIONS"}
+    return ", ".join(sorted(methods | more)).encode()

@@ -1,0 +1,128 @@
+"""What the server answers itself: its health, its numbers, and the description of the endpoints."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from functools import cache
+from importlib import resources
+from typing import TYPE_CHECKING
+
+from pydantic_core import to_json
+
+from backworks.http.asgi import Answer, Receive, Scope
+from backworks.http.openapi import describe
+from backworks.http.readiness import Readiness
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
+    from backworks.config import Config
+    from backworks.http.metrics import Metrics
+    from backworks.manager import PluginManager
+
+    Make = Callable[[PluginManager, Scope], Awaitable[Answer]]
+
+__all__ = ["Page", "pages"]
+
+_JSON = b"application/json"
+#: They tell about this moment.
+_FRESH = ((b"cache-control", b"no-store"),)
+
+
+class Page:
+    """A route of the server's own: GET, and HEAD with it.
+
+    Args:
+        route: Its path.
+        make: Makes the answer.
+    """
+
+    methods = frozenset(("GET",))
+
+    def __init__(self, route: str, make: Make) -> None:
+        self.route = route
+        self._make = make
+
+    async def answer(
+        self, manager: PluginManager, scope: Scope, receive: Receive, params: dict[str, str], method: str
+    ) -> Answer:
+        """As :meth:`backworks.http.endpoint.Endpoint.answer`."""
+        return await self._make(manager, scope)
+
+
+def pages(config: Config, metrics: Metrics) -> Mapping[str, Page]:
+    """Makes the server's own routes; the configuration keeps endpoints off them.
+
+    Args:
+        config: The configuration whose endpoints are described.
+        metrics: The application's numbers.
+    """
+    own = _Own(config, metrics)
+    routes: dict[str, Make] = {
+        "/healthz": own.healthz,
+        "/readyz": own.readyz,
+        "/metrics": own.metrics,
+        "/openapi.json": own.openapi,
+        "/docs": own.docs,
+    }
+    return {route: Page(route, make) for route, make in routes.items()}
+
+
+class _Own:
+    """What the pages say."""
+
+    def __init__(self, config: Config, metrics: Metrics) -> None:
+        self._config = config
+        self._metrics = metrics
+        self._readiness = Readiness()
+
+    async def healthz(self, manager: PluginManager, scope: Scope) -> Answer:
+        return Answer(200, b'{"status":"ok"}', _JSON, _FRESH)
+
+    async def readyz(self, manager: PluginManager, scope: Scope) -> Answer:
+        ready, report = await self._readiness.check(manager)
+        return Answer(200 if ready else 503, to_json(report), _JSON, _FRESH)
+
+    async def metrics(self, manager: PluginManager, scope: Scope) -> Answer:
+        accept = b",".join(value for name, value in scope["headers"] if name == b"accept")
+        text, content_type = self._metrics.exposition(manager, accept.decode("latin-1"))
+        return Answer(200, text, content_type.encode(), _FRESH)
+
+    async def openapi(self, manager: PluginManager, scope: Scope) -> Answer:
+        document = describe(self._config, manager.plugins, base=scope.get("root_path") or "/")
+        return Answer(200, to_json(document), _JSON)
+
+    async def docs(self, manager: PluginManager, scope: Scope) -> Answer:
+        page, policy = _docs()
+        headers = (
+            (b"content-security-policy", policy),
+            (b"x-content-type-options", b"nosniff"),
+            (b"referrer-policy", b"no-referrer"),
+        )
+        return Answer(200, page, b"text/html; charset=utf-8", headers)
+
+
+@cache
+def _docs() -> tuple[bytes, bytes]:
+    """Reads the page, and allows it its own script and style and nothing else, by their hashes."""
+    page = resources.files("backworks.http").joinpath("docs.html").read_bytes().replace(b"\r\n", b"\n")
+    policy = [
+        "default-src 'none'",
+        f"script-src {_hash(page, b'script')}",
+        f"style-src {_hash(page, b'style')}",
+        "connect-src 'self'",
+        "img-src data:",
+        "base-uri 'none'",
+        "form-action 'none'",
+        "frame-ancestors 'none'",
+    ]
+    return page, "; ".join(policy).encode()
+
+
+def _hash(page: bytes, element: bytes) -> str:
+    inline = re.search(rb"<%b>(.*)</%b>" % (element, element), page, re.DOTALL)
+    if inline is None:
+        raise RuntimeError(f"the page has no {element.decode()}")
+    return f"'sha256-{base64.b64encode(hashlib.sha256(inline[1]).digest()).decode()}'"

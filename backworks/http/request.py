@@ -1,0 +1,197 @@
+"""What a plugin gets of an HTTP request: its body, or the JSON of all of it.
+
+The JSON has ``method``, ``path``, ``path_params``, ``query``, ``headers`` and ``body``:
+
+- ``query`` maps a name to a string, or to a list of strings where the name was given more than once;
+- ``headers`` has names in lower case; fields that were sent more than once are joined by ``", "``, cookies by ``"; "``;
+- ``body`` is ``null`` where there is none; the value itself where the media type is JSON; a string where it is text,
+  that is everything else which decodes (by the ``charset`` that was stated, or as UTF-8) and is not an image, audio,
+  video, a font or ``application/octet-stream``; and ``{"base64": "..."}`` for all other bytes.
+
+A JSON body is checked, then copied byte for byte: numbers keep every digit, objects their order and double names.
+"""
+
+from __future__ import annotations
+
+import base64
+import codecs
+import re
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qsl
+
+from pydantic_core import from_json, to_json
+
+if TYPE_CHECKING:
+    from backworks.http.asgi import Receive, Scope
+
+__all__ = [
+    "BadRequest",
+    "BodyTooLarge",
+    "Disconnected",
+    "has_body",
+    "read_body",
+    "request_json",
+    "trace_context",
+]
+
+_BINARY = re.compile(r"(image|audio|video|font)/|application/octet-stream$")
+_JSON = re.compile(r"(application|text)/json$|.+/.+\+json$")
+_CHARSET = re.compile(r';\s*charset\s*=\s*"?([^\s;"]+)', re.IGNORECASE)
+#: Python knows many more; among them are some whose decoders take quadratic time, and none that a client needs.
+_CHARSETS = frozenset(
+    ("ascii", "cp1252", "iso8859-1", "iso8859-15", "utf-8", "utf-8-sig", "utf-16", "utf-16-be", "utf-16-le")
+)
+#: https://www.w3.org/TR/trace-context/: version, trace, parent, flags; a version to come may append more.
+_TRACEPARENT = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?")
+
+
+class BadRequest(ValueError):
+    """The request is wrong; the text tells the client how."""
+
+
+class BodyTooLarge(Exception):
+    """The body is larger than is taken."""
+
+
+class Disconnected(Exception):
+    """The client has gone."""
+
+
+def has_body(scope: Scope, limit: int) -> bool:
+    """Tells whether a body has to be read.
+
+    Args:
+        scope: The ASGI scope.
+        limit: The largest body that is taken, in bytes.
+
+    Raises:
+        BodyTooLarge: It says in Content-Length that it is larger: then none of it has to be read.
+    """
+    framed = False
+    for name, value in scope["headers"]:
+        if name == b"content-length":
+            # The server has parsed it; under one that has not, the bytes are counted all the same.
+            if value.isdigit() and int(value[:20]) > limit:
+                raise BodyTooLarge
+            framed = framed or value != b"0"
+        elif name == b"transfer-encoding":
+            framed = True
+    # HTTP/2 and later need neither field.
+    return framed or scope.get("http_version") not in ("1.0", "1.1")
+
+
+async def read_body(receive: Receive, limit: int) -> bytes:
+    """Reads the body, and not more of it than is taken.
+
+    Args:
+        receive: The ASGI callable.
+        limit: The largest body that is taken, in bytes.
+
+    Raises:
+        BodyTooLarge: It is larger.
+        Disconnected: The client went away before its end.
+    """
+    chunks: list[bytes] = []
+    size = 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise Disconnected
+        chunk = message.get("body", b"")
+        size += len(chunk)
+        if size > limit:
+            raise BodyTooLarge
+        if chunk:
+            chunks.append(chunk)
+        if not message.get("more_body", False):
+            return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+def request_json(scope: Scope, path: str, path_params: dict[str, str], method: str, body: bytes) -> bytes:
+    """Writes the JSON of a request.
+
+    Args:
+        scope: The ASGI scope.
+        path: The decoded path.
+        path_params: The values of the route's parameters.
+        method: The method that the plugin is asked for.
+        body: The body.
+
+    Raises:
+        BadRequest: The media type is JSON and the body is not, or the query is not UTF-8.
+    """
+    headers: dict[str, str] = {}
+    for name_bytes, value_bytes in scope["headers"]:
+        name, value = name_bytes.decode("latin-1"), value_bytes.decode("latin-1")
+        if name in headers:
+            headers[name] += ("; " if name == "cookie" else ", ") + value
+        else:
+            headers[name] = value
+    head = to_json(
+        {
+            "method": method,
+            "path": path,
+            "path_params": path_params,
+            "query": _query(scope["query_string"]) if scope["query_string"] else {},
+            "headers": headers,
+        }
+    )
+    return b'%b,"body":%b}' % (head[:-1], _body(body, headers.get("content-type", "")) if body else b"null")
+
+
+def _media_type(content_type: str) -> str:
+    """Takes the media type out of a Content-Type: lower case, without parameters."""
+    return content_type.partition(";")[0].strip().lower()
+
+
+def trace_context(scope: Scope) -> tuple[str | None, str | None]:
+    """Finds ``traceparent`` and ``tracestate``; a parent that is no valid one takes the state with it, as W3C asks."""
+    parent: bytes | None = None
+    states: list[bytes] = []
+    for name, value in scope["headers"]:
+        if name == b"traceparent":
+            parent = value if parent is None else b""  # more than one is none
+        elif name == b"tracestate":
+            states.append(value)
+    if parent is None or not _TRACEPARENT.fullmatch(parent):
+        return None, None
+    return parent.decode("latin-1"), b",".join(states).decode("latin-1") if states else None
+
+
+def _query(query: bytes) -> dict[str, str | list[str]]:
+    values: dict[str, str | list[str]] = {}
+    try:
+        pairs = parse_qsl(query.decode(), keep_blank_values=True, errors="strict")
+    except UnicodeDecodeError:
+        raise BadRequest("the query is not percent-encoded UTF-8") from None
+    for name, value in pairs:
+        before = values.get(name)
+        if before is None:
+            values[name] = value
+        elif isinstance(before, list):
+            before.append(value)
+        else:
+            values[name] = [before, value]
+    return values
+
+
+def _body(body: bytes, content_type: str) -> bytes:
+    kind = _media_type(content_type)
+    if _JSON.fullmatch(kind):
+        body = body.removeprefix(codecs.BOM_UTF8)
+        try:
+            from_json(body, allow_inf_nan=False, cache_strings="none")
+        except ValueError as error:
+            raise BadRequest(f"the body is not JSON, which its Content-Type says it is: {error}") from None
+        return body
+    text = None if _BINARY.match(kind) else _decode(body, content_type)
+    return to_json({"base64": base64.b64encode(body).decode()} if text is None else text)
+
+
+def _decode(body: bytes, content_type: str) -> str | None:
+    stated = _CHARSET.search(content_type)
+    try:
+        charset = codecs.lookup(stated[1]).name if stated else "utf-8"
+        return body.decode(charset) if charset in _CHARSETS else None
+    except (LookupError, UnicodeDecodeError, ValueError):
+        return None

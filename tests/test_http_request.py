@@ -1,0 +1,241 @@
+"""What a plugin gets of an HTTP request."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+from collections.abc import MutableMapping
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from backworks.http.request import (
+    BadRequest,
+    BodyTooLarge,
+    Disconnected,
+    has_body,
+    read_body,
+    request_json,
+    trace_context,
+)
+
+PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+
+def scope(*headers: tuple[str, str], query: bytes = b"") -> dict[str, Any]:
+    """Makes what of an ASGI scope is looked at."""
+    return {
+        "http_version": "1.1",
+        "query_string": query,
+        "headers": [(name.encode(), value.encode("latin-1")) for name, value in headers],
+    }
+
+
+def body_of(content_type: str | None, body: bytes) -> Any:
+    """Sends a body and returns what the plugin would get."""
+    headers = [("content-type", content_type)] if content_type else []
+    return json.loads(request_json(scope(*headers), "/p", {}, "POST", body))["body"]
+
+
+def test_all_of_it() -> None:
+    """The JSON of a request has its method, path, parameters, query, headers and body."""
+    request = scope(("host", "h"), ("x-é", "ü"), query=b"a=1&b=2&b=3&c=&b=4&d=%C3%A9+x")
+
+    assert json.loads(request_json(request, "/é", {"who": "Zoë"}, "PATCH", b"hi")) == {
+        "method": "PATCH",
+        "path": "/é",
+        "path_params": {"who": "Zoë"},
+        "query": {"a": "1", "b": ["2", "3", "4"], "c": "", "d": "é x"},
+        "headers": {"host": "h", "x-Ã©": "ü"},
+        "body": "hi",
+    }
+
+
+def test_repeated_headers() -> None:
+    """Header fields that were sent more than once are joined: cookies by a semicolon, others by a comma."""
+    request = scope(("x", "1"), ("cookie", "a=1"), ("x", "2"), ("cookie", "b=2"))
+
+    assert json.loads(request_json(request, "/", {}, "GET", b""))["headers"] == {"x": "1, 2", "cookie": "a=1; b=2"}
+
+
+def test_no_body() -> None:
+    """Where there is no body it is null, whatever its type is said to be."""
+    assert body_of("application/json", b"") is None
+
+
+@pytest.mark.parametrize("kind", ["application/json", "Application/JSON; charset=utf-8", "text/json", "a/b+json"])
+def test_json_value(kind: str) -> None:
+    """A JSON body is a value."""
+    assert body_of(kind, b' {"a": [1, null]} ') == {"a": [1, None]}
+
+
+def test_json_is_not_changed() -> None:
+    """A JSON body is passed byte for byte, so that no digit, order or double name is lost."""
+    body = b'{"b": 1.10, "a": 123456789012345678901234567890, "b": 1e999}'
+    data = request_json(scope(("content-type", "application/json")), "/", {}, "PUT", body)
+
+    assert data.endswith(b'"body":' + body + b"}")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"{", b"{} {}", b"NaN", b"[Infinity]", b"'a'", b'"\xff"', b"[" * 10_000 + b"]" * 10_000, b" ", b'1}, "body":{'],
+)
+def test_not_json(body: bytes) -> None:
+    """A body that is said to be JSON and is not is a bad request; so is one too deep for the parsers behind."""
+    with pytest.raises(BadRequest, match="the body is not JSON, which its Content-Type says it is: .+"):
+        body_of("application/json", body)
+
+
+def test_json_with_a_mark() -> None:
+    """A byte order mark before JSON is taken off."""
+    assert body_of("application/json", b"\xef\xbb\xbf[1]") == [1]
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "text"),
+    [
+        ("text/plain", "Zoë".encode(), "Zoë"),
+        ("text/plain; charset=ISO-8859-1", "Zoë".encode("latin-1"), "Zoë"),
+        ('text/plain; charset="utf-16"', "Zoë".encode("utf-16"), "Zoë"),
+        (None, b"a=1", "a=1"),
+        ("application/x-www-form-urlencoded", b"a=1", "a=1"),
+        ("application/xml", b"<a/>", "<a/>"),
+    ],
+)
+def test_text(kind: str | None, body: bytes, text: str) -> None:
+    """Another body is text if it decodes by its charset, or as UTF-8 where none is stated."""
+    assert body_of(kind, body) == text
+
+
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        ("application/octet-stream", b"ascii"),
+        ("image/svg+xml", b"<svg/>"),
+        ("text/plain", b"\xff\xfe\xfd"),
+        ("text/plain; charset=ascii", b"\xc3\xab"),
+        ("text/plain; charset=idna", b"xn--a"),
+        ("text/plain; charset=hex", b"00"),
+        ("text/plain; charset=nonsense", b"a"),
+        (None, b"\x80"),
+    ],
+)
+def test_bytes(kind: str | None, body: bytes) -> None:
+    """Media that are not text, and bytes that do not decode, are base64; few charsets are known on purpose."""
+    assert body_of(kind, body) == {"base64": base64.b64encode(body).decode()}
+
+
+@given(st.binary(), st.sampled_from([None, "text/plain", "image/png", "text/html; charset=utf-16", "application/json"]))
+def test_any_body(body: bytes, kind: str | None) -> None:
+    """Invariant: whatever the body, the plugin gets valid JSON, or the client a BadRequest."""
+    try:
+        body_of(kind, body)
+    except BadRequest:
+        assert kind == "application/json"
+
+
+@given(st.binary())
+def test_any_query(query: bytes) -> None:
+    """Invariant: whatever the query, the plugin gets valid JSON, or the client a BadRequest."""
+    try:
+        found = json.loads(request_json(scope(query=query), "/", {}, "GET", b""))["query"]
+    except BadRequest:
+        return
+    assert all(isinstance(value, (str, list)) for value in found.values())
+
+
+def test_query_not_utf8() -> None:
+    """A query that is not UTF-8 is a bad request."""
+    with pytest.raises(BadRequest, match="query"):
+        request_json(scope(query=b"a=%ff"), "/", {}, "GET", b"")
+
+
+class Body:
+    """What a server would hand over; counts how often it was asked."""
+
+    def __init__(self, *chunks: bytes, ends: bool = True) -> None:
+        self.asked = 0
+        self._chunks = chunks
+        self._ends = ends
+
+    async def __call__(self) -> MutableMapping[str, Any]:
+        self.asked += 1
+        if self.asked > len(self._chunks):
+            return {"type": "http.disconnect"}
+        more = not self._ends or self.asked < len(self._chunks)
+        return {"type": "http.request", "body": self._chunks[self.asked - 1], "more_body": more}
+
+
+CHUNKED = ("transfer-encoding", "chunked")
+
+
+class TestReadBody:
+    """Reading a body, and not more of it than is taken."""
+
+    def read(self, body: Body, *headers: tuple[str, str], version: str = "1.1") -> bytes:
+        """Reads a body as an endpoint does."""
+        if not has_body(scope(*headers) | {"http_version": version}, 10):
+            return b""
+        return asyncio.run(read_body(body, 10))
+
+    def test_whole(self) -> None:
+        """A body of the size that is just taken is read, in one piece or in several."""
+        assert self.read(Body(b"0123456789"), ("content-length", "10")) == b"0123456789"
+        assert self.read(Body(b"01234", b"", b"56789", b""), CHUNKED) == b"0123456789"
+
+    def test_none(self) -> None:
+        """Where no header announces a body, none is waited for."""
+        body = Body(b"never")
+
+        assert self.read(body) == b""
+        assert self.read(body, ("content-length", "0")) == b""
+        assert body.asked == 0
+
+    def test_other_versions(self) -> None:
+        """HTTP/2 needs no header for a body, so that one is asked for."""
+        assert self.read(Body(b"abc"), version="2") == b"abc"
+
+    @pytest.mark.parametrize("length", ["11", "99999999999999999999999999"])
+    def test_announced_too_large(self, length: str) -> None:
+        """Of a body that says it is too large, nothing is read."""
+        body = Body(b"0" * 11)
+
+        with pytest.raises(BodyTooLarge):
+            self.read(body, ("content-length", length))
+        assert body.asked == 0
+
+    def test_turns_out_too_large(self) -> None:
+        """A body that turns out too large is not read to its end."""
+        body = Body(*[b"0" * 6] * 100)
+
+        with pytest.raises(BodyTooLarge):
+            self.read(body, CHUNKED)
+        assert body.asked == 2
+
+    def test_client_goes(self) -> None:
+        """A client that goes away before the end of its body is told from one that is done."""
+        with pytest.raises(Disconnected):
+            self.read(Body(b"0", ends=False), CHUNKED)
+
+
+@pytest.mark.parametrize(
+    ("headers", "expected"),
+    [
+        ([("traceparent", PARENT)], (PARENT, None)),
+        ([("traceparent", PARENT), ("tracestate", "a=1"), ("tracestate", "b=2")], (PARENT, "a=1,b=2")),
+        ([("tracestate", "a=1")], (None, None)),
+        ([("traceparent", PARENT), ("traceparent", PARENT)], (None, None)),
+        ([("traceparent", PARENT.replace("b7ad6b7169203331", "0" * 16)), ("tracestate", "a=1")], (None, None)),
+        ([("traceparent", "ff" + PARENT[2:])], (None, None)),
+        ([("traceparent", PARENT.upper())], (None, None)),
+        ([("traceparent", "cc" + PARENT[2:] + "-what-comes")], ("cc" + PARENT[2:] + "-what-comes", None)),
+        ([], (None, None)),
+    ],
+)
+def test_trace_context(headers: list[tuple[str, str]], expected: tuple[str | None, str | None]) -> None:
+    """A valid trace context is passed on; an invalid parent takes the state with it."""
+    assert trace_context(scope(*headers)) == expected

@@ -1,0 +1,394 @@
+"""The server, as a process of its own: real connections, real signals."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import ECHO, CompilePlugin
+from gate import GATED, PATIENCE
+
+from backworks.errors import ConfigError, ListenError, PluginLoadError
+from backworks.http.server import serve
+from backworks.manager import PluginManager
+
+#: What a child process runs: a server that prints what its plugins log, and holds a call inside until a line comes in.
+CHILD = """
+import logging, sys, threading
+if sys.argv[1] == "plain":
+    sys.modules["httptools"] = sys.modules["uvloop"] = None
+released = threading.Event()
+threading.Thread(target=lambda: sys.stdin.readline() and released.set(), daemon=True).start()
+
+class Print(logging.Handler):
+    def handle(self, record):
+        print(record.name.rpartition(".")[2], record.getMessage(), flush=True)
+        if record.getMessage() == "inside":
+            released.wait()
+        return True
+
+plugins = logging.getLogger("backworks.plugin")
+plugins.setLevel(logging.INFO)
+plugins.addHandler(Print())
+from backworks.http.server import serve
+serve(sys.argv[2], announce=lambda text: print(text, flush=True))
+print("served", flush=True)
+"""
+
+LEAVING = '  backworks_log(plugin->host, BACKWORKS_INFO, "shut down");\n  free(plugin);'
+
+
+def leaving(source: str) -> str:
+    """Has a plugin log its shutdown."""
+    return source.replace("  free(plugin);", LEAVING)
+
+
+class Server:
+    """A server in a process of its own, and what it prints."""
+
+    def __init__(self, parsers: str, config: Path) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-X", "dev", "-c", CHILD, parsers, str(config)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)},
+            creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),  # Windows: for Ctrl-Break
+        )
+        self.announcement = self.line()
+        self.port = int(self.announcement.partition("127.0.0.1:")[2].split()[0])
+
+    def line(self) -> str:
+        """Reads one line of what it prints."""
+        assert self.process.stdout is not None
+        return self.process.stdout.readline().rstrip()
+
+    def release(self) -> None:
+        """Lets the calls go on that are held."""
+        assert self.process.stdin is not None
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+
+    def interrupt(self) -> float:
+        """Presses Ctrl-C, and says when."""
+        if sys.platform == "win32":
+            self.process.send_signal(signal.CTRL_BREAK_EVENT)
+        else:
+            self.process.send_signal(signal.SIGINT)
+        return time.monotonic()
+
+    def end(self) -> tuple[int, list[str], str]:
+        """Waits for its end and returns its exit code, the rest that it printed, and its errors."""
+        out, err = self.process.communicate(timeout=PATIENCE)
+        return self.process.returncode, out.splitlines(), err
+
+    def connect(self) -> socket.socket:
+        """Opens a connection."""
+        return socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE)
+
+    def ask(self, path: str) -> bytes:
+        """Asks by a connection of its own."""
+        with self.connect() as connection:
+            send(connection, path)
+            return answer_of(connection)[1]
+
+
+def send(connection: socket.socket, path: str, method: str = "GET", headers: str = "", body: bytes = b"") -> None:
+    """Sends a request."""
+    connection.sendall(f"{method} {path} HTTP/1.1\r\nHost: test\r\n{headers}\r\n".encode() + body)
+
+
+def answer_of(connection: socket.socket, method: str = "GET") -> tuple[http.client.HTTPResponse, bytes]:
+    """Reads an answer; nothing may follow it that was not asked for."""
+    answer = http.client.HTTPResponse(connection, method=method)
+    answer.begin()
+    return answer, answer.read()
+
+
+def closed(connection: socket.socket) -> bool:
+    """Waits until the other side closes a connection."""
+    try:
+        return connection.recv(1) == b""
+    except ConnectionError:
+        return True
+
+
+def pour(connection: socket.socket, piece: bytes) -> int:
+    """Sends the same for as long as the other side takes it, and says how many bytes that were."""
+    sent = 0
+    try:
+        while sent < 1 << 26:
+            connection.sendall(piece)
+            sent += len(piece)
+    except ConnectionError:
+        pass
+    return sent
+
+
+Start = Callable[..., Server]
+
+
+@pytest.fixture(scope="module", name="libraries")
+def _libraries(compile_plugin: CompilePlugin) -> dict[str, str]:
+    return {
+        "echo": str(compile_plugin(leaving(ECHO), "echo")),
+        "gated": str(compile_plugin(leaving(GATED), "gated", ['-DNAME="gated"'])),
+    }
+
+
+def config_of(libraries: dict[str, str], **server: Any) -> dict[str, Any]:
+    """Makes a configuration with one endpoint for each of two plugins."""
+    return {
+        "server": {"port": 0, "max_body": 1000, **server},
+        "plugins": {name: {"path": path, "timeout": None} for name, path in libraries.items()},
+        "endpoints": {
+            "/echo": {"methods": ["GET", "POST"], "runtime": {"handler": "echo"}},
+            "/gated": {"runtime": {"handler": "gated"}},
+        },
+    }
+
+
+@pytest.fixture(name="start", params=["fast", "plain"])
+def _start(request: pytest.FixtureRequest, libraries: dict[str, str], tmp_path: Path) -> Iterator[Start]:
+    """Starts servers: with the event loop and parser that uvicorn prefers, and with those that it always has."""
+    servers: list[Server] = []
+
+    def start(**settings: Any) -> Server:
+        path = tmp_path / "backworks.yaml"
+        path.write_text(json.dumps(config_of(libraries, **settings)), encoding="utf-8")
+        servers.append(Server(request.param, path))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        if server.process.poll() is None:
+            server.process.kill()
+        server.process.communicate()
+
+
+class TestEnd:
+    """The end of the server: within two seconds, with every plugin's shutdown."""
+
+    def test_idle(self, start: Start) -> None:
+        """Ctrl-C ends it, also while a client keeps its connection open, and shuts the last plugin down first."""
+        server = start()
+        with server.connect() as connection:
+            send(connection, "/echo")
+            answer_of(connection)
+            at = server.interrupt()
+            code, out, err = server.end()
+
+            assert time.monotonic() - at < 2
+            assert closed(connection)
+        assert (code, out, err) == (0, ["gated shut down", "echo shut down", "served"], "")
+
+    @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM that a program could catch")
+    def test_terminated(self, start: Start) -> None:
+        """SIGTERM does the same."""
+        server = start()
+        server.process.terminate()
+
+        assert server.end() == (0, ["gated shut down", "echo shut down", "served"], "")
+
+    def test_request_that_ends(self, start: Start) -> None:
+        """A request that is being answered gets its answer."""
+        server = start()
+        with server.connect() as idle, server.connect() as connection:
+            send(idle, "/echo")
+            answer_of(idle)
+            send(connection, "/gated")
+            assert server.line() == "gated inside"
+            at = server.interrupt()
+            assert closed(idle)
+            server.release()
+            answer, _ = answer_of(connection)
+            code, out, err = server.end()
+
+            assert time.monotonic() - at < 2
+            assert answer.status == 200
+        assert (code, out, err) == (0, ["gated shut down", "echo shut down", "served"], "")
+
+    def test_request_that_does_not_end(self, start: Start) -> None:
+        """A request whose call does not end is answered with 503; the other plugins are shut down."""
+        server = start()
+        with server.connect() as connection:
+            send(connection, "/gated")
+            assert server.line() == "gated inside"
+            at = server.interrupt()
+            answer, body = answer_of(connection)
+            code, out, err = server.end()
+
+            assert time.monotonic() - at < 2
+            assert (answer.status, json.loads(body)["plugin"]) == (503, "gated")
+        assert (code, out[1:], err) == (0, ["echo shut down", "served"], "")
+        assert out[0].startswith("gated left behind")
+
+    def test_body_that_does_not_come(self, start: Start) -> None:
+        """A client that sends half of its body and then nothing is answered with 503, and nothing is an error."""
+        server = start()
+        with server.connect() as idle, server.connect() as connection:
+            send(connection, "/echo", "POST", "Expect: 100-continue\r\nContent-Length: 10\r\n", b"half")
+            assert connection.recv(12) == b"HTTP/1.1 100"
+            at = server.interrupt()
+            assert closed(idle)
+            _, _, rest = connection.recv(1 << 16).partition(b"\r\n\r\n")
+            code, out, err = server.end()
+
+            assert time.monotonic() - at < 2
+            assert b" 503 " in rest or b" 503 " in connection.recv(1 << 16)
+        assert (code, out, err) == (0, ["gated shut down", "echo shut down", "served"], "")
+
+    def test_twice(self, start: Start) -> None:
+        """A second Ctrl-C ends it at once."""
+        server = start(shutdown_timeout="60s")
+        with server.connect() as idle, server.connect() as connection:
+            send(idle, "/echo")
+            answer_of(idle)
+            send(connection, "/gated")
+            assert server.line() == "gated inside"
+            server.interrupt()
+            assert closed(idle)
+            at = server.interrupt()
+            code, out, _ = server.end()
+
+            assert time.monotonic() - at < 2
+        assert code != 0
+        assert out == []
+
+
+class TestConnections:
+    """What clients do to a server."""
+
+    def test_keep_alive(self, start: Start) -> None:
+        """One connection takes many requests, HEAD and errors among them."""
+        server = start()
+        with server.connect() as connection:
+            for method, path, status in (
+                ("GET", "/echo", 200),
+                ("HEAD", "/echo", 200),
+                ("OPTIONS", "/echo", 204),
+                ("GET", "/nowhere", 404),
+                ("PUT", "/echo", 405),
+                ("GET", "/echo?a=%ff", 400),
+                ("GET", "/echo", 200),
+            ):
+                send(connection, path, method)
+                answer, body = answer_of(connection, method)
+
+                assert answer.status == status
+                assert bool(body) == (method not in ("HEAD", "OPTIONS"))
+        assert server.announcement.startswith("Serving 2 endpoints on http://127.0.0.1:")
+
+    def test_body_announced_too_large(self, start: Start) -> None:
+        """A body that says it is too large is refused before it is sent: not even 100 Continue is answered."""
+        server = start()
+        with server.connect() as connection:
+            send(connection, "/echo", "POST", "Expect: 100-continue\r\nContent-Length: 1001\r\n")
+            answer, _ = answer_of(connection, "POST")
+
+            assert (answer.status, answer.getheader("connection")) == (413, "close")
+            assert closed(connection)
+
+    def test_endless_body(self, start: Start) -> None:
+        """Of a body without end the server reads little more than it takes, answers, and hangs up."""
+        server = start()
+        chunk = b"10000\r\n" + b"x" * 65536 + b"\r\n"
+        with server.connect() as connection:
+            send(connection, "/echo", "POST", "Transfer-Encoding: chunked\r\n")
+
+            assert pour(connection, chunk) < 1 << 26
+        assert b'status="413"' in server.ask("/metrics")
+
+    @pytest.mark.parametrize(
+        ("begin", "more"),
+        [
+            (b"GET /", b"a" * 65536),
+            (b"GET /echo HTTP/1.1\r\nX: ", b"a" * 65536),
+            (b"GET /echo HTTP/1.1\r\n", b"X: a\r\n" * 10_000),
+            (b"POST /echo HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n", b"X: a\r\n" * 10_000),
+            (b"POST /echo HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1;", b"a" * 65536),
+        ],
+        ids=["path", "field", "fields", "trailer", "extension"],
+    )
+    def test_endless_head(self, start: Start, begin: bytes, more: bytes) -> None:
+        """A head without end, or a trailer, ends the connection before it fills the memory."""
+        server = start()
+        with server.connect() as connection:
+            connection.sendall(begin)
+
+            assert pour(connection, more) < 1 << 26
+        assert b'"ok"' in server.ask("/healthz")
+
+    def test_trailer(self, start: Start) -> None:
+        """A field in the trailer does not pass for a header field."""
+        server = start()
+        with server.connect() as connection:
+            send(connection, "/echo", "POST", "Transfer-Encoding: chunked\r\n", b"1\r\nx\r\n0\r\nSneaked: in\r\n\r\n")
+            answer, body = answer_of(connection, "POST")
+
+            assert answer.status == 200
+            assert "sneaked" not in json.loads(body)["headers"]
+
+    def test_hang_up(self, start: Start) -> None:
+        """A client that hangs up is noticed while its call runs; the call ends by itself, and nothing is an error."""
+        server = start()
+        with server.connect() as connection:
+            send(connection, "/gated")
+            assert server.line() == "gated inside"
+        until = time.monotonic() + PATIENCE
+        while b'route="/gated",status="499"' not in server.ask("/metrics"):
+            assert time.monotonic() < until
+
+        server.release()
+        server.interrupt()
+        assert server.end() == (0, ["gated shut down", "echo shut down", "served"], "")
+
+
+class TestStart:
+    """A start that fails says why, and leaves nothing behind."""
+
+    def refuse(self, *arguments: Any, **options: Any) -> None:
+        pytest.fail("it listens")
+
+    def test_port_in_use(self, libraries: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+        """A port in use is told by its number, before any plugin is started."""
+        monkeypatch.setattr(PluginManager, "from_config", self.refuse)
+        with socket.create_server(("127.0.0.1", 0)) as other:
+            port = other.getsockname()[1]
+
+            with pytest.raises(ListenError, match=rf"cannot listen at 127\.0\.0\.1:{port}: .+; stop what listens"):
+                serve(config_of(libraries), port=port, announce=self.refuse)
+
+    def test_no_such_host(self, libraries: dict[str, str]) -> None:
+        """A host that is none is told by its name."""
+        with pytest.raises(ListenError, match=r"cannot listen at nowhere\.invalid:0: "):
+            serve(config_of(libraries), host="nowhere.invalid", announce=self.refuse)
+
+    def test_foreign_address(self, libraries: dict[str, str]) -> None:
+        """So is an address of another machine."""
+        with pytest.raises(ListenError, match=r"cannot listen at 192\.0\.2\.1:0: "):
+            serve(config_of(libraries), host="192.0.2.1", announce=self.refuse)
+
+    def test_critical_plugin(self, libraries: dict[str, str]) -> None:
+        """A critical plugin that does not start is the exception; signals are as before."""
+        before = signal.getsignal(signal.SIGINT)
+
+        with pytest.raises(PluginLoadError):
+            serve(config_of(libraries | {"absent": "absent.so"}), announce=self.refuse)
+        assert signal.getsignal(signal.SIGINT) is before
+
+    def test_wrong_configuration(self) -> None:
+        """A wrong configuration is told before anything else is done."""
+        with pytest.raises(ConfigError):
+            serve({"server": {"port": "x"}}, announce=self.refuse)
