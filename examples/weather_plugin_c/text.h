@@ -1,0 +1,46 @@
+/* Text that is not ours: a pointer and a size, never NUL-terminated. */
+#ifndef TEXT_H
+#define TEXT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <string.h>
+
+typedef struct text {
+  const char *at;
+  size_t size;
+} text;
+
+#define QUOTED_MAX 28
+
+static inline bool is_space(char c) { return c == ' ' || c == '\t' || c == '\r' || c == '\n'; }
+
+static inline bool equal(text t, const char *word) { return t.size == strlen(word) && memcmp(t.at, word, t.size) == 0; }
+
+static inline text trimmed(text t) {
+  while (t.size > 0 && is_space(t.at[0])) {
+    t.at++;
+    t.size--;
+  }
+  while (t.size > 0 && is_space(t.at[t.size - 1])) t.size--;
+  return t;
+}
+
+/* Takes a word from the start of the text, if it begins with it: the text is then what follows. */
+static inline bool take(text *t, const char *word) {
+  size_t size = strlen(word);
+  if (t->size < size || memcmp(t->at, word, size) != 0) return false;
+  t->at += size;
+  t->size -= size;
+  return true;
+}
+
+/* Makes any text fit for a message: at most 24 bytes of it, with '?' for all that is not printable ASCII. */
+static inline const char *quoted(text t, char out[QUOTED_MAX]) {
+  size_t size = t.size < 24 ? t.size : 24;
+  for (size_t i = 0; i < size; i++) out[i] = t.at[i] >= ' ' && t.at[i] <= '~' ? t.at[i] : '?';
+  strcpy(out + size, t.size > size ? "..." : "");
+  return out;
+}
+
+#endif
