@@ -114,14 +114,14 @@ def paragraphs(plugin: DiscoveredPlugin, sha256: str) -> Iterator[str]:
     abi = manifest.get("abi", "unknown until it is loaded")
     plugin_symbols = [name for name in (*REQUIRED_SYMBOLS, *OPTIONAL_SYMBOLS) if name in info.exports]
     symbols = ", ".join(name.removeprefix(_PREFIX) for name in plugin_symbols) or "none"
-    others = len(info.exports) - len(plugin_symbols)
+    others = sum(not name.startswith(_PREFIX) for name in info.exports)
     yield f"name      {plugin.name}"
     yield f"version   {plugin.version or 'unknown until it is loaded'}"
     if plugin.description:
         yield f"about     {plugin.description}"
     yield f"abi       {abi}"
     yield f"platform  {platform(plugin)} ({info.format} {info.kind}, {info.size:,} bytes)"
-    yield f"symbols   {symbols}{f', and {others} that are not the ABI' if others else ''}"
+    yield f"symbols   {symbols}{f', and {others} outside of the ABI' if others else ''}"
     if plugin.note:
         yield f"note      {plugin.note}"
     if info.manifest is not None:
