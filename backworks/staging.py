@@ -9,10 +9,12 @@ and opened. A changed file has another name, so that it is loaded anew.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import functools
 import hashlib
 import os
 import shutil
+import sys
 import tempfile
 import threading
 from pathlib import Path
@@ -47,7 +49,7 @@ def stage(path: Path) -> Staged:
     temporary = Path(name)
     try:
         digest = hashlib.sha256()
-        with path.open("rb") as source, os.fdopen(handle, "wb") as copy:
+        with os.fdopen(handle, "wb") as copy, path.open("rb") as source:
             while chunk := source.read(_CHUNK):
                 digest.update(chunk)
                 copy.write(chunk)
@@ -79,9 +81,17 @@ def stage_beside(staged: Staged, original: Path) -> Path:
     return target
 
 
-@functools.cache
 def _private_directory() -> Path:
-    directory = Path(tempfile.mkdtemp(prefix="backworks-"))
+    with _placing:
+        return _make_private_directory()
+
+
+@functools.cache
+def _make_private_directory() -> Path:
+    _sweep(Path(tempfile.gettempdir()))
+    new = Path(tempfile.mkdtemp(prefix=".backworks-"))
+    _lock(new)
+    directory = new.rename(new.with_name(new.name[1:]))  # from here on it is swept if nobody holds the lock
     atexit.register(_remove, directory, os.getpid())
     return directory
 
@@ -90,3 +100,31 @@ def _remove(directory: Path, owner: int) -> None:
     if os.getpid() == owner:  # a forked child has the same hook and no right to the directory
         # Windows keeps an open library locked; what cannot be removed is left to the system's temporary-file cleaning.
         shutil.rmtree(directory, ignore_errors=True)
+
+
+if sys.platform == "win32":
+
+    def _lock(directory: Path) -> None:
+        """Nothing: there a directory cannot be locked, and none is swept."""
+
+    def _sweep(parent: Path) -> None:
+        """Nothing."""
+
+else:
+    import fcntl
+
+    def _lock(directory: Path) -> None:
+        """Holds a lock until the process ends, however it ends; it also keeps systemd-tmpfiles from cleaning up."""
+        fcntl.flock(os.open(directory, os.O_RDONLY | os.O_CLOEXEC), fcntl.LOCK_SH)
+
+    def _sweep(parent: Path) -> None:
+        """Removes the directories of processes that were killed and so could not do it themselves."""
+        for directory in parent.glob("backworks-*"):
+            with contextlib.suppress(OSError):  # another's, locked by a living process, or swept by somebody else
+                handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+                try:
+                    if os.fstat(handle).st_uid == os.geteuid():
+                        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                        shutil.rmtree(directory)
+                finally:
+                    os.close(handle)

@@ -1,0 +1,96 @@
+"""Private copies of libraries, and what becomes of them."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from backworks.staging import stage
+
+if TYPE_CHECKING:
+    from conftest import CompilePlugin
+
+#: Loads a plugin, says where its copy is, and waits to be told to end, or to be killed.
+HOST = """
+import sys, backworks, backworks.staging
+plugin = backworks.load(sys.argv[1])
+print(backworks.staging._private_directory(), flush=True)
+sys.stdin.read()
+plugin.close()
+"""
+
+
+def host(library: Path, directory: Path) -> tuple[subprocess.Popen[str], Path]:
+    """A process that has the plugin open, with its temporary files in the test's directory; and the one it made."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOST, str(library)],
+        env={"TMPDIR": str(directory)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    return process, Path(process.stdout.readline().rstrip())
+
+
+def end(process: subprocess.Popen[str]) -> None:
+    """Lets a host end by itself."""
+    process.communicate(timeout=30)
+    assert process.returncode == 0
+
+
+def test_copy(tmp_path: Path) -> None:
+    """The copy has the bytes of the file, lies under their hash, and is the same one for the same bytes."""
+    file = tmp_path / "some.so"
+    file.write_bytes(b"bytes")
+    first = stage(file)
+
+    assert first.sha256 == hashlib.sha256(b"bytes").hexdigest()
+    assert (first.path.parent.name, first.path.name) == (first.sha256, "some.so")
+    assert first.path.read_bytes() == b"bytes"
+    assert stage(file) == first
+    file.write_bytes(b"other bytes")
+    assert stage(file).path != first.path
+    assert first.path.read_bytes() == b"bytes"
+
+
+def test_nothing_half_done(tmp_path: Path) -> None:
+    """A file that cannot be read leaves nothing in the private directory."""
+    file = tmp_path / "some.so"
+    file.write_bytes(b"some bytes")
+    private = stage(file).path.parent.parent
+    before = set(private.iterdir())
+    with pytest.raises(OSError, match="directory|denied"):
+        stage(tmp_path)
+
+    assert set(private.iterdir()) == before
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows cleans its temporary files by itself, and locks none")
+class TestLeftovers:
+    """The private directories of processes that are gone."""
+
+    def test_end(self, compile_plugin: CompilePlugin, tmp_path: Path) -> None:
+        """A host that ends leaves nothing behind."""
+        process, private = host(compile_plugin(), tmp_path)
+        assert list(tmp_path.iterdir()) == [private]
+        end(process)
+
+        assert list(tmp_path.iterdir()) == []
+
+    def test_killed(self, compile_plugin: CompilePlugin, tmp_path: Path) -> None:
+        """What a host that was killed left behind is removed by the next one; that of a living one is not."""
+        killed, left = host(compile_plugin(), tmp_path)
+        living, kept = host(compile_plugin(), tmp_path)
+        killed.kill()
+        killed.communicate()
+        assert set(tmp_path.iterdir()) == {left, kept}
+        end(host(compile_plugin(), tmp_path)[0])
+
+        assert list(tmp_path.iterdir()) == [kept]
+        end(living)
