@@ -707,7 +707,7 @@ class TestPlugins:
                     config: {{limit: many, key: "${{KEY}}", more: 1}}
                 """)
         )
-        settings_errors, library_errors = check_plugins(config)
+        settings_errors, library_errors, _ = check_plugins(config)
 
         assert library_errors == []
         assert settings_errors == [
@@ -717,7 +717,7 @@ class TestPlugins:
         ]
 
     def test_libraries_that_will_not_load(self, write: WriteConfig, picky: Path) -> None:
-        """A missing file, a text and a disabled plugin: the first two are reported at their paths."""
+        """A missing file and a text are reported at their paths, a disabled plugin is not; one that may be missing apart."""
         Path("text.so").write_text("hello")
         config = load_config(
             write(f"""\
@@ -726,11 +726,14 @@ class TestPlugins:
                   gone: {{path: ./gone}}
                   text: {{path: text.so}}
                   off: {{path: ./off, enabled: false}}
+                  spare: {{path: ./spare, critical: false}}
                 """)
         )
-        settings_errors, library_errors = check_plugins(config)
+        settings_errors, library_errors, left_out = check_plugins(config)
 
         assert settings_errors == []
+        assert len(left_out) == 1
+        assert left_out[0].startswith("c.yaml:6:17: plugins.spare.path: ")
         assert len(library_errors) == 2
         assert library_errors[0].startswith("c.yaml:3:16: plugins.gone.path: ")
         assert "there is no such file" in library_errors[0]
@@ -750,7 +753,7 @@ class TestPlugins:
                   /b: {{runtime: {{handler: piky}}}}
                 """)
         )
-        settings_errors, library_errors = check_plugins(config)
+        settings_errors, library_errors, _ = check_plugins(config)
 
         assert library_errors == [
             (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -29,7 +30,7 @@ def host(library: Path, directory: Path) -> tuple[subprocess.Popen[str], Path]:
     """A process that has the plugin open, with its temporary files in the test's directory; and the one it made."""
     process = subprocess.Popen(
         [sys.executable, "-c", HOST, str(library)],
-        env={"TMPDIR": str(directory)},
+        env={**os.environ, "TMPDIR": str(directory)},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

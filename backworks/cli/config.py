@@ -30,8 +30,9 @@ def check(ctx: click.Context, file: str) -> None:
     from backworks.config.plugins import check_plugins
 
     loaded = load_config(file)
+    settings, libraries, left_out = check_plugins(loaded)
     complain(f"warning: {line}" for line in warnings_of(loaded))
-    settings, libraries = check_plugins(loaded)
+    complain(f"warning: {line}; it is not critical, so the host starts without it" for line in left_out)
     complain(settings + libraries)
     if settings or libraries:
         ctx.exit(BAD_CONFIG if settings else CANNOT_LOAD)

@@ -27,10 +27,12 @@ class Findings(NamedTuple):
     Attributes:
         settings: Configurations that break their plugin's schema, and names that no plugin has.
         libraries: Files that will not load on this host.
+        left_out: The same of plugins with ``critical: false``, without which the host starts.
     """
 
     settings: list[str]
     libraries: list[str]
+    left_out: list[str]
 
 
 def check_plugins(config: Config) -> Findings:
@@ -41,27 +43,29 @@ def check_plugins(config: Config) -> Findings:
     """
     settings: list[Problem] = []
     libraries: list[Problem] = []
+    left_out: list[Problem] = []
     discovery = config.plugin_discovery
     found = discover(discovery.directories if discovery.enabled else (), recursive=discovery.recursive)
     for plugin_id, plugin in config.plugins.items():
         if not plugin.enabled or plugin.plugin_type == "builtin":
             continue
+        broken = libraries if plugin.critical else left_out
         try:
             if plugin.path is None and plugin_id not in found:
-                libraries.append(Problem(("plugins", plugin_id), _not_found(plugin_id, found), at_key=True))
+                broken.append(Problem(("plugins", plugin_id), _not_found(plugin_id, found), at_key=True))
                 continue
             info = inspect_library(resolve_library(plugin.path or found.get(plugin_id).path))
         except PluginLoadError as error:
-            libraries.append(Problem(("plugins", plugin_id, "path"), str(error)))
+            broken.append(Problem(("plugins", plugin_id, "path"), str(error)))
             continue
-        libraries += [Problem(("plugins", plugin_id, "path"), str(error)) for error in problems(info)]
+        broken += [Problem(("plugins", plugin_id, "path"), str(error)) for error in problems(info)]
         settings += _violations(config, plugin_id, info.manifest)
     for path, endpoint in config.endpoints.items():
         handler = endpoint.runtime.handler
         if handler not in config.plugins and handler not in found:
             text = _not_found(handler, found)
             settings.append(Problem(("endpoints", path, "runtime", "handler"), text))
-    return Findings(config.source.lines(settings), config.source.lines(libraries))
+    return Findings(*map(config.source.lines, (settings, libraries, left_out)))
 
 
 def check_settings(config: Config, plugin_id: str, manifest: Mapping[str, Any] | None) -> list[str]:
