@@ -1,0 +1,70 @@
+# The verbs of this checkout; `make` alone lists them. Everything that they make is under .venv/, build/ and dist/.
+#
+# GNU make. On Windows, run it from a shell that has sh (Git for Windows brings one).
+
+ifeq ($(OS),Windows_NT)
+PYTHON ?= python
+BIN := .venv/Scripts
+else
+PYTHON ?= python3
+BIN := .venv/bin
+endif
+
+# Where examples/backworks.yaml is served.
+URL := http://127.0.0.1:8080
+
+# What the compiled part of the package is made from: when it changes, the package is built again.
+ENV := .venv/.made
+SOURCES := pyproject.toml $(wildcard CMakeLists.txt native/* native/*/* sdk/c/*.h) tools/make_env.py
+
+define HELP
+make env      make .venv, with the project (editable) and its tools
+make plugins  build both example plugins into build/plugins/
+make run      serve the example plugins on http://127.0.0.1:8080 until Ctrl-C
+make test     run all tests
+make check    lint, format and types
+make wheel    build the sdist, and a wheel from it, into dist/
+make clean    remove all that was made
+endef
+
+.PHONY: help env plugins run test check wheel clean
+
+help:
+	@: $(info $(HELP))
+
+env: $(ENV)
+
+$(ENV): $(SOURCES)
+	@$(PYTHON) tools/make_env.py
+	@touch $@
+
+plugins: env
+	@$(MAKE) --silent --no-print-directory -C examples/weather_plugin_c OUT=$(CURDIR)/build/plugins
+	@$(BIN)/python tools/rust.py build
+
+run: plugins
+	@$(BIN)/backworks config check examples/backworks.yaml
+	@echo
+	@echo "Serving until Ctrl-C. To try, in another terminal:"
+	@echo "  curl '$(URL)/api/weather?limit=3'"
+	@echo "  curl '$(URL)/api/weather/KORL'"
+	@echo "  curl '$(URL)/api/weather' -H 'Content-Type: text/plain' -d 'KSEA 092253Z 17006KT 10SM BKN250 11/04 A2995'"
+	@echo
+	@$(BIN)/backworks serve examples/backworks.yaml
+
+test: plugins
+	@$(BIN)/python tools/rust.py test
+	@$(BIN)/python -m pytest
+
+check: env
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/zizmor --quiet --offline .github
+	@$(BIN)/python tools/rust.py check
+
+wheel: env
+	@$(BIN)/python -m build --outdir dist
+
+clean:
+	rm -rf .venv build dist
