@@ -1,0 +1,199 @@
+"""README.md and docs/*.md are run, block by block, as a reader would.
+
+What a fenced block is, is said by the first word after the fence; a second word names a file that the block is written
+to. The blocks of a page run in their order, in one empty directory that has the checkout's ``build``, ``examples`` and
+``sdk`` in it.
+
+=========== ============================================================================================
+``console`` a session: lines that begin with ``$ `` are run by one ``sh``, with the environment's
+            commands, and continue on lines that begin with ``> ``; what is printed must be what stands
+            below them, where ``...`` stands for anything
+``python``  is run, and if it has prompts (``>>>``) its output is compared
+``yaml``    is a valid configuration
+``json``    is valid
+``c``       is compiled, with every warning an error
+``rust``    is compiled against the SDK
+``text``    is not run
+=========== ============================================================================================
+
+Anything else, or a fence without a word, fails: nothing is left out unseen.
+"""
+
+from __future__ import annotations
+
+import doctest
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import pytest
+
+from backworks.config import load_config
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+#: Printed between two commands of a session, to tell their output apart.
+MARK = "=====8<====="
+
+#: The crate of a block in Rust.
+CRATE = """
+[package]
+name = "block"
+version = "1.0.0"
+edition = "2021"
+[lib]
+crate-type = ["cdylib"]
+[dependencies]
+backworks-plugin-sdk = {{ path = {sdk} }}
+[workspace]
+"""
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the sessions are written for a POSIX shell")
+
+
+class Block(NamedTuple):
+    """One fenced block."""
+
+    kind: str
+    file: str | None
+    text: str
+    line: int
+
+
+def blocks(page: Path) -> Iterator[Block]:
+    """The fenced blocks of a page, with the number of their first line."""
+    text = page.read_text(encoding="utf-8")
+    for match in re.finditer(r"^```([^\n]*)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
+        kind, _, file = match[1].strip().partition(" ")
+        yield Block(kind, file or None, match[2], text.count("\n", 0, match.start()) + 2)
+
+
+def environment(directory: Path) -> dict[str, str]:
+    """What a reader's shell has: the commands of the environment, no colours, and nothing of a CI machine."""
+    kept = {name: value for name, value in os.environ.items() if name not in {"CI", "FORCE_COLOR"}}
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    cargo = {"CARGO_TARGET_DIR": str(ROOT / "build" / "cargo")}
+    return kept | cargo | {"PATH": path, "NO_COLOR": "1", "COLUMNS": "100", "LC_ALL": "C.UTF-8", "PWD": str(directory)}
+
+
+def run(command: list[str], directory: Path) -> subprocess.CompletedProcess[str]:
+    """Runs one command in the page's directory, with what it prints in one stream."""
+    return subprocess.run(
+        command,
+        cwd=directory,
+        env=environment(directory),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        encoding="utf-8",
+        timeout=120,
+        check=False,
+    )
+
+
+def console(block: Block, directory: Path) -> None:
+    """Runs the session, and compares what each command prints."""
+    parts = re.findall(r"^\$ (.*\n(?:> .*\n)*)((?:(?!\$ ).*\n)*)", block.text, re.MULTILINE)
+    assert block.text.startswith("$ "), "a session begins with a command"
+    commands = [command.replace("\n> ", "\n").rstrip("\n") for command, _ in parts]
+    # The marker must not change $?, which a session may show.
+    marked = (f"{command}\n(code=$?; echo {shlex.quote(MARK)}; exit $code)\n" for command in commands)
+    # What still runs in the background ends with the session.
+    script = "trap 'kill $! 2>/dev/null' EXIT\n" + "".join(marked)
+
+    printed = run(["sh", "-c", script], directory).stdout.split(f"{MARK}\n")
+
+    checker = doctest.OutputChecker()
+    for command, want, output in zip(commands, (want for _, want in parts), printed, strict=False):
+        got = output if output.endswith("\n") or not output else f"{output}\n"
+        example = doctest.Example(command, want)
+        fine = checker.check_output(want, got, doctest.ELLIPSIS)
+        assert fine, f"$ {command}\n{checker.output_difference(example, got, doctest.REPORT_NDIFF)}"
+    assert len(printed) == len(commands) + 1, "the shell has ended before the session has"
+
+
+def succeeds(command: list[str], directory: Path) -> None:
+    """Runs a command that must succeed."""
+    done = run(command, directory)
+    assert done.returncode == 0, done.stdout
+
+
+def python(block: Block, directory: Path) -> None:
+    """Runs the block as a program of its own."""
+    file = directory / (block.file or "block.txt")
+    file.write_text(block.text, encoding="utf-8")
+    compared = ["-m", "doctest", "-o", "ELLIPSIS"] if block.text.startswith(">>>") else []
+    succeeds([sys.executable, *compared, str(file)], directory)
+
+
+def yaml(block: Block, directory: Path) -> None:
+    """Reads the block as a configuration."""
+    file = directory / (block.file or "block.yaml")
+    file.write_text(block.text, encoding="utf-8")
+    load_config(file)
+
+
+def c(block: Block, directory: Path) -> None:
+    """Compiles the block."""
+    file = directory / (block.file or "block.c")
+    file.write_text(block.text, encoding="utf-8")
+    compiler = shlex.split(os.environ.get("CC", "cc"))
+    options = ["-std=c11", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-fsyntax-only"]
+    succeeds([*compiler, *options, "-I", str(ROOT / "sdk" / "c"), str(file)], directory)
+
+
+def rust(block: Block, directory: Path) -> None:
+    """Compiles the block as the library of a crate that has nothing but the SDK."""
+    crate = directory / "block"
+    (crate / "src").mkdir(parents=True, exist_ok=True)
+    (crate / "src" / "lib.rs").write_text(block.text, encoding="utf-8")
+    (crate / "Cargo.toml").write_text(CRATE.format(sdk=json.dumps(str(ROOT / "sdk" / "rust"))), encoding="utf-8")
+    succeeds(["cargo", "check", "--quiet", "--manifest-path", str(crate / "Cargo.toml")], directory)
+
+
+KINDS: dict[str, Callable[[Block, Path], None]] = {
+    "c": c,
+    "console": console,
+    "json": lambda block, _: json.loads(block.text),
+    "python": python,
+    "rust": rust,
+    "text": lambda *_: None,
+    "yaml": yaml,
+}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_page(page: Path, tmp_path: Path) -> None:
+    """Every block of the page does what the page says."""
+    for name in ("build", "examples", "sdk"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    for block in blocks(page):
+        where = f"{page.relative_to(ROOT)}:{block.line}"
+        assert block.kind in KINDS, f"{where}: a block of kind {block.kind!r}; there are {', '.join(KINDS)}"
+        if block.file:
+            (tmp_path / block.file).write_text(block.text, encoding="utf-8")
+        try:
+            KINDS[block.kind](block, tmp_path)
+        except Exception as error:
+            error.add_note(f"in the block at {where}")
+            raise
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links(page: Path) -> None:
+    """Every link of the page to a file of the checkout leads to one."""
+    targets = re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text(encoding="utf-8"))
+
+    missing = [target for target in targets if not (page.parent / target).exists()]
+
+    assert missing == []
