@@ -717,7 +717,7 @@ class TestPlugins:
         ]
 
     def test_libraries_that_will_not_load(self, write: WriteConfig, picky: Path) -> None:
-        """A missing file and a text are reported at their paths, a plugin that may be missing apart, a disabled one not."""
+        """Missing files and texts are reported at their paths; a plugin that may be missing is told apart."""
         Path("text.so").write_text("hello")
         config = load_config(
             write(f"""\
