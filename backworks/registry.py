@@ -94,15 +94,6 @@ class PluginRegistry:
             hint = f"known are: {', '.join(known)}" if known else "none was found"
         raise PluginStateError(f"there is no plugin {name!r}; {hint}", plugin=name)
 
-    def find(self, reference: str) -> DiscoveredPlugin | None:
-        """Returns the plugin of that name, or whose file is called so: ``libweather.so``, ``libweather``."""
-        with self._lock:
-            best = [entries[0][1] for entries in self._ranked.values()]
-        for plugin in best:
-            if plugin.name == reference:
-                return plugin
-        return next((plugin for plugin in best if reference in (plugin.path.name, plugin.path.stem)), None)
-
     def shadowed(self, name: str) -> tuple[DiscoveredPlugin, ...]:
         """Returns the plugins of that name which are not used, the best first."""
         with self._lock:

@@ -22,7 +22,7 @@ from backworks.errors import (
     PluginNotFound,
     WrongPlatformError,
 )
-from backworks.paths import library_filename, resolve_library
+from backworks.paths import resolve_library
 
 links = pytest.mark.skipif(sys.platform == "win32", reason="links take a privilege on Windows")
 
@@ -211,11 +211,6 @@ def test_a_thousand_plugins_are_listed(compile_plugin: CompilePlugin, tmp_path: 
 # From a path or a stem to a file
 
 
-def test_a_file_is_called_as_compilers_call_it_here() -> None:
-    """The name of a library is that of this system."""
-    assert library_filename("weather") == LIBRARY.format("weather")
-
-
 def test_a_stem_is_resolved_to_the_file_of_this_system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A path without its ending finds the library, with or without "lib", and a whole path is taken as it is."""
     monkeypatch.chdir(tmp_path)
@@ -234,17 +229,17 @@ def test_a_stem_is_resolved_to_the_file_of_this_system(tmp_path: Path, monkeypat
 
 def test_the_usual_name_comes_before_the_other(tmp_path: Path) -> None:
     """Where both are there, the name that compilers give wins; and a directory of that name does not hide it."""
-    suffix = Path(library_filename("x")).suffix
+    suffix = Path(LIBRARY.format("x")).suffix
     for name in (f"libweather{suffix}", f"weather{suffix}"):
         (tmp_path / name).write_bytes(b"")
     (tmp_path / "weather").mkdir()
 
-    assert resolve_library(tmp_path / "weather").name == library_filename("weather")
+    assert resolve_library(tmp_path / "weather").name == LIBRARY.format("weather")
 
 
 def test_what_is_not_found_is_told_with_all_that_was_looked_for(tmp_path: Path) -> None:
     """The error names each file that was tried."""
-    suffix = Path(library_filename("x")).suffix
+    suffix = Path(LIBRARY.format("x")).suffix
 
     with pytest.raises(PluginNotFound) as caught:
         resolve_library(tmp_path / "weather")
@@ -260,7 +255,7 @@ def test_a_library_for_another_system_is_mentioned(tmp_path: Path) -> None:
     foreign = "weather.dll" if sys.platform != "win32" else "libweather.so"
     (tmp_path / foreign).write_bytes(b"")
 
-    for asked in ("weather", library_filename("weather")):
+    for asked in ("weather", LIBRARY.format("weather")):
         with pytest.raises(PluginNotFound, match=rf"{foreign} there is for another system: build the plugin"):
             resolve_library(tmp_path / asked)
 

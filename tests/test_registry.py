@@ -55,18 +55,6 @@ def test_an_unknown_name_is_answered_with_the_nearest() -> None:
     assert caught.value.plugin == "rain"
 
 
-def test_a_plugin_is_found_by_its_file_as_well() -> None:
-    """A plugin is found by its name, its file's name and its file's stem; a name comes before a file."""
-    registry = PluginRegistry()
-    weather, rain = _plugin("/plugins/librain.so", name="weather"), _plugin("/plugins/other.so", name="librain")
-    registry.add(weather)
-    assert registry.find("librain") == registry.find("librain.so") == registry.find("weather") == weather
-    registry.add(rain)
-
-    assert registry.find("librain") == rain
-    assert registry.find("snow") is None
-
-
 @pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
 def test_the_higher_version_wins_in_any_order(order: tuple[int, ...], caplog: pytest.LogCaptureFixture) -> None:
     """Versions decide by semver's order; each file that loses is named in a warning, with the one that is used."""
