@@ -12,6 +12,7 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 from conftest import ECHO, LIBRARY, CompilePlugin
 
@@ -238,6 +239,20 @@ class TestConfig:
 
         assert code == 0
         assert json.loads(out)["title"] == "Backworks configuration"
+
+    def test_schema_of_plugins(self, library: Path, tmp_path: Path) -> None:
+        """With a configuration, the schema knows what its plugins accept, and leaves the others open."""
+        file = tmp_path / "c.yaml"
+        plugins = {"one": {"path": str(library)}, "gone": {"path": "./gone"}}
+        file.write_text(json.dumps({"plugins": plugins}), encoding="utf-8")
+        code, out, _ = run("config", "schema", file)
+        validator = jsonschema.Draft202012Validator(json.loads(out))
+
+        assert code == 0
+        for plugin_id, good in (("one", False), ("gone", True)):
+            settings = plugins[plugin_id] | {"config": {"limit": "many"}}
+            assert validator.is_valid({"plugins": {plugin_id: settings}}) is good
+            assert validator.is_valid({"plugins": {plugin_id: plugins[plugin_id] | {"config": {"limit": 3}}}})
 
     def test_show(self, config: Path) -> None:
         """A configuration is shown with its defaults, as YAML that is good again and as JSON."""

@@ -40,18 +40,25 @@ def check(ctx: click.Context, file: str) -> None:
 
 
 @config.command()
-def schema() -> None:
+@click.argument("file", metavar="[CONFIG]", type=click.Path(), required=False)
+def schema(file: str | None) -> None:
     r"""Print the JSON Schema of configurations, for editors.
+
+    With a CONFIG, the schema also knows what its plugins accept, as their manifests say.
 
     Editors with the YAML language server take it from a file, named in the first line of a configuration:
 
     \b
-      backworks config schema > backworks.schema.json
+      backworks config schema backworks.yaml > backworks.schema.json
       # yaml-language-server: $schema=backworks.schema.json
     """
-    from backworks.config import config_schema
+    from backworks.config import config_schema, load_config
+    from backworks.config.plugins import add_plugin_schemas
 
-    print_json(config_schema())
+    found = config_schema()
+    if file is not None:
+        add_plugin_schemas(found, load_config(file))
+    print_json(found)
 
 
 @config.command()

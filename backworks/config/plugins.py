@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from backworks.config.checks import suggestion
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     from backworks.config.models import Config
 
-__all__ = ["Findings", "check_plugins", "check_settings"]
+__all__ = ["Findings", "add_plugin_schemas", "check_plugins", "check_settings"]
 
 
 class Findings(NamedTuple):
@@ -66,6 +67,28 @@ def check_plugins(config: Config) -> Findings:
             text = _not_found(handler, found)
             settings.append(Problem(("endpoints", path, "runtime", "handler"), text))
     return Findings(*map(config.source.lines, (settings, libraries, left_out)))
+
+
+def add_plugin_schemas(schema: dict[str, Any], config: Config) -> None:
+    """Adds what the plugins of a configuration accept to the JSON Schema of configurations.
+
+    Args:
+        schema: What :func:`backworks.config.config_schema` returned; it is changed.
+        config: The configuration. A plugin whose file is missing or says nothing stays as open as it was.
+    """
+    plugins = schema["properties"]["plugins"]
+    for plugin_id, plugin in config.plugins.items():
+        if not isinstance(plugin.path, Path):
+            continue
+        try:
+            manifest = inspect_library(resolve_library(plugin.path)).manifest
+        except PluginLoadError:
+            continue
+        if manifest is not None and isinstance(manifest.get("config_schema"), dict):
+            # A resource of its own, so that its references point into itself.
+            own = {"$id": f"urn:backworks:plugin:{plugin_id}", **manifest["config_schema"]}
+            known = {"$ref": plugins["additionalProperties"]["$ref"], "properties": {"config": own}}
+            plugins.setdefault("properties", {})[plugin_id] = known
 
 
 def check_settings(config: Config, plugin_id: str, manifest: Mapping[str, Any] | None) -> list[str]:
