@@ -19,7 +19,7 @@ from conftest import ECHO, CompilePlugin
 from gate import GATED, PATIENCE
 
 from backworks.errors import ConfigError, ListenError, PluginLoadError
-from backworks.http.server import serve
+from backworks.http.server import _listen, serve
 from backworks.manager import PluginManager
 
 #: What a child process runs: a server that prints what its plugins log, and holds a call inside until a line comes in.
@@ -387,6 +387,13 @@ class TestStart:
         with pytest.raises(PluginLoadError):
             serve(config_of(libraries | {"absent": "absent.so"}), announce=self.refuse)
         assert signal.getsignal(signal.SIGINT) is before
+
+    def test_small_packets(self) -> None:
+        """Event loops can tell that the sockets are TCP: without, some delay every second packet."""
+        listeners = _listen("127.0.0.1", 0)
+
+        assert [listener.proto for listener in listeners] == [socket.IPPROTO_TCP]
+        listeners[0].close()
 
     def test_wrong_configuration(self) -> None:
         """A wrong configuration is told before anything else is done."""

@@ -186,9 +186,13 @@ def _listen(host: str, port: int) -> list[socket.socket]:
     for family, _, _, _, address in dict.fromkeys(found):
         taken = sockets[0].getsockname()[1] if sockets else port
         try:
-            sockets.append(socket.create_server((address[0], taken, *address[2:]), family=family, backlog=2048))
+            listener = socket.create_server((address[0], taken, *address[2:]), family=family, backlog=2048)
         except OSError as error:
             failures.append(error)
+        else:
+            # asyncio turns off the delay of small packets (40 ms on Linux) only where it reads that this is TCP.
+            tcp = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP, fileno=listener.detach())
+            sockets.append(tcp)
     if not sockets:
         reason = os.strerror(failures[0].errno) if failures[0].errno else str(failures[0])
         raise ListenError(
