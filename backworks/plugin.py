@@ -333,7 +333,8 @@ class Plugin:
     ) -> Job:
         process = self._engine.process
         where, how = endpoint.encode(), method.encode()
-        what = data.encode() if isinstance(data, str) else bytes(data)
+        # By way of memoryview, because bytes(5) would be five zero bytes.
+        what = data.encode() if isinstance(data, str) else bytes(memoryview(data))
         parent = traceparent.encode("latin-1") if traceparent is not None else None
         state = tracestate.encode("latin-1") if tracestate is not None else None
         return lambda time_left: process(where, how, what, time_left, parent, state)

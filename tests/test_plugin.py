@@ -223,6 +223,10 @@ class TestCall:
             plugin.process_endpoint_data("/\ud800")
         with pytest.raises(TypeError):
             plugin.process_endpoint_data("/", "GET", object())  # type: ignore[call-overload]
+        with pytest.raises(TypeError):
+            plugin.process_endpoint_data("/", "GET", 5)  # type: ignore[call-overload]
+        with pytest.raises(TypeError):
+            plugin.process_endpoint_data("/", timeout="soon")  # type: ignore[call-overload]
 
         assert plugin.process_endpoint_data("/", "GET", "on") == "on"
 
@@ -285,6 +289,31 @@ class TestThreads:
 
             assert [call.result(PATIENCE) for call in calls] == [str(i) for i in range(16)]
             assert gate.most_inside == 1
+
+    def test_called_by_itself(self, compile_plugin: CompilePlugin, isolation: str) -> None:
+        """A log handler that calls its own plugin does not wait for ever, if that takes one call at a time."""
+        caught: list[BaseException] = []
+
+        class CallsBack(logging.Handler):
+            def emit(self, record: logging.LogRecord) -> None:
+                try:
+                    plugin.process_endpoint_data("/")
+                except backworks.BackworksError as error:
+                    caught.append(error)
+
+        handler = CallsBack(logging.INFO)
+        logger = logging.getLogger("backworks.plugin.echo")
+        with backworks.load(compile_plugin(GATED_SERIAL, "serial"), isolation=isolation) as plugin:
+            logger.setLevel(logging.INFO)
+            logger.addHandler(handler)
+            try:
+                answer = plugin.process_endpoint_data("/", "GET", "outer", timeout=PATIENCE)
+            finally:
+                logger.removeHandler(handler)
+
+        assert answer == "outer"
+        assert [type(error) for error in caught] == [backworks.PluginStateError]
+        assert "called from within its own call" in str(caught[0])
 
     def test_workers(self, compile_plugin: CompilePlugin) -> None:
         """With isolation thread no more calls run at a time than there are workers."""

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 from typing import TYPE_CHECKING
 
-from backworks.isolation.runner import Job, nanoseconds
+from backworks.isolation.runner import Job, called_by_itself, nanoseconds
 from backworks.lifecycle import Lifecycle, State
 
 if TYPE_CHECKING:
@@ -29,7 +28,9 @@ class InlineRunner:
     def __init__(self, plugin: str, shutdown: Callable[[], object], *, thread_safe: bool) -> None:
         self._lifecycle = Lifecycle(plugin)
         self._shutdown = shutdown
-        self._turn = contextlib.nullcontext() if thread_safe else threading.Lock()
+        self._plugin = plugin
+        self._turn = None if thread_safe else threading.Lock()
+        self._turn_of: int | None = None  # the thread that has it
 
     @property
     def state(self) -> State:
@@ -42,13 +43,22 @@ class InlineRunner:
     def run(self, job: Job, timeout: float | None) -> Reply:
         ticket = self._lifecycle.enter()
         try:
-            with self._turn:
-                return job(nanoseconds(timeout))
+            return job(nanoseconds(timeout)) if self._turn is None else self._run_alone(self._turn, job, timeout)
         finally:
             self._lifecycle.leave(ticket)
 
     async def run_async(self, job: Job, timeout: float | None) -> Reply:
         return self.run(job, timeout)
+
+    def _run_alone(self, turn: threading.Lock, job: Job, timeout: float | None) -> Reply:
+        if self._turn_of == threading.get_ident():
+            raise called_by_itself(self._plugin)
+        with turn:
+            self._turn_of = threading.get_ident()
+            try:
+                return job(nanoseconds(timeout))
+            finally:
+                self._turn_of = None
 
     def close(self, timeout: float | None) -> bool:
         if self._lifecycle.close(timeout):

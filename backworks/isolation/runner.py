@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
+from backworks.errors import PluginStateError
 from backworks.ffi.contract import Reply
 
 if TYPE_CHECKING:
     from backworks.lifecycle import State
 
-__all__ = ["Job", "Runner", "nanoseconds"]
+__all__ = ["Job", "Runner", "called_by_itself", "nanoseconds"]
 
 #: One call into the plugin. Takes the nanoseconds that are left for it, 0 for no limit.
 Job = Callable[[int], Reply]
@@ -57,6 +58,14 @@ class Runner(Protocol):
             Whether the instance is shut down.
         """
         ...
+
+
+def called_by_itself(plugin: str) -> PluginStateError:
+    """Returns what a call gets that would wait for the call which it was made from, for instance by a log handler."""
+    return PluginStateError(
+        f"{plugin}: called from within its own call, although it takes one at a time; call it after that has returned",
+        plugin=plugin,
+    )
 
 
 def nanoseconds(timeout: float | None) -> int:

@@ -11,7 +11,7 @@ import time
 from typing import TYPE_CHECKING
 
 from backworks.errors import PluginTimeout
-from backworks.isolation.runner import Job, nanoseconds
+from backworks.isolation.runner import Job, called_by_itself, nanoseconds
 from backworks.isolation.threads import ThreadPool
 from backworks.lifecycle import Lifecycle, State, Ticket
 
@@ -78,8 +78,10 @@ class ThreadRunner:
         return self._lifecycle.state is State.CLOSED
 
     def _start(self, job: Job, timeout: float | None) -> tuple[Future[Reply], Ticket]:
-        ticket = self._lifecycle.enter()
         until = None if timeout is None else time.monotonic() + timeout
+        if self._pool.is_full_of_caller():
+            raise called_by_itself(self._plugin)
+        ticket = self._lifecycle.enter()
 
         def work() -> Reply:
             try:

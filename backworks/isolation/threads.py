@@ -17,6 +17,9 @@ __all__ = ["ThreadPool"]
 Result = TypeVar("Result")
 _Job = tuple[Future[Any], Callable[[], Any]]
 
+#: Of which pool a thread is.
+_current = threading.local()
+
 
 class ThreadPool:
     """Runs functions, at most ``size`` at a time, in the order in which they came.
@@ -43,12 +46,17 @@ class ThreadPool:
         self._jobs.put((future, function))
         return future
 
+    def is_full_of_caller(self) -> bool:
+        """Tells whether the calling thread is the only one of this pool, so that it would wait for itself."""
+        return self._size == 1 and getattr(_current, "pool", None) is self
+
     def close(self) -> None:
         """Has the threads end after the jobs that were submitted; waits for nothing."""
         for _ in range(self._threads):
             self._jobs.put(None)
 
     def _work(self) -> None:
+        _current.pool = self
         while (job := self._jobs.get()) is not None:
             future, function = job
             if future.set_running_or_notify_cancel():
