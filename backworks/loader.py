@@ -42,8 +42,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from backworks.ffi.contract import Binding, Library
-    from backworks.plugin import Engine
+    from backworks.ffi.contract import Binding, Engine, Library
 
 __all__ = ["DynamicPluginLoader", "LoadedLibrary", "check_isolation", "load", "run", "start"]
 

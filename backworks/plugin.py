@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 import warnings
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Protocol, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from backworks.answers import PluginResult, code_of, result_of
 from backworks.errors import BackworksError, Code, PluginContractError, PluginError
-from backworks.ffi.contract import ContractViolation, Reply
+from backworks.ffi.contract import ContractViolation, Engine
 from backworks.lifecycle import State
 
 if TYPE_CHECKING:
@@ -22,25 +22,7 @@ if TYPE_CHECKING:
 
     from backworks.isolation.runner import Job, Runner
 
-__all__ = ["Engine", "Plugin", "PluginHealth", "PluginInfo"]
-
-
-class Engine(Protocol):
-    """What a runner runs: an instance of a binding, or a Python object dressed as one."""
-
-    def process(
-        self,
-        endpoint: bytes,
-        method: bytes,
-        data: bytes,
-        time_left_ns: int = 0,
-        traceparent: bytes | None = None,
-        tracestate: bytes | None = None,
-    ) -> Reply: ...
-
-    def health_check(self) -> Reply: ...
-
-    def shutdown(self) -> int: ...
+__all__ = ["Plugin", "PluginHealth", "PluginInfo"]
 
 
 @dataclass(frozen=True)

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from backworks.config import Config, load_config, parse_config
+from backworks.config import Config, as_config
 from backworks.config.plugins import check_plugins
 from backworks.errors import BackworksError, ConfigError, PluginNotFound, WrongPlatformError
 from backworks.paths import resolve_library
 from backworks.registry import PluginRegistry, discover
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container
+    from collections.abc import Callable, Container, Mapping
 
     from backworks.config import PluginConfig
     from backworks.manager import PluginManager
@@ -33,14 +32,11 @@ def read_config(config: Config | str | Path | Mapping[str, Any]) -> Config:
     Raises:
         ConfigError: It is wrong.
     """
-    if isinstance(config, Mapping):
-        config = parse_config(config)
-    elif not isinstance(config, Config):
-        config = load_config(config)
-    wrong = check_plugins(config).settings
+    found = as_config(config)
+    wrong = check_plugins(found).settings
     if wrong:
         raise ConfigError(wrong)
-    return config
+    return found
 
 
 def start_configured(manager: PluginManager, config: Config, builtins: Mapping[str, Any]) -> None:

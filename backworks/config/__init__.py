@@ -1,7 +1,7 @@
 """YAML -> frozen models, with every error at once and each with its line and column."""
 
 from backworks.config.checks import RESERVED_PATHS, warnings_of
-from backworks.config.load import config_schema, load_config, parse_config
+from backworks.config.load import as_config, config_schema, load_config, parse_config
 from backworks.config.models import (
     DEFAULT_TIMEOUT,
     DEFAULT_WORKERS,
@@ -23,6 +23,7 @@ __all__ = [
     "PluginConfig",
     "RuntimeConfig",
     "ServerConfig",
+    "as_config",
     "config_schema",
     "load_config",
     "parse_config",

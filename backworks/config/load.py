@@ -25,7 +25,7 @@ from backworks.errors import ConfigError
 if TYPE_CHECKING:
     from os import PathLike
 
-__all__ = ["config_schema", "load_config", "parse_config"]
+__all__ = ["as_config", "config_schema", "load_config", "parse_config"]
 
 
 def load_config(path: str | PathLike[str]) -> Config:
@@ -54,6 +54,17 @@ def parse_config(data: Mapping[str, object], *, base: str | PathLike[str] | None
     if not isinstance(data, Mapping):
         raise TypeError(f"a configuration is a mapping, not {type(data).__name__}")
     return _validate(read_dict(data, Path(base or ".").absolute()))
+
+
+def as_config(config: Config | str | PathLike[str] | Mapping[str, object]) -> Config:
+    """Returns a configuration that is given as one, as the path of a file, or as the mapping that a file would hold.
+
+    Raises:
+        ConfigError: It is wrong.
+    """
+    if isinstance(config, Config):
+        return config
+    return parse_config(config) if isinstance(config, Mapping) else load_config(config)
 
 
 def config_schema() -> dict[str, Any]:

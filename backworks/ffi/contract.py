@@ -30,6 +30,7 @@ __all__ = [
     "REQUIRED_SYMBOLS",
     "Binding",
     "ContractViolation",
+    "Engine",
     "Instance",
     "Library",
     "LogFunction",
@@ -83,8 +84,8 @@ class Reply(NamedTuple):
     headers: bytes | None
 
 
-class Instance(Protocol):
-    """One initialised plugin. Keeps its library and the host structure alive.
+class Engine(Protocol):
+    """What answers requests: one initialised plugin, or a Python object dressed as one.
 
     The methods may be called from several threads at once; that no call runs after or during ``shutdown``, and that
     ``shutdown`` is called once, is the caller's to see to.
@@ -106,12 +107,16 @@ class Instance(Protocol):
         """Calls ``backworks_plugin_health_check``, which the library must have."""
         ...
 
-    def reconfigure(self, config: bytes) -> Reply:
-        """Calls ``backworks_plugin_reconfigure``, which the library must have."""
-        ...
-
     def shutdown(self) -> int:
         """Calls ``backworks_plugin_shutdown`` and returns its code."""
+        ...
+
+
+class Instance(Engine, Protocol):
+    """One initialised plugin of a library. Keeps the library and the host structure alive."""
+
+    def reconfigure(self, config: bytes) -> Reply:
+        """Calls ``backworks_plugin_reconfigure``, which the library must have."""
         ...
 
 

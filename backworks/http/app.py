@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -21,6 +20,7 @@ from backworks.isolation.threads import ThreadPool
 from backworks.manager import PluginManager
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from backworks.config import Config
@@ -47,7 +47,7 @@ def create_app(
         ConfigError: The configuration is wrong.
         ValueError: The manager was not made from a configuration.
     """
-    from backworks.config import Config, load_config, parse_config
+    from backworks.config import as_config
 
     if isinstance(config, PluginManager):
         if config.config is None:
@@ -56,11 +56,7 @@ def create_app(
                 "create_app(config, manager=manager)"
             )
         return HttpApp(config.config, config)
-    if isinstance(config, Mapping):
-        config = parse_config(config)
-    elif not isinstance(config, Config):
-        config = load_config(config)
-    return HttpApp(config, manager)
+    return HttpApp(as_config(config), manager)
 
 
 class HttpApp:

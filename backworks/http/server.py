@@ -16,7 +16,6 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -29,6 +28,7 @@ from backworks.http.protocol import http_protocol
 from backworks.manager import PluginManager
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from backworks.config import Config
@@ -65,12 +65,9 @@ def serve(
         ListenError: It cannot listen there.
         PluginLoadError, PluginError: A critical plugin does not start.
     """
-    from backworks.config import Config, load_config, parse_config
+    from backworks.config import as_config
 
-    if isinstance(config, Mapping):
-        config = parse_config(config)
-    elif not isinstance(config, Config):
-        config = load_config(config)
+    config = as_config(config)
     settings = config.server
     stop = _Stop()
     with ExitStack() as stack:
