@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from backworks import ffi
 from backworks.answers import check_init, code_of
+from backworks.direct import inline_plugin
 from backworks.errors import (
     AbiVersionError,
     Code,
@@ -31,8 +32,8 @@ from backworks.ffi.contract import (
 from backworks.inspection import LibraryInfo, inspect_library, problems
 from backworks.inspection.manifest import NAME
 from backworks.inspection.semver import SEMVER
-from backworks.isolation.inline import InlineRunner
-from backworks.isolation.threaded import ThreadRunner
+from backworks.isolation.threaded import thread_runner
+from backworks.lifecycle import check_timeout
 from backworks.paths import resolve_library
 from backworks.plugin import Plugin, PluginInfo
 from backworks.schema import absolute_paths, violations
@@ -177,9 +178,9 @@ def start(
         PluginInitError: The plugin refuses.
         PluginContractError: Its init broke a rule of the ABI.
         ConfigError: The configuration breaks the schema of the plugin's manifest.
-        ValueError: The isolation or the number of workers is none.
+        ValueError: The isolation, the number of workers or the timeout is none.
     """
-    check_isolation(isolation, workers)
+    check_isolation(isolation, workers, timeout)
     plugin_id = plugin_id or loaded.name
     config = config or {}
     _check_config(config, loaded.manifest, plugin_id)
@@ -219,9 +220,9 @@ def run(info: PluginInfo, engine: Engine, *, thread_safe: bool, workers: int, ti
                 logger.warning("its shutdown returned %s", code.name)
 
     if info.isolation == "none":
-        return Plugin(info, engine, InlineRunner(info.id, shutdown, thread_safe=thread_safe), timeout)
-    runner = ThreadRunner(info.id, shutdown, workers=workers if thread_safe else 1)
-    return Plugin(info, engine, runner, timeout)
+        return inline_plugin(info, engine, shutdown, thread_safe=thread_safe, timeout=timeout)
+    runner = thread_runner(info.id, engine, shutdown, workers=workers if thread_safe else 1)
+    return Plugin(info, runner, timeout)
 
 
 def load(
@@ -252,14 +253,14 @@ def load(
         ConfigError: The configuration breaks the schema of the plugin's manifest.
         PluginInitError: The plugin refuses to start.
         PluginContractError: Its init broke a rule of the ABI.
-        ValueError: The isolation or the number of workers is none.
+        ValueError: The isolation, the number of workers or the timeout is none.
     """
-    check_isolation(isolation, workers)
+    check_isolation(isolation, workers, timeout)
     return start(DynamicPluginLoader().load(path), config, isolation=isolation, workers=workers, timeout=timeout)
 
 
-def check_isolation(isolation: str, workers: int) -> None:
-    """Checks the two arguments.
+def check_isolation(isolation: str, workers: int, timeout: float | None) -> None:
+    """Checks the three arguments.
 
     Raises:
         ValueError: One of them is not accepted.
@@ -270,6 +271,7 @@ def check_isolation(isolation: str, workers: int) -> None:
         raise ValueError(f"isolation {isolation!r} is none: 'none' and 'thread' are")
     if workers < 1:
         raise ValueError(f"workers is {workers}; it takes at least 1")
+    check_timeout(timeout)
 
 
 def _check_config(config: Mapping[str, Any], manifest: Mapping[str, Any] | None, plugin_id: str) -> None:

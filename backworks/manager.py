@@ -148,7 +148,7 @@ class PluginManager:
             PluginInitError: Its ``initialize`` failed.
             PluginStateError: There is a plugin of that id already.
         """
-        check_isolation(isolation, workers)
+        check_isolation(isolation, workers, timeout)
         plugin_id = plugin_id or str(getattr(plugin, "name", ""))
         engine = BuiltinInstance(plugin, plugin_id)
 
@@ -195,7 +195,7 @@ class PluginManager:
             PluginStateError: There is a plugin of that id already, or the manager is closed.
             PluginLoadError, PluginError, ConfigError: As for :func:`backworks.load`.
         """
-        check_isolation(isolation, workers)
+        check_isolation(isolation, workers, timeout)
         loader = DynamicPluginLoader()
 
         def make() -> Plugin:
@@ -287,6 +287,22 @@ class PluginManager:
     async def call_async(self, plugin_id: str, *arguments: Any, **options: Any) -> PluginResult | None:
         """As :meth:`call`, from an event loop."""
         return await self._on_current_async(plugin_id, lambda plugin: plugin.call_async(*arguments, **options))
+
+    def current(self, plugin_id: str) -> Plugin:
+        """Finds the plugin that calls to an id go to now: for a call that tries again on ``PluginStateError``.
+
+        Raises:
+            PluginStateError: There is no plugin of that id.
+            PluginUnavailable: The plugin did not start.
+        """
+        try:
+            return self._entries[plugin_id].plugin
+        except KeyError:
+            raise self._unknown(plugin_id) from None
+
+    async def answer_async(self, plugin_id: str, *arguments: Any) -> bytes | PluginResult | None:
+        """As :meth:`call_async`, but calls :meth:`backworks.Plugin.answer_async`."""
+        return await self._on_current_async(plugin_id, lambda plugin: plugin.answer_async(*arguments))
 
     def health(self, timeout: float = 1.0) -> dict[str, PluginHealth]:
         """Asks all plugins at once how they are; those that did not start are not well.
@@ -403,15 +419,9 @@ class PluginManager:
             self._failed.pop(plugin_id, None)
             return True
 
-    def _get(self, plugin_id: str) -> Plugin:
-        entry = self._entries.get(plugin_id)
-        if entry is None:
-            raise self._unknown(plugin_id)
-        return entry.plugin
-
     def _on_current(self, plugin_id: str, function: Callable[[Plugin], _Result]) -> _Result:
         while True:
-            plugin = self._get(plugin_id)
+            plugin = self.current(plugin_id)
             try:
                 return function(plugin)
             except PluginStateError:
@@ -420,7 +430,7 @@ class PluginManager:
 
     async def _on_current_async(self, plugin_id: str, function: Callable[[Plugin], Awaitable[_Result]]) -> _Result:
         while True:
-            plugin = self._get(plugin_id)
+            plugin = self.current(plugin_id)
             try:
                 return await function(plugin)
             except PluginStateError:

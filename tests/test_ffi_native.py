@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import importlib
+import inspect
+import os
 import shutil
 import subprocess
 import sys
@@ -15,10 +18,12 @@ from typing import Any
 
 import pytest
 from conftest import ECHO, CompilePlugin, missing
+from test_ffi import MANY_ANSWERS
 
-from backworks import sdk
+from backworks import BackworksError, ffi, sdk
 from backworks.ffi import logs
 from backworks.ffi.contract import ContractViolation, Reply
+from backworks.loader import DynamicPluginLoader, start
 
 SOURCES = Path(__file__).resolve().parent.parent / "native" / "binding"
 
@@ -110,17 +115,20 @@ def _instance(native: Any, compile_plugin: CompilePlugin) -> Any:
 class TestSources:
     """The C of it."""
 
-    @pytest.mark.parametrize("limited", [True, False], ids=["stable ABI", "one version"])
+    @pytest.mark.parametrize(
+        "api",
+        [("-DPy_LIMITED_API=0x030B0000",), (), ("-DPy_GIL_DISABLED=1",)],
+        ids=["stable ABI", "one version", "free-threaded"],
+    )
     @pytest.mark.parametrize("compiler", ["gcc", "clang"])
-    def test_no_warning(self, compiler: str, limited: bool) -> None:
-        """It compiles without a warning, for the stable ABI and for one version of Python."""
+    def test_no_warning(self, compiler: str, api: tuple[str, ...]) -> None:
+        """It compiles without a warning, for the stable ABI, for one version of Python, and for one without a lock."""
         include = sysconfig.get_path("include")
         for needed in (compiler, Path(include, "Python.h")):
             if shutil.which(needed) is None and not Path(needed).is_file():
                 missing(str(needed))
         # Not -Wpedantic: Python's slots are functions behind void pointers.
         warnings = ("-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Wstrict-prototypes", "-Wcast-qual", "-Werror")
-        api = ("-DPy_LIMITED_API=0x030B0000",) if limited else ()
         paths = ("-isystem", include, f"-I{sdk.path('c')}")
         done = subprocess.run(
             [compiler, "-std=c11", "-fsyntax-only", *warnings, *api, *paths, *map(str, SOURCES.glob("*.c"))],
@@ -155,7 +163,7 @@ class TestArguments:
         ("arguments", "names", "error", "text"),
         [
             (("e", "m"), {}, TypeError, "missing required argument 'data'"),
-            (("e", "m", "d", 0, None, None, None), {}, TypeError, r"at most 6 arguments \(7 given\)"),
+            (("e", "m", "d", 0, None, None, None), {}, TypeError, r"at most 6 positional arguments \(7 given\)"),
             (("e", "m", "d"), {"data": "d"}, TypeError, "multiple values for argument 'data'"),
             (("e", "m", "d"), {"timeout": 1}, TypeError, "unexpected keyword argument 'timeout'"),
             (("e", "m", 5), {}, TypeError, "data must be str, bytes or an object with a buffer, not <class 'int'>"),
@@ -294,11 +302,154 @@ class TestLife:
 
     def test_types_are_closed(self, native: Any) -> None:
         """The types are neither called nor changed from Python."""
-        for kind in (native.Library, native.Instance):
+        for kind in (native.Library, native.Instance, native.Caller):
             with pytest.raises(TypeError, match="cannot create"):
                 kind()
             with pytest.raises(TypeError, match="immutable"):
                 kind.process = None
+
+
+class TestCaller:
+    """The hot path of a plugin without isolation."""
+
+    @pytest.fixture(name="plugin")
+    def _plugin(self, compile_plugin: CompilePlugin) -> Any:
+        loader = DynamicPluginLoader(ffi.binding_named("native"))
+        with start(loader.load(compile_plugin(MANY_ANSWERS, "many"))) as plugin:
+            yield plugin
+
+    def test_no_frame(self, plugin: Any) -> None:
+        """The methods of the plugin are the extension's own, and say what they do."""
+        for name in ("process_endpoint_data", "answer"):
+            method = getattr(plugin, name)
+            assert inspect.isbuiltin(method)
+            assert f"backworks.Plugin.{name}" in method.__doc__
+
+    def test_references(self, plugin: Any) -> None:
+        """Calls keep no reference to anything they are given, whatever comes of them."""
+        text, data, small = "é" * 1000, bytearray(b"\xff" * 100), memoryview(b"-a-b")[::2]
+        endpoint, options = "/" * 100, {"timeout": 1e6, "traceparent": "é" * 50, "tracestate": "x" * 50}
+        watched = (text, data, small, endpoint, plugin, *options.values(), None, True)
+
+        def calls() -> None:
+            for answer in (plugin.process_endpoint_data, plugin.answer):
+                answer(endpoint, "POST", text, **options)
+                for other in ("http", "not mine", "empty"):
+                    answer(other, "GET", small, **options)
+                for other in ("fail", "null with size", "what"):
+                    with contextlib.suppress(BackworksError):
+                        answer(other, "GET", data)
+                with contextlib.suppress(BackworksError):
+                    answer(endpoint, "GET", data)
+                with contextlib.suppress(TypeError):
+                    answer(endpoint, "GET", data, traceparent=plugin)
+                with contextlib.suppress(TypeError):
+                    answer(endpoint, "GET", data, 1.0, "", "", "", "")
+                with contextlib.suppress(TypeError):
+                    answer(endpoint, nonsense=text)
+
+        calls()
+        gc.collect()
+        before = [sys.getrefcount(value) for value in watched]
+        for _ in range(100):
+            calls()
+        gc.collect()
+        after = [sys.getrefcount(value) for value in watched]
+
+        assert [more - less for less, more in zip(before[:-2], after[:-2], strict=True)] == [0] * (len(watched) - 2)
+        assert all(abs(more - less) < 50 for less, more in zip(before[-2:], after[-2:], strict=True))
+        data.append(1)  # nobody holds its buffer
+
+    def test_subclasses(self, plugin: Any) -> None:
+        """Subclasses of str and bytes are as good, and keywords need not be interned."""
+
+        class Text(str):
+            __slots__ = ()
+
+        class Data(bytes):
+            pass
+
+        name = b"as_bytes".decode()
+
+        assert plugin.process_endpoint_data(Text("/"), Text("GET"), Data(b"x")) == "x"
+        assert plugin.process_endpoint_data("/", data=Text("é"), **{name: 1}) == "é".encode()
+
+    def test_as_bytes_raises(self, plugin: Any) -> None:
+        """What has no truth is passed on as the exception that it raises."""
+
+        class Neither:
+            def __bool__(self) -> bool:
+                raise ArithmeticError
+
+        with pytest.raises(ArithmeticError):
+            plugin.process_endpoint_data("/", as_bytes=Neither())
+
+    def test_shut_down_behind_its_back(self, plugin: Any, compile_plugin: CompilePlugin, native: Any) -> None:
+        """An instance that somebody shut down directly is an error and not a crash."""
+        _, instance = native.open(str(compile_plugin(TALKER, "talker"))).init("{}", lambda level, text: None)
+        caller = instance.caller(plugin, 0, True)
+        instance.shutdown()
+
+        with pytest.raises(RuntimeError, match="was shut down"):
+            caller.process_endpoint_data("/")
+        assert caller.inside == 0
+
+    def test_drain(self, native: Any, compile_plugin: CompilePlugin) -> None:
+        """A stopped gate is empty when the last call has left, for whoever asks and as often as he does."""
+        _, instance = native.open(str(compile_plugin(TALKER, "talker"))).init("{}", lambda level, text: None)
+        caller = instance.caller(object(), 0, False)
+        assert caller.drain(0) is False
+        seen = caller.run(
+            lambda: (caller.stop(), caller.inside, caller.drain(0), caller.drain(0.01), caller.drain(-1.0))
+        )
+
+        assert seen == (None, 1, False, False, False)
+        assert (caller.inside, caller.drain(None), caller.drain(1e300), caller.drain(0)) == (0, True, True, True)
+        with pytest.raises(AttributeError, match="_refuse"):
+            caller.run(print)
+        assert caller.inside == 0
+
+    def test_run_raises(self, native: Any, compile_plugin: CompilePlugin) -> None:
+        """What a job raises is passed on, and the next one has its turn."""
+        _, instance = native.open(str(compile_plugin(TALKER, "talker"))).init("{}", lambda level, text: None)
+        caller = instance.caller(object(), 0, False)
+        with pytest.raises(ZeroDivisionError):
+            caller.run(lambda: 1 // 0)
+
+        assert (caller.run(lambda: 7), caller.inside) == (7, 0)
+
+    def test_two_threads(self, plugin: Any) -> None:
+        """Calls from 16 threads at once, of a plugin that is thread-safe and of one that is not, are all their own."""
+        wrong: list[object] = []
+
+        def work(number: int) -> None:
+            for i in range(300):
+                data = f"{number}/{i}" * (1 + 1000 * (i % 3))
+                if plugin.process_endpoint_data("/", "GET", data) != data:
+                    wrong.append(data)
+
+        threads = [threading.Thread(target=work, args=(number,)) for number in range(16)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+        assert wrong == []
+        assert plugin.in_flight == 0
+
+    def test_leaks(self, compile_plugin: CompilePlugin) -> None:
+        """Hundreds of thousands of calls of every kind leave the process's memory as it was."""
+        script = Path(__file__).parent / "isolated" / "leaks.py"
+        count = os.environ.get("SOAK_CALLS", "300000")  # of `make soak`
+        done = subprocess.run(
+            [sys.executable, str(script), str(compile_plugin(MANY_ANSWERS, "many")), count],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+        print(done.stdout)
+        assert (done.returncode, done.stderr) == (0, "")
 
 
 class TestLog:

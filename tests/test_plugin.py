@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import inspect
 import logging
+import signal
+import sys
 import threading
+import weakref
 from concurrent.futures import Future
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from conftest import ECHO, CompilePlugin
@@ -15,17 +19,85 @@ from gate import GATED, GATED_SERIAL, PATIENCE, Gate
 from test_ffi import MANY_ANSWERS
 
 import backworks
-from backworks import Code, Plugin, PluginResult
+from backworks import Code, Plugin, PluginResult, ffi
+from backworks.loader import DynamicPluginLoader, start
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 ISOLATIONS = ["none", "thread"]
+
+#: The ways to make a call: binding and isolation.
+WAYS = [(binding, isolation) for binding in ffi.BINDINGS for isolation in ISOLATIONS]
+
+#: Logs the data of each request from inside of the call, and is not thread-safe.
+TALKS = ECHO.replace(
+    "  (void)plugin;\n  return backworks_answer(",
+    '  backworks_log(plugin->host, 20, "%.*s", (int)request->data_size, request->data);\n  return backworks_answer(',
+)
+TALKS_SERIAL = TALKS.replace('"description": ', '"thread_safe": false, "description": ')
+
+#: Counts its calls, and those that are inside while or after its instance is shut down; says so as its description.
+COUNTS = (
+    ECHO.replace("(void)config;", "(void)config;\n  __atomic_store_n(&ended, 0, __ATOMIC_SEQ_CST);")
+    .replace(', "description": "Answers what it was sent")', ', "license": "MIT")')
+    .replace(
+        "struct backworks_plugin {",
+        """
+static int ended, inside, calls, wrong;
+
+static void look(void) {
+  if (__atomic_load_n(&ended, __ATOMIC_SEQ_CST)) {
+    __atomic_fetch_add(&wrong, 1, __ATOMIC_SEQ_CST);
+  }
+}
+
+const char *backworks_plugin_description(void) {
+  static char text[64];
+  snprintf(text, sizeof text, "%d calls, %d wrong", calls, wrong);
+  return text;
+}
+
+struct backworks_plugin {""",
+    )
+    .replace(
+        "  (void)plugin;\n  return backworks_answer(response, request->data, request->data_size);",
+        """  int32_t code;
+  (void)plugin;
+  __atomic_fetch_add(&inside, 1, __ATOMIC_SEQ_CST);
+  look();
+  code = backworks_answer(response, request->data, request->data_size);
+  __atomic_fetch_add(&calls, 1, __ATOMIC_SEQ_CST);
+  look();
+  __atomic_fetch_sub(&inside, 1, __ATOMIC_SEQ_CST);
+  return code;""",
+    )
+    .replace(
+        "  free(plugin);\n",
+        """  __atomic_store_n(&ended, 1, __ATOMIC_SEQ_CST);
+  wrong += __atomic_load_n(&inside, __ATOMIC_SEQ_CST);
+  free(plugin);
+""",
+    )
+)
 
 
 @pytest.fixture(name="isolation", params=ISOLATIONS)
 def _isolation(request: pytest.FixtureRequest) -> str:
     return str(request.param)
+
+
+@pytest.fixture(name="way", params=WAYS, ids="-".join)
+def _way(request: pytest.FixtureRequest) -> tuple[str, str]:
+    binding, isolation = request.param
+    return str(binding), str(isolation)
+
+
+def load_by(way: tuple[str, str], path: Path, **options: Any) -> Plugin:
+    """As ``backworks.load``, through a binding of the test's choice."""
+    loader = DynamicPluginLoader(ffi.binding_named(way[0]))
+    return start(loader.load(path), isolation=way[1], **options)
 
 
 def in_thread(function: Callable[[], object]) -> Future[object]:
@@ -107,6 +179,7 @@ class TestLoad:
             ),
             ({"isolation": "thraed"}, "isolation 'thraed' is none: 'none' and 'thread' are"),
             ({"isolation": "thread", "workers": 0}, "workers is 0; it takes at least 1"),
+            ({"timeout": float("nan")}, "timeout is nan; it takes 0 to 4000000 seconds"),
         ],
     )
     def test_wrong_use(self, compile_plugin: CompilePlugin, options: dict[str, object], text: str) -> None:
@@ -135,9 +208,71 @@ class TestCall:
     """Calls and their answers."""
 
     @pytest.fixture(name="plugin")
-    def _plugin(self, compile_plugin: CompilePlugin, isolation: str) -> Plugin:
-        with backworks.load(compile_plugin(MANY_ANSWERS, "many"), isolation=isolation) as plugin:
+    def _plugin(self, compile_plugin: CompilePlugin, way: tuple[str, str]) -> Plugin:
+        with load_by(way, compile_plugin(MANY_ANSWERS, "many")) as plugin:
             yield plugin  # type: ignore[misc]
+
+    def test_signature(self, plugin: Plugin) -> None:
+        """Whatever makes the call, its arguments are those of the class."""
+        for name in ("process_endpoint_data", "process_endpoint_data_async", "answer", "answer_async", "call"):
+            wanted = inspect.signature(getattr(Plugin, name)).parameters.values()
+            found = inspect.signature(getattr(plugin, name)).parameters.values()
+            assert [(p.name, p.kind, p.default) for p in found] == [
+                (p.name, p.kind, p.default) for p in wanted if p.name != "self"
+            ]
+            assert getattr(plugin, name).__name__ == name
+
+    def test_by_name(self, plugin: Plugin) -> None:
+        """Arguments may be given by name, in any order."""
+        answer = plugin.process_endpoint_data(data=b"\xc3\xa9", as_bytes=True, method="PUT", endpoint="/")
+
+        assert answer == b"\xc3\xa9"
+        assert plugin.answer(data="d", tracestate=None, endpoint="/", method="GET", timeout=5) == b"d"
+
+    def test_answer(self, plugin: Plugin) -> None:
+        """``answer`` brings bytes, or a PluginResult where there are HTTP fields; text may be given as bytes."""
+        made = PluginResult(b"made", 201, "text/plain", (("X-One", "1"), ("X-Two", "2")))
+
+        assert plugin.answer(b"/", b"GET", "text") == b"text"
+        assert plugin.answer("empty", "GET", b"") == b""
+        assert plugin.answer("not mine", "GET", b"") is None
+        assert plugin.answer(b"http", b"GET", b"", None, b"00-ab-cd-01", None) == made
+        assert asyncio.run(plugin.answer_async(b"http", b"GET", b"")) == made
+        assert asyncio.run(plugin.answer_async("/", "GET", memoryview(b"ab"))) == b"ab"
+        assert plugin.call("/", "GET", "x") == PluginResult(b"x")
+        assert plugin.process_endpoint_data("http") == "made"
+        with pytest.raises(backworks.PluginError, match="no 7"):
+            plugin.answer(b"fail", b"GET", b"")
+
+    @pytest.mark.parametrize("size", [1, 4095, 4096, 4097, 1 << 20])
+    def test_sizes(self, plugin: Plugin, size: int) -> None:
+        """Answers of every size are whole: text of any alphabet, bytes, and what is not text after all."""
+        for text in ("x" * size, "x" * (size - 1) + "é", "漢" * size):
+            assert plugin.process_endpoint_data("/", "POST", text) == text
+            assert plugin.process_endpoint_data("/", "POST", text, as_bytes=True) == text.encode()
+            assert plugin.answer("/", "POST", text) == text.encode()
+        with pytest.raises(backworks.PluginContractError, match=f"byte {size} of {size + 1}"):
+            plugin.process_endpoint_data("/", "POST", b"x" * size + b"\xff")
+
+    def test_violation(self, plugin: Plugin) -> None:
+        """An answer that breaks the rules of the header is a PluginContractError with the plugin's name."""
+        for call in (plugin.process_endpoint_data, plugin.call):
+            with pytest.raises(backworks.PluginContractError, match="^echo: .*data is NULL with a size of 9") as caught:
+                call("null with size")
+            assert caught.value.__cause__ is None
+
+    def test_scattered(self, plugin: Plugin) -> None:
+        """Data may come from a buffer that is not contiguous."""
+        assert plugin.process_endpoint_data("/", "POST", memoryview(b"a-b-c-")[::2]) == "abc"
+
+    def test_latin_trace(self, plugin: Plugin) -> None:
+        """A trace context is sent as HTTP has it, in Latin-1."""
+        answer = plugin.process_endpoint_data("what", traceparent="é", tracestate="ü", as_bytes=True)
+
+        assert answer is not None
+        assert answer.split(b"|")[3:5] == [b"\xe9", b"\xfc"]
+        with pytest.raises(UnicodeEncodeError):
+            plugin.process_endpoint_data("what", traceparent="漢")
 
     def test_text_and_bytes(self, plugin: Plugin) -> None:
         """Text and every kind of bytes go in; text comes out, or bytes on request."""
@@ -221,14 +356,64 @@ class TestCall:
         """Text that is none is a ValueError, and the plugin goes on."""
         with pytest.raises(ValueError, match="surrogates not allowed"):
             plugin.process_endpoint_data("/\ud800")
-        with pytest.raises(TypeError):
-            plugin.process_endpoint_data("/", "GET", object())  # type: ignore[call-overload]
-        with pytest.raises(TypeError):
-            plugin.process_endpoint_data("/", "GET", 5)  # type: ignore[call-overload]
-        with pytest.raises(TypeError):
-            plugin.process_endpoint_data("/", timeout="soon")  # type: ignore[call-overload]
+        wrong: tuple[tuple[tuple[Any, ...], dict[str, Any]], ...] = (
+            (("/", "GET", object()), {}),
+            (("/", "GET", 5), {}),
+            ((5,), {}),
+            (("/", None), {}),
+            ((), {}),
+            (("/", "GET", "", True), {}),
+            (("/",), {"endpoint": "/"}),
+            (("/",), {"nonsense": 1}),
+            (("/",), {"timeout": "soon"}),
+            (("/",), {"traceparent": 5}),
+        )
+        for arguments, options in wrong:
+            with pytest.raises(TypeError):
+                plugin.process_endpoint_data(*arguments, **options)
 
         assert plugin.process_endpoint_data("/", "GET", "on") == "on"
+
+    @pytest.mark.parametrize(
+        "timeout",
+        [float("nan"), float("inf"), float("-inf"), -1, -1e-9, 4_000_001, 1e10, 1.9e19, 1e300, 10**400],
+        ids=lambda timeout: str(timeout)[:9],
+    )
+    def test_no_timeout(self, plugin: Plugin, timeout: float) -> None:
+        """A timeout that nobody could keep is one clear error everywhere, and the plugin goes on."""
+        calls: tuple[Callable[[], object], ...] = (
+            lambda: plugin.process_endpoint_data("/", timeout=timeout),
+            lambda: plugin.answer("/", "GET", "", timeout),
+            lambda: asyncio.run(plugin.process_endpoint_data_async("/", timeout=timeout)),
+            lambda: plugin.health(timeout),
+            lambda: plugin.close(timeout),
+        )
+        for call in calls:
+            with pytest.raises(
+                ValueError, match=r"^timeout is .*; it takes 0 to 4000000 seconds, or None for no limit$"
+            ):
+                call()
+
+        assert (plugin.state, plugin.in_flight) == ("running", 0)
+        assert plugin.process_endpoint_data("/", "GET", "on") == "on"
+
+    @pytest.mark.parametrize("timeout", [None, 60, 86_400.5, 4_000_000])
+    def test_timeout(self, plugin: Plugin, timeout: float | None) -> None:
+        """A timeout is any number of seconds up to 46 days."""
+        assert plugin.process_endpoint_data("/", "GET", "x", timeout=timeout) == "x"
+        assert asyncio.run(plugin.process_endpoint_data_async("/", "GET", "y", timeout=timeout)) == "y"
+        assert plugin.close(timeout) is True
+
+    @pytest.mark.parametrize("timeout", [0, 0.0, -0.0, 1e-12])
+    def test_no_time(self, plugin: Plugin, timeout: float) -> None:
+        """A timeout that is over at once is a PluginTimeout where it can be kept; elsewhere the plugin is told 1 ns."""
+        if plugin.isolation == "none":
+            answer = plugin.process_endpoint_data("what", timeout=timeout)
+            assert answer is not None
+            assert answer.split("|")[2] == "1"
+        else:
+            with pytest.raises(backworks.PluginTimeout, match="no thread was free within|no answer within"):
+                plugin.process_endpoint_data("/", timeout=timeout)
 
 
 class TestFields:
@@ -290,7 +475,7 @@ class TestThreads:
             assert [call.result(PATIENCE) for call in calls] == [str(i) for i in range(16)]
             assert gate.most_inside == 1
 
-    def test_called_by_itself(self, compile_plugin: CompilePlugin, isolation: str) -> None:
+    def test_called_by_itself(self, compile_plugin: CompilePlugin, way: tuple[str, str]) -> None:
         """A log handler that calls its own plugin does not wait for ever, if that takes one call at a time."""
         caught: list[BaseException] = []
 
@@ -303,7 +488,7 @@ class TestThreads:
 
         handler = CallsBack(logging.INFO)
         logger = logging.getLogger("backworks.plugin.echo")
-        with backworks.load(compile_plugin(GATED_SERIAL, "serial"), isolation=isolation) as plugin:
+        with load_by(way, compile_plugin(GATED_SERIAL, "serial")) as plugin:
             logger.setLevel(logging.INFO)
             logger.addHandler(handler)
             try:
@@ -314,6 +499,38 @@ class TestThreads:
         assert answer == "outer"
         assert [type(error) for error in caught] == [backworks.PluginStateError]
         assert "called from within its own call" in str(caught[0])
+
+    @pytest.mark.parametrize("workers", [1, 2, 4])
+    def test_all_call_themselves(self, compile_plugin: CompilePlugin, way: tuple[str, str], workers: int) -> None:
+        """Of calls that each call their plugin from its log handler only one is refused: all others get a thread."""
+        together = threading.Barrier(workers)
+
+        class CallsBack(logging.Handler):
+            def handle(self, record: logging.LogRecord) -> bool:
+                if record.getMessage() == "outer":
+                    together.wait(PATIENCE)
+                    try:
+                        inner.append(plugin.process_endpoint_data("/", "GET", "inner", timeout=PATIENCE))
+                    except backworks.PluginStateError as error:
+                        inner.append(str(error))
+                return True
+
+        inner: list[object] = []
+        handler = CallsBack()
+        logger = logging.getLogger("backworks.plugin.echo")
+        logger.addHandler(handler)
+        logger.setLevel(logging.INFO)
+        try:
+            with load_by(way, compile_plugin(TALKS, "talks"), workers=workers) as plugin:
+                calls = [in_thread(lambda: plugin.process_endpoint_data("/", "GET", "outer")) for _ in range(workers)]
+                assert [call.result(PATIENCE) for call in calls] == ["outer"] * workers
+        finally:
+            logger.removeHandler(handler)
+
+        refused = [answer for answer in inner if answer != "inner"]
+        assert len(inner) == workers
+        assert len(refused) == (1 if way[1] == "thread" else 0)
+        assert all("called from within its own call" in str(answer) for answer in refused)
 
     def test_workers(self, compile_plugin: CompilePlugin) -> None:
         """With isolation thread no more calls run at a time than there are workers."""
@@ -410,6 +627,40 @@ class TestClose:
             plugin.process_endpoint_data("/")
         assert caught.value.plugin == "echo"
 
+    @pytest.mark.parametrize("thread_safe", ["true", "false"])
+    def test_under_load(self, compile_plugin: CompilePlugin, way: tuple[str, str], thread_safe: str) -> None:
+        """Of the calls of 16 threads none is lost by a close in their midst, and none runs beside or after shutdown."""
+        path = compile_plugin(COUNTS.replace('"license"', f'"thread_safe": {thread_safe}, "license"'), "counts")
+        binding = ffi.binding_named(way[0])
+        for _ in range(5):
+            loaded = DynamicPluginLoader(binding).load(path)
+            before = int((loaded.library.description() or b"").split()[0])
+            plugin = start(loaded, isolation=way[1])
+            busy = threading.Semaphore(0)
+            answered: list[int] = []
+
+            def work(plugin: Plugin = plugin, busy: threading.Semaphore = busy, answered: list[int] = answered) -> None:
+                count = 0
+                try:
+                    while plugin.process_endpoint_data("/", "POST", str(count)) == str(count):
+                        count += 1
+                        busy.release()
+                except backworks.PluginStateError:
+                    answered.append(count)
+
+            threads = [threading.Thread(target=work, daemon=True) for _ in range(16)]
+            for thread in threads:
+                thread.start()
+            for _ in range(200):
+                assert busy.acquire(timeout=PATIENCE)
+            assert plugin.close(PATIENCE) is True
+            for thread in threads:
+                thread.join(PATIENCE)
+
+            assert len(answered) == 16
+            assert plugin.in_flight == 0
+            assert loaded.library.description() == b"%d calls, 0 wrong" % (before + sum(answered))
+
     def test_during_a_call(self, compile_plugin: CompilePlugin, isolation: str) -> None:
         """A close during a call waits for it; calls that come meanwhile are refused; shutdown runs once, after it."""
         shut = GATED.replace("  free(plugin);\n", '  backworks_log(plugin->host, 20, "shut down");\n  free(plugin);\n')
@@ -472,6 +723,121 @@ class TestClose:
         with pytest.warns(ResourceWarning, match="<Plugin echo 1.0.0 .none, running.> was never closed"):
             del plugin
             gc.collect()
+
+    def test_method_keeps_it(self, compile_plugin: CompilePlugin, way: tuple[str, str]) -> None:
+        """A method that was taken from a plugin keeps it, as any method does; with the last one it is gone."""
+        plugin = load_by(way, compile_plugin())
+        process = plugin.process_endpoint_data
+        gone = weakref.ref(plugin)
+        del plugin
+        gc.collect()
+
+        assert process("/", "GET", "kept") == "kept"
+        with pytest.warns(ResourceWarning, match="never closed"):
+            del process
+            gc.collect()
+        assert gone() is None
+
+    @pytest.mark.parametrize("serial", [False, True])
+    def test_closed_is_freed(self, compile_plugin: CompilePlugin, way: tuple[str, str], serial: bool) -> None:
+        """A plugin that was closed and dropped is collected."""
+        plugin = load_by(way, compile_plugin(TALKS_SERIAL if serial else TALKS, "talks"))
+        gone = weakref.ref(plugin)
+        plugin.close()
+        del plugin
+        gc.collect()
+
+        assert gone() is None
+
+
+class TestSignals:
+    """Ctrl-C and its like."""
+
+    @pytest.mark.skipif(sys.platform == "win32", reason="there is no signal for one thread there")
+    @pytest.mark.parametrize("wait", ["turn", "close"])
+    @pytest.mark.parametrize("binding", list(ffi.BINDINGS))
+    def test_while_waiting(self, compile_plugin: CompilePlugin, binding: str, wait: str) -> None:
+        """A signal's handler runs while its thread waits for another's call, and may end the waiting."""
+
+        class Enough(Exception):
+            """What the handler raises."""
+
+        def handler(number: int, frame: object) -> None:
+            raise Enough
+
+        plugin = load_by((binding, "none"), compile_plugin(GATED_SERIAL, "serial"))
+        old = signal.signal(signal.SIGUSR1, handler)
+        main = threading.get_ident()
+        with Gate() as gate:
+            first = in_thread(lambda: plugin.process_endpoint_data("/", "GET", "first"))
+            gate.wait()
+            # Until the main thread is inside as well, or closes, and again in case it was just about to wait.
+            entered = threading.Event()
+
+            def poke() -> None:
+                while plugin.in_flight < 2 and plugin.state == "running":
+                    pass
+                while not entered.wait(0.01):
+                    signal.pthread_kill(main, signal.SIGUSR1)
+
+            poker = in_thread(poke)
+            try:
+                with pytest.raises(Enough):
+                    plugin.close() if wait == "close" else plugin.process_endpoint_data("/")
+            finally:
+                entered.set()
+                poker.result(PATIENCE)
+                signal.signal(signal.SIGUSR1, old)
+            gate.open()
+
+            assert first.result(PATIENCE) == "first"
+            assert plugin.in_flight == 0
+        assert plugin.close() is (wait == "turn")  # a close that was interrupted has left the plugin behind
+
+
+class TestReentrancy:
+    """A log handler that calls the plugin whose record it handles."""
+
+    class Handler(logging.Handler):
+        """Calls the plugin once for each record."""
+
+        plugin: Plugin
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.answers: list[object] = []
+
+        def handle(self, record: logging.LogRecord) -> bool:
+            if record.getMessage() == "outer":
+                try:
+                    self.answers.append(self.plugin.process_endpoint_data("/", "GET", "inner"))
+                except backworks.BackworksError as error:
+                    self.answers.append(error)
+            return True
+
+    @pytest.fixture(name="handler")
+    def _handler(self) -> Handler:
+        handler = self.Handler()
+        logging.getLogger("backworks.plugin.echo").addHandler(handler)
+        yield handler  # type: ignore[misc]
+        logging.getLogger("backworks.plugin.echo").removeHandler(handler)
+
+    def test_thread_safe(self, compile_plugin: CompilePlugin, way: tuple[str, str], handler: Handler) -> None:
+        """A plugin that is thread-safe answers."""
+        with load_by(way, compile_plugin(TALKS, "talks")) as handler.plugin:
+            assert handler.plugin.process_endpoint_data("/", "GET", "outer") == "outer"
+        assert handler.answers == ["inner"]
+
+    @pytest.mark.parametrize("binding", list(ffi.BINDINGS))
+    def test_serial(self, compile_plugin: CompilePlugin, binding: str, handler: Handler) -> None:
+        """Of one that is not, the inner call is refused, because it would wait for the outer one's end."""
+        with load_by((binding, "none"), compile_plugin(TALKS_SERIAL, "serialtalks")) as handler.plugin:
+            assert handler.plugin.process_endpoint_data("/", "GET", "outer") == "outer"
+            assert handler.plugin.process_endpoint_data("/", "GET", "on") == "on"
+        (error,) = handler.answers
+
+        assert isinstance(error, backworks.PluginStateError)
+        assert "called from within its own call" in str(error)
 
 
 class TestLog:

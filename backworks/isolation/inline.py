@@ -3,34 +3,45 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
-from backworks.isolation.runner import Job, called_by_itself, nanoseconds
-from backworks.lifecycle import Lifecycle, State
+from backworks.isolation.runner import Job, JobRunner, called_by_itself, nanoseconds
+from backworks.lifecycle import Gate, Lifecycle, State
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from backworks.ffi.contract import Reply
+    from backworks.ffi.contract import Engine, Reply
 
-__all__ = ["InlineRunner"]
+__all__ = ["Caller", "InlineRunner"]
 
 
-class InlineRunner:
+class Caller(Gate, Protocol):
+    """What makes calls by itself, and lets others pass the same gate: a ``_native.Caller``."""
+
+    def run(self, job: Callable[[], Reply], /) -> Reply:
+        """Calls a function as if it were a call of the plugin."""
+        ...
+
+
+class InlineRunner(JobRunner):
     """A :class:`backworks.isolation.runner.Runner`.
 
     Args:
         plugin: The plugin's id, for messages.
+        engine: What makes the calls.
         shutdown: Ends the instance; raises nothing.
         thread_safe: Whether calls may run at the same time.
     """
 
-    def __init__(self, plugin: str, shutdown: Callable[[], object], *, thread_safe: bool) -> None:
+    def __init__(self, plugin: str, engine: Engine, shutdown: Callable[[], object], *, thread_safe: bool) -> None:
+        super().__init__(engine)
+        self._plugin = plugin
         self._lifecycle = Lifecycle(plugin)
         self._shutdown = shutdown
-        self._plugin = plugin
         self._turn = None if thread_safe else threading.Lock()
         self._turn_of: int | None = None  # the thread that has it
+        self._caller: Caller | None = None
 
     @property
     def state(self) -> State:
@@ -40,28 +51,44 @@ class InlineRunner:
     def in_flight(self) -> int:
         return self._lifecycle.in_flight
 
+    def attach(self, caller: Caller) -> None:
+        """Has the runner close, and use, the gate of a caller; called before the plugin is given to anybody."""
+        self._caller = self._lifecycle.gate = caller
+
     def run(self, job: Job, timeout: float | None) -> Reply:
+        time_left = nanoseconds(timeout)
+        if self._caller is not None:
+            return self._caller.run(lambda: job(time_left))
         ticket = self._lifecycle.enter()
         try:
-            return job(nanoseconds(timeout)) if self._turn is None else self._run_alone(self._turn, job, timeout)
+            return job(time_left) if self._turn is None else self._run_alone(self._turn, job, time_left)
         finally:
             self._lifecycle.leave(ticket)
 
     async def run_async(self, job: Job, timeout: float | None) -> Reply:
         return self.run(job, timeout)
 
-    def _run_alone(self, turn: threading.Lock, job: Job, timeout: float | None) -> Reply:
-        if self._turn_of == threading.get_ident():
-            raise called_by_itself(self._plugin)
-        with turn:
-            self._turn_of = threading.get_ident()
-            try:
-                return job(nanoseconds(timeout))
-            finally:
-                self._turn_of = None
+    def refusal(self, nested: bool) -> Exception:
+        """Makes the exception of a call that is not let in.
+
+        Args:
+            nested: Because its thread is in a call of the plugin already, whose end it would wait for.
+        """
+        return called_by_itself(self._plugin) if nested else self._lifecycle.refusal()
 
     def close(self, timeout: float | None) -> bool:
         if self._lifecycle.close(timeout):
             self._shutdown()
             self._lifecycle.closed()
         return self._lifecycle.state is State.CLOSED
+
+    def _run_alone(self, turn: threading.Lock, job: Job, time_left: int) -> Reply:
+        me = threading.get_ident()
+        if self._turn_of == me:
+            raise self.refusal(nested=True)
+        with turn:
+            self._turn_of = me
+            try:
+                return job(time_left)
+            finally:
+                self._turn_of = None

@@ -12,13 +12,17 @@ from concurrent.futures import Future
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
-__all__ = ["ThreadPool"]
+__all__ = ["NoThreadLeft", "ThreadPool"]
 
 Result = TypeVar("Result")
-_Job = tuple[Future[Any], Callable[[], Any]]
+_Job = tuple[Future[Any], Callable[[], Any], bool]
 
 #: Of which pool a thread is.
 _current = threading.local()
+
+
+class NoThreadLeft(Exception):
+    """If one more thread of a pool waited for a job of the same pool, none would be left to do it."""
 
 
 class ThreadPool:
@@ -34,21 +38,32 @@ class ThreadPool:
         self._lock = threading.Lock()
         self._threads = 0
         self._pending = 0  # jobs that were submitted and have not ended
+        self._nested = 0  # those of them that came from its own threads
 
     def submit(self, function: Callable[[], Result]) -> Future[Result]:
-        """Has the function run by a thread; a future that is cancelled before it starts never runs."""
-        future: Future[Any] = Future()
-        with self._lock:
-            self._pending += 1
-            if self._threads < min(self._pending, self._size):
-                self._threads += 1
-                threading.Thread(target=self._work, name=f"{self._name}-{self._threads}", daemon=True).start()
-        self._jobs.put((future, function))
-        return future
+        """Has the function run by a thread; a future that is cancelled before it starts never runs.
 
-    def is_full_of_caller(self) -> bool:
-        """Tells whether the calling thread is the only one of this pool, so that it would wait for itself."""
-        return self._size == 1 and getattr(_current, "pool", None) is self
+        Raises:
+            NoThreadLeft: A thread of the pool asks, whose waiting nobody would end.
+            RuntimeError: The system gives no thread.
+        """
+        future: Future[Any] = Future()
+        nested = getattr(_current, "pool", None) is self
+        with self._lock:
+            if nested and self._nested + 1 >= self._size:
+                raise NoThreadLeft
+            if self._threads < min(self._pending + 1, self._size):
+                thread = threading.Thread(target=self._work, name=f"{self._name}-{self._threads + 1}", daemon=True)
+                try:
+                    thread.start()
+                    self._threads += 1
+                except RuntimeError:
+                    if self._threads <= self._nested + nested:  # nobody would ever come for it
+                        raise
+            self._pending += 1
+            self._nested += nested
+        self._jobs.put((future, function, nested))
+        return future
 
     def close(self) -> None:
         """Has the threads end after the jobs that were submitted; waits for nothing."""
@@ -58,20 +73,21 @@ class ThreadPool:
     def _work(self) -> None:
         _current.pool = self
         while (job := self._jobs.get()) is not None:
-            future, function = job
+            future, function, nested = job
             if future.set_running_or_notify_cancel():
                 try:
                     result = function()
                 except BaseException as error:  # noqa: BLE001  # it is the caller's
-                    self._done()
+                    self._done(nested)
                     future.set_exception(error)
                 else:
-                    self._done()
+                    self._done(nested)
                     future.set_result(result)
             else:
-                self._done()
+                self._done(nested)
             del job, future, function
 
-    def _done(self) -> None:
+    def _done(self, nested: bool) -> None:
         with self._lock:
             self._pending -= 1
+            self._nested -= nested

@@ -4,11 +4,16 @@
  *
  *   module.c     the module and what it takes from Python when it is imported
  *   library.c    the type Library
- *   instance.c   the type Instance, with the hot path
+ *   instance.c   the type Instance
+ *   caller.c     the type Caller: the hot path of a plugin without isolation
+ *   gate.c       who may call now, and whether anybody still does
+ *   pooled.c     the types Pool, Call and Waker: calls in threads of the plugin's own
+ *   pool.c       those threads, without Python; on what threads.h offers
  *   reply.c      from a backworks_response to a Reply
  *   text.c       from Python's values to pointer and size
  *   host.c       what a plugin may call: its backworks_host
  *   dynlib.c     the system's dynamic linker
+ *   request_json.c   the JSON of an HTTP request; calls no plugin
  *
  * The path of a call: arguments are borrowed as pointer and size (text.c); the interpreter lock is released; the plugin
  * is called; its answer is checked and, where it is small, copied and freed (reply.c); the lock is taken again, once; a
@@ -45,10 +50,18 @@ struct functions {
 
 /* module.c */
 
+/* How many arguments the methods of Caller have. */
+#define CALL_ARGUMENTS 7
+
 /* The state of the module; constant after its import. */
 struct state {
   PyTypeObject *library_type;
   PyTypeObject *instance_type;
+  PyTypeObject *caller_type;
+  PyTypeObject *pool_type;
+  PyTypeObject *call_type;
+  PyTypeObject *waker_type;
+  PyObject *argument_names[CALL_ARGUMENTS]; /* interned */
   PyObject *reply_type; /* contract.Reply */
   PyObject *violation;  /* contract.ContractViolation */
   PyObject *register_log; /* logs.register */
@@ -79,11 +92,37 @@ struct text {
 
 #define NO_TEXT { NULL, 0, { .obj = NULL } }
 
+/* As NO_TEXT, without zeroing all of it. */
+static inline void
+text_none(struct text *text)
+{
+  text->data = NULL;
+  text->size = 0;
+  text->buffer.obj = NULL;
+}
+
 /* Borrows the UTF-8 of a str, or the bytes of an object with a buffer. `what` names the value in a TypeError. */
 int text_take(struct text *text, PyObject *value, const char *what);
 
 /* Gives back what text_take borrowed; does nothing if nothing was. */
 void text_release(struct text *text);
+
+/* Reads a timeout in seconds, within the limits of lifecycle.check_timeout. */
+int take_timeout(PyObject *value, uint64_t *nanoseconds);
+
+/* A method: the names of its arguments, how many there are, may be given by place, and must be given. */
+struct signature {
+  const char *name;
+  const char *const *names;
+  Py_ssize_t count;
+  Py_ssize_t by_place;
+  Py_ssize_t required;
+};
+
+/* Sorts the arguments of a call by place and name; values[i] is borrowed, or NULL where nothing was given. `interned` has
+ * the names as Python's, interned; or is NULL. */
+int sort_arguments(const struct signature *signature, PyObject *const *interned, PyObject *const *given,
+                   Py_ssize_t positional, PyObject *keywords, PyObject **values);
 
 /* reply.c */
 
@@ -108,6 +147,9 @@ void answer_prepare(struct answer *answer);
 
 /* Checks what the plugin returned, and copies and frees it if it is small or broken. Without the interpreter lock. */
 void answer_take(struct answer *answer, int32_t code, const struct state *state, const struct functions *functions);
+
+/* The text of a ContractViolation, a str, where broken_field is set. */
+PyObject *answer_violation(const struct answer *answer);
 
 /* Makes the Reply, and frees what is still to be freed, also if it fails. With the interpreter lock. */
 PyObject *answer_reply(struct answer *answer, const struct state *state, const struct functions *functions);
@@ -141,9 +183,41 @@ PyObject *library_open(PyObject *module, PyObject *path);
 
 /* instance.c */
 
+/* One initialised plugin. `plugin` is NULL before init and after shutdown. The host structure outlives a plugin that was
+ * never shut down: its threads may still log. */
+struct instance {
+  PyObject_HEAD
+  struct library *library;
+  backworks_plugin *plugin;
+  backworks_host *host;
+  PyObject *log_number;
+};
+
 extern PyType_Spec instance_spec;
 
 /* Calls init: the method of Library. Returns (Reply, Instance or None). */
 PyObject *instance_init(struct library *library, const struct state *state, PyObject *config, PyObject *log);
+
+/* caller.c */
+
+extern PyType_Spec caller_spec;
+
+/* Interns the names of the arguments. */
+int caller_setup(struct state *state);
+
+/* Makes a Caller: the method of Instance, with the tuple of its arguments. */
+PyObject *caller_new(struct instance *instance, const struct state *state, PyObject *arguments);
+
+/* pooled.c */
+
+/* Makes a Pool: the method of Instance, with the tuple of its arguments. */
+PyObject *pool_new(struct instance *instance, const struct state *state, PyObject *arguments);
+
+/* Adds its types to the module. */
+int pool_types(PyObject *module, struct state *state);
+
+/* request_json.c */
+
+PyObject *request_json(PyObject *module, PyObject *const *args, Py_ssize_t count);
 
 #endif

@@ -3,16 +3,6 @@
 
 #include <string.h>
 
-/* One initialised plugin. `plugin` is NULL before init and after shutdown. The host structure outlives a plugin that was
- * never shut down: its threads may still log. */
-struct instance {
-  PyObject_HEAD
-  struct library *library;
-  backworks_plugin *plugin;
-  backworks_host *host;
-  PyObject *log_number;
-};
-
 static struct instance *
 instance_of(PyObject *object)
 {
@@ -102,43 +92,6 @@ out:
   return pair;
 }
 
-/* Sorts the arguments of `function` into `values` by place and name. */
-static int
-sort_arguments(const char *function, const char *const *names, Py_ssize_t count, Py_ssize_t required,
-               PyObject *const *arguments, Py_ssize_t positional, PyObject *keywords, PyObject **values)
-{
-  Py_ssize_t i, k, named = keywords != NULL ? PyTuple_Size(keywords) : 0;
-
-  if (positional > count) {
-    PyErr_Format(PyExc_TypeError, "%s() takes at most %zd arguments (%zd given)", function, count, positional);
-    return -1;
-  }
-  for (i = 0; i < count; i++) {
-    values[i] = i < positional ? arguments[i] : NULL;
-  }
-  for (k = 0; k < named; k++) {
-    PyObject *keyword = PyTuple_GetItem(keywords, k);
-    for (i = 0; i < count && PyUnicode_CompareWithASCIIString(keyword, names[i]) != 0; i++) {
-    }
-    if (i == count) {
-      PyErr_Format(PyExc_TypeError, "%s() got an unexpected keyword argument %R", function, keyword);
-      return -1;
-    }
-    if (values[i] != NULL) {
-      PyErr_Format(PyExc_TypeError, "%s() got multiple values for argument '%s'", function, names[i]);
-      return -1;
-    }
-    values[i] = arguments[positional + k];
-  }
-  for (i = 0; i < required; i++) {
-    if (values[i] == NULL) {
-      PyErr_Format(PyExc_TypeError, "%s() missing required argument '%s'", function, names[i]);
-      return -1;
-    }
-  }
-  return 0;
-}
-
 /* The plugin, or NULL with an exception after shutdown. */
 static backworks_plugin *
 running(const struct instance *instance)
@@ -154,6 +107,7 @@ instance_process(PyObject *self, PyObject *const *arguments, Py_ssize_t position
 {
   enum { ENDPOINT, METHOD, DATA, TIME_LEFT, TRACEPARENT, TRACESTATE, COUNT };
   static const char *const names[COUNT] = { "endpoint", "method", "data", "time_left_ns", "traceparent", "tracestate" };
+  static const struct signature signature = { "process", names, COUNT, COUNT, DATA + 1 };
   const struct state *state = PyType_GetModuleState(Py_TYPE(self));
   const struct functions *functions = &instance_of(self)->library->functions;
   backworks_plugin *plugin = running(instance_of(self));
@@ -163,7 +117,7 @@ instance_process(PyObject *self, PyObject *const *arguments, Py_ssize_t position
   PyObject *values[COUNT], *reply = NULL;
   uint64_t time_left = 0;
 
-  if (plugin == NULL || sort_arguments("process", names, COUNT, DATA + 1, arguments, positional, keywords, values) < 0) {
+  if (plugin == NULL || sort_arguments(&signature, NULL, arguments, positional, keywords, values) < 0) {
     return NULL;
   }
   if (values[TIME_LEFT] != NULL) {
@@ -288,6 +242,12 @@ instance_shutdown(PyObject *self, PyObject *unused)
   return PyLong_FromLong(code);
 }
 
+static PyObject *
+instance_caller(PyObject *self, PyObject *arguments)
+{
+  return caller_new(instance_of(self), PyType_GetModuleState(Py_TYPE(self)), arguments);
+}
+
 static int
 instance_traverse(PyObject *self, visitproc visit, void *arg)
 {
@@ -315,6 +275,12 @@ instance_dealloc(PyObject *self)
   Py_DECREF(type);
 }
 
+static PyObject *
+instance_pool(PyObject *self, PyObject *arguments)
+{
+  return pool_new(instance_of(self), PyType_GetModuleState(Py_TYPE(self)), arguments);
+}
+
 static PyMethodDef instance_methods[] = {
   { "process", (PyCFunction)(void (*)(void))instance_process, METH_FASTCALL | METH_KEYWORDS,
     "process($self, endpoint, method, data, time_left_ns=0, traceparent=None, tracestate=None)\n--\n\n"
@@ -323,6 +289,11 @@ static PyMethodDef instance_methods[] = {
     "health_check($self)\n--\n\nCalls backworks_plugin_health_check." },
   { "reconfigure", instance_reconfigure, METH_O,
     "reconfigure($self, config, /)\n--\n\nCalls backworks_plugin_reconfigure." },
+  { "caller", instance_caller, METH_VARARGS,
+    "caller($self, owner, time_left_ns, thread_safe, /)\n--\n\nMakes the Caller of a Plugin." },
+  { "pool", instance_pool, METH_VARARGS,
+    "pool($self, workers, problem, /)\n--\n\nMakes a Pool; problem(kind, timeout) makes the exception of a call that "
+    "has no Reply." },
   { "shutdown", instance_shutdown, METH_NOARGS, "shutdown($self)\n--\n\nCalls backworks_plugin_shutdown." },
   { NULL, NULL, 0, NULL },
 };

@@ -82,15 +82,19 @@ module_exec(PyObject *module)
     PyErr_SetString(PyExc_ImportError, "backworks.ffi._native works in the main interpreter only");
     return -1;
   }
-  if (take_contract(state) < 0 || take_logs(state) < 0) {
+  if (take_contract(state) < 0 || take_logs(state) < 0 || caller_setup(state) < 0) {
     return -1;
   }
   state->library_type = (PyTypeObject *)PyType_FromModuleAndSpec(module, &library_spec, NULL);
   state->instance_type = (PyTypeObject *)PyType_FromModuleAndSpec(module, &instance_spec, NULL);
-  if (state->library_type == NULL || state->instance_type == NULL) {
+  state->caller_type = (PyTypeObject *)PyType_FromModuleAndSpec(module, &caller_spec, NULL);
+  if (state->library_type == NULL || state->instance_type == NULL || state->caller_type == NULL) {
     return -1;
   }
-  if (PyModule_AddType(module, state->library_type) < 0) {
+  if (PyModule_AddType(module, state->library_type) < 0 || PyModule_AddType(module, state->caller_type) < 0) {
+    return -1;
+  }
+  if (pool_types(module, state) < 0) {
     return -1;
   }
   return PyModule_AddType(module, state->instance_type);
@@ -103,6 +107,10 @@ module_traverse(PyObject *module, visitproc visit, void *arg)
 
   Py_VISIT((PyObject *)state->library_type);
   Py_VISIT((PyObject *)state->instance_type);
+  Py_VISIT((PyObject *)state->caller_type);
+  Py_VISIT((PyObject *)state->pool_type);
+  Py_VISIT((PyObject *)state->call_type);
+  Py_VISIT((PyObject *)state->waker_type);
   Py_VISIT(state->reply_type);
   Py_VISIT(state->violation);
   Py_VISIT(state->register_log);
@@ -115,9 +123,17 @@ static void
 module_free(void *module)
 {
   struct state *state = state_of(module);
+  size_t i;
 
   Py_CLEAR(state->library_type);
   Py_CLEAR(state->instance_type);
+  Py_CLEAR(state->caller_type);
+  Py_CLEAR(state->pool_type);
+  Py_CLEAR(state->call_type);
+  Py_CLEAR(state->waker_type);
+  for (i = 0; i < CALL_ARGUMENTS; i++) {
+    Py_CLEAR(state->argument_names[i]);
+  }
   Py_CLEAR(state->reply_type);
   Py_CLEAR(state->violation);
   Py_CLEAR(state->register_log);
@@ -128,6 +144,9 @@ static PyMethodDef module_functions[] = {
   { "open", library_open, METH_O, "open($module, path, /)\n--\n\nOpens the library at an absolute path." },
   { "stop_logging", host_stop_logging, METH_NOARGS,
     "stop_logging($module)\n--\n\nDrops all later log records of plugins, because the interpreter ends." },
+  { "write_request", (PyCFunction)(void (*)(void))request_json, METH_FASTCALL,
+    "write_request($module, method, path, path_params, query, fields, body, /)\n--\n\n"
+    "As backworks.http.writer.write_in_python; None for header fields that are left to that." },
   { NULL, NULL, 0, NULL },
 };
 

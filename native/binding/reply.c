@@ -83,6 +83,17 @@ bytes_or_none(const char *data, size_t size)
 }
 
 PyObject *
+answer_violation(const struct answer *answer)
+{
+  if (answer->broken_limit == 0) {
+    return PyUnicode_FromFormat("the answer's %s is NULL with a size of %zu", answer->broken_field,
+                                answer->broken_size);
+  }
+  return PyUnicode_FromFormat("the answer's %s claims %zu bytes; at most %zu are taken", answer->broken_field,
+                              answer->broken_size, answer->broken_limit);
+}
+
+PyObject *
 answer_reply(struct answer *answer, const struct state *state, const struct functions *functions)
 {
   const backworks_response *seen = &answer->seen;
@@ -92,12 +103,10 @@ answer_reply(struct answer *answer, const struct state *state, const struct func
   size_t i;
 
   if (answer->broken_field != NULL) {
-    if (answer->broken_limit == 0) {
-      PyErr_Format(state->violation, "the answer's %s is NULL with a size of %zu", answer->broken_field,
-                   answer->broken_size);
-    } else {
-      PyErr_Format(state->violation, "the answer's %s claims %zu bytes; at most %zu are taken",
-                   answer->broken_field, answer->broken_size, answer->broken_limit);
+    PyObject *text = answer_violation(answer);
+    if (text != NULL) {
+      PyErr_SetObject(state->violation, text);
+      Py_DECREF(text);
     }
     return NULL;
   }

@@ -1,0 +1,107 @@
+"""A plugin whose calls are the compiled binding's own methods, with no Python in between."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NoReturn, Protocol, cast
+
+from backworks.ffi.contract import Engine
+from backworks.isolation.inline import InlineRunner
+from backworks.isolation.runner import nanoseconds
+from backworks.plugin import Plugin, PluginInfo
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from typing_extensions import Buffer
+
+    from backworks.answers import PluginResult
+    from backworks.ffi._native import Caller
+
+__all__ = ["inline_plugin"]
+
+
+class _DirectEngine(Engine, Protocol):
+    """An instance of the binding ``native``."""
+
+    def caller(self, owner: Plugin, time_left_ns: int, thread_safe: bool, /) -> Caller: ...
+
+
+class _DirectPlugin(Plugin):
+    """A :class:`backworks.Plugin` with two methods of its :class:`Caller` instead of those of its class."""
+
+    # Slots, because interpreters find their values faster than an attribute that hides one of the class.
+    __slots__ = ("answer", "process_endpoint_data")
+
+    def __init__(
+        self,
+        info: PluginInfo,
+        engine: _DirectEngine,
+        runner: InlineRunner,
+        timeout: float | None,
+        *,
+        thread_safe: bool,
+    ) -> None:
+        super().__init__(info, runner, timeout)
+        self._inline = runner
+        caller = engine.caller(self, nanoseconds(timeout), thread_safe)
+        runner.attach(caller)
+        self.answer = caller.answer  # type: ignore[method-assign, misc]
+        self.process_endpoint_data = caller.process_endpoint_data  # type: ignore[method-assign, misc]
+
+    async def process_endpoint_data_async(  # type: ignore[override]  # its overloads need not be written again
+        self,
+        endpoint: str,
+        method: str = "GET",
+        data: str | Buffer = "",
+        *,
+        as_bytes: bool = False,
+        timeout: float | None = None,
+        traceparent: str | None = None,
+        tracestate: str | None = None,
+    ) -> str | bytes | None:
+        return self.process_endpoint_data(  # type: ignore[call-overload, no-any-return]
+            endpoint,
+            method,
+            data,
+            as_bytes=as_bytes,
+            timeout=timeout,
+            traceparent=traceparent,
+            tracestate=tracestate,
+        )
+
+    async def answer_async(
+        self,
+        endpoint: str | bytes,
+        method: str | bytes,
+        data: str | Buffer,
+        timeout: float | None = None,
+        traceparent: str | bytes | None = None,
+        tracestate: str | bytes | None = None,
+    ) -> bytes | PluginResult | None:
+        return self.answer(endpoint, method, data, timeout, traceparent, tracestate)
+
+    def _refuse(self, nested: bool) -> NoReturn:
+        raise self._inline.refusal(nested)
+
+
+def inline_plugin(
+    info: PluginInfo,
+    engine: Engine,
+    shutdown: Callable[[], object],
+    *,
+    thread_safe: bool,
+    timeout: float | None,
+) -> Plugin:
+    """Makes a plugin with ``isolation: none``, of the fastest kind that its engine can be.
+
+    Args:
+        info: Who it is.
+        engine: What does its work.
+        shutdown: Ends the engine; raises nothing.
+        thread_safe: Whether calls may run at the same time.
+        timeout: Seconds that a call may take, for the plugin to know.
+    """
+    runner = InlineRunner(info.id, engine, shutdown, thread_safe=thread_safe)
+    if hasattr(engine, "caller"):
+        return _DirectPlugin(info, cast("_DirectEngine", engine), runner, timeout, thread_safe=thread_safe)
+    return Plugin(info, runner, timeout)
