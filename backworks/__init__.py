@@ -13,9 +13,11 @@
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any
 
+TYPE_CHECKING = False  # type checkers know the name; the module typing is half of what an import of this one would cost
 if TYPE_CHECKING:
+    from typing import Any
+
     from backworks.answers import PluginResult
     from backworks.builtin import BackworksPlugin
     from backworks.discovery import PluginDiscovery
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
         PluginStateError,
         PluginTimeout,
         PluginUnavailable,
+        WorkerError,
         WrongPlatformError,
     )
     from backworks.http import create_app
@@ -77,6 +80,7 @@ _HOMES = {
     "PluginStateError": "errors",
     "PluginTimeout": "errors",
     "PluginUnavailable": "errors",
+    "WorkerError": "errors",
     "WrongPlatformError": "errors",
     "create_app": "http",
     "load": "loader",
@@ -109,6 +113,7 @@ __all__ = [
     "PluginStateError",
     "PluginTimeout",
     "PluginUnavailable",
+    "WorkerError",
     "WrongPlatformError",
     "__version__",
     "create_app",

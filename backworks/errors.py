@@ -15,6 +15,7 @@
     │   └── LinkError                the system's dynamic linker refuses it
     ├── PluginStateError         the host was misused: a call after close, an unknown plugin
     ├── ListenError              the server cannot listen at the address
+    ├── WorkerError              a process of the server ended before it served
     └── PluginError              a plugin answered with a code other than OK
         ├── PluginInitError          ... when it was initialised
         ├── PluginContractError      it broke the rules of the ABI (code INTERNAL)
@@ -33,6 +34,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
+    from typing import Any
 
 __all__ = [
     "AbiVersionError",
@@ -53,6 +55,7 @@ __all__ = [
     "PluginStateError",
     "PluginTimeout",
     "PluginUnavailable",
+    "WorkerError",
     "WrongPlatformError",
 ]
 
@@ -89,6 +92,14 @@ class BackworksError(Exception):
     def __init__(self, message: str, *, plugin: str | None = None) -> None:
         super().__init__(message)
         self.plugin = plugin
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # The default would call the class with the whole message alone; this way it crosses a process as it is.
+        return _again, (type(self), self.args), self.__dict__
+
+
+def _again(kind: type[BackworksError], arguments: tuple[Any, ...]) -> BackworksError:
+    return kind.__new__(kind, *arguments)
 
 
 class ConfigError(BackworksError):
@@ -172,6 +183,10 @@ class PluginStateError(BackworksError):
 
 class ListenError(BackworksError):
     """The server cannot listen at the address that it was told."""
+
+
+class WorkerError(BackworksError):
+    """A process of the server ended before it served."""
 
 
 class PluginError(BackworksError):

@@ -20,7 +20,7 @@ import threading
 from pathlib import Path
 from typing import NamedTuple
 
-__all__ = ["Staged", "stage", "stage_beside"]
+__all__ = ["Staged", "private_directory", "stage", "stage_beside"]
 
 _CHUNK = 1 << 20
 _placing = threading.Lock()
@@ -44,7 +44,7 @@ def stage(path: Path) -> Staged:
     Raises:
         OSError: The file cannot be read, or the copy cannot be written.
     """
-    directory = _private_directory()
+    directory = private_directory()
     handle, name = tempfile.mkstemp(dir=directory)
     temporary = Path(name)
     try:
@@ -81,7 +81,8 @@ def stage_beside(staged: Staged, original: Path) -> Path:
     return target
 
 
-def _private_directory() -> Path:
+def private_directory() -> Path:
+    """Finds the directory that only this user can enter, and that is removed when this process ends."""
     with _placing:
         return _make_private_directory()
 

@@ -144,7 +144,7 @@ class TestMain:
         """pyproject.toml makes the command of the same function."""
         project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
-        assert project["scripts"] == {"backworks": "backworks.cli:main"}
+        assert project["scripts"] == {"backworks": "backworks.__main__:main"}
 
     def test_it_imports_little(self) -> None:
         """What is heavy is imported by the commands that need it, not by the command line."""
@@ -454,9 +454,10 @@ class TestServe:
     """``backworks serve``; the server itself has tests of its own."""
 
     @posix_only
-    def test_until_ctrl_c(self, config: Path) -> None:
+    @pytest.mark.parametrize("workers", ["1", "2"])
+    def test_until_ctrl_c(self, config: Path, workers: str) -> None:
         """It serves, says where, and ends with 0."""
-        process = start("serve", config)
+        process = start("serve", config, "--workers", workers)
         assert process.stdout is not None
         line = process.stdout.readline().decode()
         where = line.partition("http://")[2].split()[0]
@@ -477,13 +478,14 @@ class TestServe:
         assert (code, out) == (3, "")
         assert err.startswith(f"backworks: {config}:1:16: server.port: found 'http'")
 
-    def test_plugin_that_does_not_load(self, config: Path) -> None:
-        """A critical plugin that does not load is 4."""
+    @pytest.mark.parametrize("workers", ["1", "2"])
+    def test_plugin_that_does_not_load(self, config: Path, workers: str) -> None:
+        """A critical plugin that does not load is 4, and told once."""
         config.write_text("server: {port: 0}\nplugins: {one: {path: gone}}\n", encoding="utf-8")
-        code, _, err = run("serve", config)
+        code, _, err = run("serve", config, "--workers", workers)
 
         assert code == 4
-        assert "there is no such file" in err
+        assert err.count("there is no such file") == 1
         assert "Traceback" not in err
 
     def test_wrong_port(self, config: Path) -> None:

@@ -408,7 +408,7 @@ WRONG_FILES = {
     "wrong shapes": (
         "server: 5\nplugins: [a]\nendpoints: x\nplugin_discovery: {directories: ./plugins}\n",
         [
-            "c.yaml:1:9: server: found 5, accepted a mapping with host, port, max_body and shutdown_timeout",
+            "c.yaml:1:9: server: found 5, accepted a mapping with host, port, max_body, workers and shutdown_timeout",
             "c.yaml:2:10: plugins: found a list, accepted a mapping",
             "c.yaml:3:12: endpoints: found 'x', accepted a mapping",
             "c.yaml:4:33: plugin_discovery.directories: found './plugins', accepted a list",
@@ -594,7 +594,7 @@ class TestDict:
     def test_errors_have_the_path_only(self) -> None:
         """Without a file, a line begins with the path of the value."""
         assert dict_errors({"server": {"prot": 1}}) == [
-            "server.prot: unknown key; did you mean port? Known are: host, port, max_body, shutdown_timeout"
+            "server.prot: unknown key; did you mean port? Known are: host, port, max_body, workers, shutdown_timeout"
         ]
 
     @pytest.mark.parametrize("value", [math.nan, math.inf, object(), {1, 2}, b"x"])

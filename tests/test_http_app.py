@@ -20,6 +20,7 @@ from backworks.errors import BackworksError, Code, ConfigError, PluginError, Plu
 from backworks.http import HttpApp, create_app
 from backworks.http.problems import STATUS_OF_CODE, problem_of
 from backworks.manager import PluginManager
+from backworks.plugin import Plugin
 
 PROBE = (
     ECHO.replace("backworks_plugin_process_endpoint_data", "echo_process").replace(
@@ -344,7 +345,7 @@ class TestErrors:
         """An error that nobody foresaw is 500 with nothing of it but in the log, where it stands whole."""
 
         class Broken(PluginManager):
-            async def call_async(self, plugin_id: str, *arguments: Any, **options: Any) -> None:
+            def current(self, plugin_id: str) -> Plugin:
                 raise ZeroDivisionError("secret")
 
         with Broken() as manager:

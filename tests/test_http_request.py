@@ -7,11 +7,13 @@ import base64
 import json
 from collections.abc import MutableMapping
 from typing import Any
+from urllib.parse import parse_qsl
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from backworks.http import request as request_module
 from backworks.http.request import (
     BadRequest,
     BodyTooLarge,
@@ -21,6 +23,7 @@ from backworks.http.request import (
     request_json,
     trace_context,
 )
+from backworks.http.writer import write_in_c, write_in_python
 
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
@@ -29,6 +32,7 @@ def scope(*headers: tuple[str, str], query: bytes = b"") -> dict[str, Any]:
     """Makes what of an ASGI scope is looked at."""
     return {
         "http_version": "1.1",
+        "path": "/é",
         "query_string": query,
         "headers": [(name.encode(), value.encode("latin-1")) for name, value in headers],
     }
@@ -37,14 +41,14 @@ def scope(*headers: tuple[str, str], query: bytes = b"") -> dict[str, Any]:
 def body_of(content_type: str | None, body: bytes) -> Any:
     """Sends a body and returns what the plugin would get."""
     headers = [("content-type", content_type)] if content_type else []
-    return json.loads(request_json(scope(*headers), "/p", {}, "POST", body))["body"]
+    return json.loads(request_json(scope(*headers), {}, "POST", body))["body"]
 
 
 def test_all_of_it() -> None:
     """The JSON of a request has its method, path, parameters, query, headers and body."""
     request = scope(("host", "h"), ("x-é", "ü"), query=b"a=1&b=2&b=3&c=&b=4&d=%C3%A9+x")
 
-    assert json.loads(request_json(request, "/é", {"who": "Zoë"}, "PATCH", b"hi")) == {
+    assert json.loads(request_json(request, {"who": "Zoë"}, "PATCH", b"hi")) == {
         "method": "PATCH",
         "path": "/é",
         "path_params": {"who": "Zoë"},
@@ -58,7 +62,7 @@ def test_repeated_headers() -> None:
     """Header fields that were sent more than once are joined: cookies by a semicolon, others by a comma."""
     request = scope(("x", "1"), ("cookie", "a=1"), ("x", "2"), ("cookie", "b=2"))
 
-    assert json.loads(request_json(request, "/", {}, "GET", b""))["headers"] == {"x": "1, 2", "cookie": "a=1; b=2"}
+    assert json.loads(request_json(request, {}, "GET", b""))["headers"] == {"x": "1, 2", "cookie": "a=1; b=2"}
 
 
 def test_no_body() -> None:
@@ -75,7 +79,7 @@ def test_json_value(kind: str) -> None:
 def test_json_is_not_changed() -> None:
     """A JSON body is passed byte for byte, so that no digit, order or double name is lost."""
     body = b'{"b": 1.10, "a": 123456789012345678901234567890, "b": 1e999}'
-    data = request_json(scope(("content-type", "application/json")), "/", {}, "PUT", body)
+    data = request_json(scope(("content-type", "application/json")), {}, "PUT", body)
 
     assert data.endswith(b'"body":' + body + b"}")
 
@@ -142,16 +146,33 @@ def test_any_body(body: bytes, kind: str | None) -> None:
 def test_any_query(query: bytes) -> None:
     """Invariant: whatever the query, the plugin gets valid JSON, or the client a BadRequest."""
     try:
-        found = json.loads(request_json(scope(query=query), "/", {}, "GET", b""))["query"]
+        found = json.loads(request_json(scope(query=query), {}, "GET", b""))["query"]
     except BadRequest:
         return
     assert all(isinstance(value, (str, list)) for value in found.values())
 
 
+@given(st.text("a=&+%3é;41") | st.text())
+def test_query_as_usual(query: str) -> None:
+    """Invariant: the query's names and values are those that the standard library finds."""
+    try:
+        expected = parse_qsl(query, keep_blank_values=True, errors="strict")
+    except UnicodeDecodeError:
+        with pytest.raises(BadRequest, match="query"):
+            request_json(scope(query=query.encode()), {}, "GET", b"")
+        return
+    found = json.loads(request_json(scope(query=query.encode()), {}, "GET", b""))["query"]
+    values: dict[str, list[str]] = {}
+    for name, value in expected:
+        values.setdefault(name, []).append(value)
+
+    assert found == {name: value if len(value) > 1 else value[0] for name, value in values.items()}
+
+
 def test_query_not_utf8() -> None:
     """A query that is not UTF-8 is a bad request."""
     with pytest.raises(BadRequest, match="query"):
-        request_json(scope(query=b"a=%ff"), "/", {}, "GET", b"")
+        request_json(scope(query=b"a=%ff"), {}, "GET", b"")
 
 
 class Body:
@@ -178,7 +199,7 @@ class TestReadBody:
 
     def read(self, body: Body, *headers: tuple[str, str], version: str = "1.1") -> bytes:
         """Reads a body as an endpoint does."""
-        if not has_body(scope(*headers) | {"http_version": version}, 10):
+        if not has_body(dict(scope(*headers)["headers"]), version, 10):
             return b""
         return asyncio.run(read_body(body, 10))
 
@@ -239,3 +260,60 @@ class TestReadBody:
 def test_trace_context(headers: list[tuple[str, str]], expected: tuple[str | None, str | None]) -> None:
     """A valid trace context is passed on; an invalid parent takes the state with it."""
     assert trace_context(scope(*headers)) == expected
+
+
+FIELDS = st.lists(
+    st.tuples(st.sampled_from([b"cookie", b"accept", b"", b'"\\']) | st.binary(max_size=9), st.binary(max_size=40)),
+    max_size=80,
+)
+
+
+class TestWriters:
+    """The JSON is written by C or by Python; nobody can tell which."""
+
+    @given(st.text(), st.text(), st.dictionaries(st.text(), st.text()), st.binary(), FIELDS, st.binary(max_size=5000))
+    def test_same(
+        self,
+        method: str,
+        path: str,
+        params: dict[str, str],
+        query: bytes,
+        fields: list[tuple[bytes, bytes]],
+        body: bytes,
+    ) -> None:
+        """Both write the same bytes; more header fields than C compares with each other are left to Python."""
+        arguments = (method, path, params, query, fields, body)
+        expected = write_in_python(*arguments) if len(fields) <= 64 else None
+
+        assert write_in_c(*arguments) == expected
+
+    @pytest.mark.parametrize("fields", [(), [[b"a", b"b"]], [(b"a", b"b", b"c")], [(b"a", "b")], [b"ab"], [None]])
+    def test_other_forms(self, fields: Any) -> None:
+        """Header fields in another form than servers use are left to Python."""
+        assert write_in_c("", "", {}, b"", fields, b"") is None
+
+    @pytest.mark.parametrize(("at", "wrong"), [(0, b"GET"), (1, None), (2, []), (3, "{}"), (5, bytearray(1))])
+    def test_wrong_types(self, at: int, wrong: object) -> None:
+        """Other types than there are never are an error, and not a crash."""
+        arguments: list[Any] = ["GET", "/", {}, b"{}", [], b"null"]
+        arguments[at] = wrong
+
+        with pytest.raises(TypeError, match=r"write_request\(\) takes"):
+            write_in_c(*arguments)
+
+    def test_surrogates(self) -> None:
+        """Text that has no UTF-8 is an error of both."""
+        for write in (write_in_c, write_in_python):
+            with pytest.raises(ValueError, match="surrogates"):
+                write("GET", "\ud800", {}, b"{}", [], b"null")
+
+    def test_without_c(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Where the extension was not built, or leaves it, Python writes it."""
+        request = scope(("d", "e"), query=b"f=g")
+        expected = (
+            '{"method":"GET","path":"/é","path_params":{"b":"c"},"query":{"f":"g"},"headers":{"d":"e"},"body":"h"}'
+        )
+
+        assert request_json(request, {"b": "c"}, "GET", b"h").decode() == expected
+        monkeypatch.setattr(request_module, "write_in_c", lambda *_: None)
+        assert request_json(request, {"b": "c"}, "GET", b"h").decode() == expected

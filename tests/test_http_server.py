@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -18,7 +19,7 @@ import pytest
 from conftest import ECHO, CompilePlugin
 from gate import GATED, PATIENCE
 
-from backworks.errors import ConfigError, ListenError, PluginLoadError
+from backworks.errors import ConfigError, ListenError, PluginLoadError, WorkerError
 from backworks.http.server import _listen, serve
 from backworks.manager import PluginManager
 
@@ -46,6 +47,24 @@ print("served", flush=True)
 """
 
 LEAVING = '  backworks_log(plugin->host, BACKWORKS_INFO, "shut down");\n  free(plugin);'
+
+
+#: A plugin that answers with the number of its process.
+PID = ECHO.replace(
+    "#include <backworks_plugin.h>",
+    """#include <backworks_plugin.h>
+#if defined(_WIN32)
+#include <process.h>
+#define getpid _getpid
+#else
+#include <unistd.h>
+#endif""",
+).replace(
+    "  return backworks_answer(response, request->data, request->data_size);",
+    """  char text[32];
+  (void)request;
+  return backworks_answer(response, text, (size_t)snprintf(text, sizeof text, "%d", (int)getpid()));""",
+)
 
 
 def leaving(source: str) -> str:
@@ -353,6 +372,118 @@ class TestConnections:
         server.release()
         server.interrupt()
         assert server.end() == (0, ["gated shut down", "echo shut down", "served"], "")
+
+
+class TestWorkers:
+    """Several processes that serve the same address."""
+
+    @pytest.fixture(name="server")
+    def _server(self, compile_plugin: CompilePlugin, tmp_path: Path) -> Iterator[Server]:
+        path = tmp_path / "backworks.yaml"
+        config = {
+            "server": {"port": 0, "workers": 2},
+            "plugins": {"pid": {"path": str(compile_plugin(PID, "pid")), "isolation": "none"}},
+            "endpoints": {"/pid": {"runtime": {"handler": "pid"}}},
+        }
+        path.write_text(json.dumps(config), encoding="utf-8")
+        server = Server("fast", path)
+        yield server
+        if server.process.poll() is None:
+            server.process.kill()
+        server.process.communicate()
+
+    def two(self, server: Server, *without: int) -> set[int]:
+        """Asks until two processes have answered."""
+        found: set[int] = set()
+        until = time.monotonic() + PATIENCE
+        while len(found) < 2:
+            assert time.monotonic() < until
+            try:
+                found.add(int(server.ask("/pid")))
+            except (ConnectionError, http.client.HTTPException):  # it was that one's
+                continue
+            found -= {*without}
+        return found
+
+    def test_end(self, server: Server) -> None:
+        """Two processes answer, neither of them the first, and Ctrl-C ends all of them."""
+        found = self.two(server)
+        at = server.interrupt()
+        code, out, err = server.end()
+
+        assert time.monotonic() - at < 2
+        assert server.announcement.startswith("Serving 1 endpoint on http://127.0.0.1:")
+        assert " in 2 processes " in server.announcement
+        assert server.process.pid not in found
+        assert (code, out, err) == (0, ["served"], "")
+
+    def test_metrics(self, server: Server) -> None:
+        """Each tells the numbers of all, those of one that has died included."""
+        both = self.two(server)
+        for _ in range(50):
+            server.ask("/pid")
+        client = http.client.HTTPConnection("127.0.0.1", server.port, timeout=PATIENCE)  # keeps to one of them
+        until = time.monotonic() + PATIENCE
+        while self.calls(client) < 52:
+            assert time.monotonic() < until
+        (dead,) = both - {int(self.read(client, "/pid"))}
+        os.kill(dead, signal.SIGTERM if sys.platform == "win32" else signal.SIGKILL)
+        self.two(server, dead)
+
+        assert self.calls(client) >= 52
+        client.close()
+
+    def read(self, client: http.client.HTTPConnection, path: str) -> str:
+        client.request("GET", path)
+        return client.getresponse().read().decode()
+
+    def calls(self, client: http.client.HTTPConnection) -> int:
+        """Asks for the number of calls."""
+        found = re.search(r'backworks_calls_total{code="OK",plugin="pid"} (\d+)', self.read(client, "/metrics"))
+        return int(found[1]) if found else 0
+
+    def test_crash(self, server: Server) -> None:
+        """A process that dies is replaced and told of; the other answers meanwhile."""
+        dead = self.two(server).pop()
+        os.kill(dead, signal.SIGTERM if sys.platform == "win32" else signal.SIGKILL)
+        self.two(server, dead)
+        server.interrupt()
+        code, out, err = server.end()
+
+        assert (code, out) == (0, ["served"])
+        assert err.startswith(f"a worker (process {dead}) ")
+        assert err.endswith("; another takes its place\n")
+
+    def test_first_process_dies(self, server: Server) -> None:
+        """The others do not outlive the first process."""
+        self.two(server)
+        server.process.kill()
+        until = time.monotonic() + PATIENCE
+        while time.monotonic() < until:
+            try:
+                server.ask("/pid")
+            except ConnectionRefusedError:
+                break
+            except (ConnectionError, http.client.HTTPException):
+                continue
+        else:
+            pytest.fail("they still answer")
+
+    def test_start(self, libraries: dict[str, str]) -> None:
+        """A critical plugin that does not start is the same exception as in one process."""
+        config = config_of(libraries | {"absent": "absent.so"}, workers=2)
+
+        with pytest.raises(PluginLoadError, match="absent.so") as caught:
+            serve(config, announce=pytest.fail)
+        assert caught.value.plugin is None
+        assert caught.value.path.endswith("absent.so")
+
+    def test_crash_at_start(self, libraries: dict[str, str], compile_plugin: CompilePlugin) -> None:
+        """A process that dies before it serves ends the start; it is not tried for ever."""
+        library = str(compile_plugin(ECHO.replace("  plugin->host", "  _Exit(3);\n  plugin->host"), "crash"))
+
+        with pytest.raises(WorkerError, match=r"a worker \(process \d+\) ended with the exit code 3 before it served"):
+            serve(config_of(libraries | {"crash": library}, workers=2), announce=pytest.fail)
 
 
 class TestStart:

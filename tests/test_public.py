@@ -25,6 +25,8 @@ HEAVY = {
     "asyncio",
 }
 
+WITH_CLICK = "from backworks.cli import main; main(['--version'], prog_name='backworks')"
+
 
 def test_all() -> None:
     """``__all__`` is sorted, and every name in it is there; nothing else is offered."""
@@ -66,3 +68,33 @@ def test_light_import(statement: str) -> None:
     )
 
     assert set(done.stdout.split()) & HEAVY <= ({"asyncio"} if "load" in statement else set())
+
+
+@pytest.mark.parametrize("argument", ["import backworks", "import backworks.errors"])
+def test_own_modules(argument: str) -> None:
+    """The package imports nothing of its own, and its errors nothing else."""
+    code = f"import sys; {argument}; print(*[name for name in sys.modules if 'backworks' in name])"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    own = {name for name in done.stdout.split() if name.partition(".")[0] == "backworks"}
+
+    assert own == {"backworks", argument.removeprefix("import ")}
+
+
+def test_version() -> None:
+    """The command tells the version, in click's words, before it imports anything for it."""
+    code = (
+        "import sys; sys.argv[1:] = ['--version']; from backworks.__main__ import main; main(); "
+        "print(*[name for name in sys.modules if name.partition('.')[0] in ('click', 'backworks')])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    whole = subprocess.run([sys.executable, "-c", WITH_CLICK], capture_output=True, text=True, check=True)
+    told, modules = done.stdout.splitlines()
+
+    assert told == f"backworks, version {backworks.__version__}"
+    assert told == whole.stdout.strip()
+    assert set(modules.split()) == {"backworks", "backworks.__main__"}

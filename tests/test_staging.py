@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 HOST = """
 import sys, backworks, backworks.staging
 plugin = backworks.load(sys.argv[1])
-print(backworks.staging._private_directory(), flush=True)
+print(backworks.staging.private_directory(), flush=True)
 sys.stdin.read()
 plugin.close()
 """

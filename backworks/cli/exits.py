@@ -32,7 +32,7 @@ PLUGIN_SAID_NO = 1
 #: As click has it.
 WRONG_USE = 2
 BAD_CONFIG = 3
-#: A file cannot be loaded as a plugin, or the server cannot listen.
+#: A file cannot be loaded as a plugin, the server cannot listen, or one of its processes does not start.
 CANNOT_LOAD = 4
 #: As shells have it for a process that a signal ended: 128 and the number of SIGINT, of SIGPIPE.
 INTERRUPTED = 130

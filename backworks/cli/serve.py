@@ -15,19 +15,26 @@ __all__ = ["serve"]
 @click.option(
     "--port", type=click.IntRange(0, 65535), help="Listen at this port instead of the configuration's; 0 is a free one."
 )
-def serve(config: str, host: str | None, port: int | None) -> None:
+@click.option(
+    "--workers", type=click.IntRange(1, 256), help="Serve in this many processes instead of the configuration's number."
+)
+def serve(config: str, host: str | None, port: int | None, workers: int | None) -> None:
     """Serve the endpoints of a configuration over HTTP.
 
     Until Ctrl-C or SIGTERM: then running requests are let end, and every plugin is shut down. /docs has a page to
     try the endpoints; /healthz, /readyz and /metrics are for machines. The log goes to stderr.
     """
-    import logging
-
     from backworks.config import load_config, warnings_of
     from backworks.http.server import serve as serve_http
 
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)  # it counts its own start-up steps
+    _log_to_stderr()
     loaded = load_config(config)
     complain(f"warning: {line}" for line in warnings_of(loaded))
-    serve_http(loaded, host, port, announce=click.echo)
+    serve_http(loaded, host, port, workers, announce=click.echo, prepare=_log_to_stderr)
+
+
+def _log_to_stderr() -> None:
+    import logging
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)  # it counts its own start-up steps

@@ -75,6 +75,14 @@ class ServerConfig(_Model):
         description="The largest body of a request; above it the answer is 413.",
         examples=["1MiB", "64KiB", 1048576],
     )
+    workers: Annotated[int, whole(1, 256)] = Field(
+        default=1,
+        description=(
+            "In how many processes requests are answered; each has all plugins, started for itself. More than there "
+            "are processors is of no use."
+        ),
+        examples=[1, 4],
+    )
     shutdown_timeout: Duration = Field(
         default=1.0,
         description="How long running requests may take after the server was told to stop.",

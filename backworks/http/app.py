@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from backworks.errors import BackworksError, ConfigError
-from backworks.http.asgi import Answer, Receive, Scope, Send
+from backworks.http.asgi import JSON, Answer, Receive, Scope, Send
 from backworks.http.calls import Calls
 from backworks.http.endpoint import Endpoint
 from backworks.http.metrics import UNMATCHED, Metrics
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 __all__ = ["HttpApp", "create_app"]
 
 _logger = logging.getLogger("backworks.http")
+
+_JSON_FIELD = (b"content-type", JSON)
 
 
 def create_app(
@@ -65,16 +67,20 @@ class HttpApp:
     Args:
         config: The configuration.
         manager: A running manager, or ``None`` to start one.
+
+    Attributes:
+        config: The configuration.
+        metrics: The numbers.
     """
 
     def __init__(self, config: Config, manager: PluginManager | None) -> None:
         self.config = config
         self._manager = manager
         self._calls = Calls()
-        self._metrics = Metrics()
-        targets: dict[str, Endpoint | Page] = {**pages(config, self._metrics)}
+        self.metrics = Metrics()
+        targets: dict[str, Endpoint | Page] = {**pages(config, self.metrics)}
         for route, endpoint in config.endpoints.items():
-            targets[route] = Endpoint(route, endpoint, config.server.max_body, self._calls, self._metrics)
+            targets[route] = Endpoint(route, endpoint, config.server.max_body, self._calls, self.metrics)
         try:
             self._router = Router(targets)
         except ValueError as error:
@@ -82,43 +88,51 @@ class HttpApp:
         self._allow = {route: _allow(target.methods) for route, target in targets.items()}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        match scope["type"]:
-            case "http":
-                await self._http(scope, receive, send)
-            case "lifespan":
-                await self._lifespan(receive, send)
-            case "websocket":
-                await send({"type": "websocket.close"})
-            case other:
-                raise RuntimeError(f"backworks serves HTTP; the server asked for {other!r}")
+        if scope["type"] != "http":
+            await self._other(scope, receive, send)
+            return
+        method = scope["method"]
+        route = UNMATCHED
+        try:
+            path = scope.get("raw_path")
+            if path is None or scope.get("root_path"):
+                path = _raw_path(scope)
+            found = self._router.find(path)
+            if found is None:
+                answer: Answer | bytes = problem(404, f"there is nothing at {scope['path']}")
+            else:
+                target, params = found
+                route = target.route
+                if method in target.methods and self._manager is not None:
+                    answer = await target.answer(self._manager, scope, receive, params, method)
+                else:
+                    answer = await self._ask(target, params, scope, receive)
+        except BadPath:
+            answer = problem(400, "the path is not percent-encoded UTF-8")
+        except Disconnected:
+            self.metrics.answered(route, method, 499)
+            return
+        except Exception:
+            _logger.exception("%s %s failed", method, route)
+            answer = problem(500, "the server has failed; its log says how")
+        if isinstance(answer, bytes):
+            if answer and method != "HEAD":  # most of the time; as Answer.send does it
+                self.metrics.answered(route, method, 200)
+                headers = [_JSON_FIELD, (b"content-length", b"%d" % len(answer))]
+                await send({"type": "http.response.start", "status": 200, "headers": headers})
+                await send({"type": "http.response.body", "body": answer})
+                return
+            answer = Answer(200, answer, JSON if answer else None)
+        self.metrics.answered(route, method, answer.status)
+        await answer.send(send, head=method == "HEAD")
 
     def give_up(self) -> None:
         """Answers the requests that wait for a plugin with 503, because the server stops."""
         self._calls.give_up()
 
-    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
-        method = scope["method"]
-        route = UNMATCHED
-        try:
-            found = self._router.find(_raw_path(scope))
-            if found is None:
-                answer = problem(404, f"there is nothing at {scope['path']}")
-            else:
-                target, params = found
-                route = target.route
-                answer = await self._ask(target, params, scope, receive)
-        except BadPath:
-            answer = problem(400, "the path is not percent-encoded UTF-8")
-        except Disconnected:
-            self._metrics.answered(route, method, 499)
-            return
-        except Exception:
-            _logger.exception("%s %s failed", method, route)
-            answer = problem(500, "the server has failed; its log says how")
-        self._metrics.answered(route, method, answer.status)
-        await answer.send(send, head=method == "HEAD")
-
-    async def _ask(self, target: Endpoint | Page, params: dict[str, str], scope: Scope, receive: Receive) -> Answer:
+    async def _ask(
+        self, target: Endpoint | Page, params: Mapping[str, str], scope: Scope, receive: Receive
+    ) -> Answer | bytes:
         method = scope["method"]
         if method not in target.methods:
             allow = ((b"allow", self._allow[target.route]),)
@@ -131,6 +145,15 @@ class HttpApp:
         if self._manager is None:
             return problem(503, "the plugins have not been started: the server has to speak the ASGI lifespan protocol")
         return await target.answer(self._manager, scope, receive, params, method)
+
+    async def _other(self, scope: Scope, receive: Receive, send: Send) -> None:
+        match scope["type"]:
+            case "lifespan":
+                await self._lifespan(receive, send)
+            case "websocket":
+                await send({"type": "websocket.close"})
+            case other:
+                raise RuntimeError(f"backworks serves HTTP; the server asked for {other!r}")
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         await receive()

@@ -6,11 +6,14 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Answer", "Receive", "Scope", "Send", "encode_headers"]
+__all__ = ["JSON", "Answer", "Receive", "Scope", "Send", "encode_headers"]
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+#: The media type of an answer that says nothing else.
+JSON = b"application/json"
 
 #: Statuses whose answers have no content (RFC 9110, sections 15.3.5, 15.3.6 and 15.4.5).
 _WITHOUT_CONTENT = frozenset((204, 205, 304))

@@ -6,8 +6,8 @@ import logging
 from time import perf_counter
 from typing import TYPE_CHECKING
 
-from backworks.errors import BackworksError, Code, PluginError, PluginUnavailable
-from backworks.http.asgi import Answer, Receive, Scope, encode_headers
+from backworks.errors import BackworksError, Code, PluginError, PluginStateError, PluginUnavailable
+from backworks.http.asgi import JSON, Answer, Receive, Scope, encode_headers
 from backworks.http.problems import problem, problem_of
 from backworks.http.request import (
     BadRequest,
@@ -20,6 +20,8 @@ from backworks.http.request import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from backworks.answers import PluginResult
     from backworks.config import EndpointConfig
     from backworks.http.calls import Calls
@@ -29,6 +31,9 @@ if TYPE_CHECKING:
 __all__ = ["Endpoint"]
 
 _logger = logging.getLogger("backworks.http")
+
+#: Found once: to CPython 3.11 the member of an enumeration is more than an attribute.
+_OK, _INTERNAL = Code.OK, Code.INTERNAL
 
 
 class Endpoint:
@@ -53,8 +58,8 @@ class Endpoint:
         self._metrics = metrics.of_plugin(self._plugin)
 
     async def answer(
-        self, manager: PluginManager, scope: Scope, receive: Receive, params: dict[str, str], method: str
-    ) -> Answer:
+        self, manager: PluginManager, scope: Scope, receive: Receive, params: Mapping[str, str], method: str
+    ) -> Answer | bytes:
         """Answers one request.
 
         Args:
@@ -64,15 +69,22 @@ class Endpoint:
             params: The values of the route's parameters.
             method: The method that the plugin is asked for: GET where HEAD was sent.
 
+        Returns:
+            The answer; only its bytes where the plugin says nothing else of it.
+
         Raises:
             Disconnected: The client went away.
         """
+        fields = dict(scope["headers"])
+        parent = state = None
         try:
             data = b""
-            if has_body(scope, self._max_body):
+            if has_body(fields, scope.get("http_version"), self._max_body):
                 data = await self._calls.wait(read_body(receive, self._max_body), None, self._plugin)
             if not self._as_body:
-                data = request_json(scope, _path(scope), params, method, data)
+                data = request_json(scope, params, method, data)
+            if b"traceparent" in fields:
+                parent, state = trace_context(scope)
         except BodyTooLarge:
             detail = f"the body is larger than {self._max_body} bytes, which is the most that is taken"
             return problem(413, detail, close=scope.get("http_version", "").startswith("1"))
@@ -80,17 +92,22 @@ class Endpoint:
             return problem(400, str(error))
         except PluginUnavailable as error:
             return problem_of(error)
-        parent, state = trace_context(scope)
-        call = manager.call_async(
-            self._plugin, self.route, method, data, timeout=self._timeout, traceparent=parent, tracestate=state
-        )
+        asked = (self.route, method, data, self._timeout, parent, state)
         numbers = self._metrics
         numbers.in_flight += 1
-        code = Code.INTERNAL
+        code = _INTERNAL
         start = perf_counter()
         try:
-            result = await self._calls.wait(call, receive, self._plugin)
-            code = Code.OK
+            try:
+                plugin = manager.current(self._plugin)
+                if plugin.isolation == "none":
+                    result = plugin.answer(*asked)
+                else:
+                    result = await self._calls.wait(plugin.answer_async(*asked), receive, self._plugin)
+            except PluginStateError:  # it closes; it may have been reloaded
+                again = manager.answer_async(self._plugin, *asked)
+                result = await self._calls.wait(again, receive, self._plugin)
+            code = _OK
         except Disconnected:
             code = Code.CANCELLED
             raise
@@ -100,6 +117,8 @@ class Endpoint:
         finally:
             numbers.in_flight -= 1
             numbers.done(code, perf_counter() - start)
+        if isinstance(result, bytes):
+            return result
         if result is None:
             detail = f"the plugin has no answer for {method} {self.route}"
             return problem(404, detail, plugin=self._plugin)
@@ -112,16 +131,11 @@ class Endpoint:
         return answer
 
 
-def _path(scope: Scope) -> str:
-    path: str = scope["path"]
-    return path.removeprefix(scope["root_path"]) if scope.get("root_path") else path
-
-
 def _answer_of(result: PluginResult) -> Answer:
     if result.content_type is not None:
         content_type: bytes | None = result.content_type.encode("latin-1")
     else:
         # No bytes are no JSON.
-        content_type = b"application/json" if result.data else None
+        content_type = JSON if result.data else None
     headers = encode_headers(result.headers) if result.headers else ()
     return Answer(result.http_status or 200, result.data, content_type, headers)

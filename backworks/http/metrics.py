@@ -13,20 +13,25 @@ counters of ``prometheus_client`` do. That library writes them out, and is impor
                                                          that hung up
 =================================  ====================  ==========================================================
 
+Where several processes serve (``server.workers``), any of them tells the numbers of all; see
+:mod:`backworks.http.sharing`. ``backworks_plugin_up`` is that of the one that was asked.
+
 No label takes its value from a client: a method that nobody knows is counted as ``OTHER``.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from backworks.errors import Code
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from prometheus_client.core import Metric
 
-    from backworks.errors import Code
+    from backworks.http.sharing import Shared
     from backworks.manager import PluginManager
 
 __all__ = ["UNMATCHED", "CallNumbers", "Metrics"]
@@ -46,13 +51,13 @@ class CallNumbers:
 
     def __init__(self) -> None:
         self.in_flight = 0
-        self.codes: dict[Code, int] = {}
+        self.codes = [0] * len(Code)
         self.buckets = [0] * (len(_BOUNDS) + 1)
         self.seconds = 0.0
 
     def done(self, code: Code, seconds: float) -> None:
         """Counts a call that is over."""
-        self.codes[code] = self.codes.get(code, 0) + 1
+        self.codes[code] += 1
         self.buckets[bisect_left(_BOUNDS, seconds)] += 1
         self.seconds += seconds
 
@@ -63,6 +68,7 @@ class Metrics:
     def __init__(self) -> None:
         self._plugins: dict[str, CallNumbers] = {}
         self._requests: dict[tuple[str, str, int], int] = {}
+        self._shared: Shared | None = None
 
     def of_plugin(self, plugin: str) -> CallNumbers:
         """Finds the numbers of a plugin's calls."""
@@ -70,8 +76,24 @@ class Metrics:
 
     def answered(self, route: str, method: str, status: int) -> None:
         """Counts a request."""
-        key = (route, method if method in _METHODS else "OTHER", status)
-        self._requests[key] = self._requests.get(key, 0) + 1
+        try:
+            self._requests[route, method, status] += 1
+        except KeyError:
+            key = (route, method if method in _METHODS else "OTHER", status)
+            self._requests[key] = self._requests.get(key, 0) + 1
+
+    def share_by(self, shared: Shared) -> None:
+        """Shares the numbers with other processes, and goes on from those of one whose place this one takes."""
+        self._shared = shared
+        if (before := shared.before()) is not None:
+            self._add(before)
+            for numbers in self._plugins.values():
+                numbers.in_flight = 0
+
+    def share(self) -> None:
+        """Lets the other processes know."""
+        if self._shared is not None:
+            self._shared.write(self._state())
 
     def exposition(self, manager: PluginManager, accept: str) -> tuple[bytes, str]:
         """Writes everything as OpenMetrics or as Prometheus' own text, as the client asks.
@@ -89,9 +111,34 @@ class Metrics:
         up = {name: plugin.state == "running" for name, plugin in manager.plugins.items()}
         up |= dict.fromkeys(manager.failed, False)
         registry = CollectorRegistry(auto_describe=False)
-        registry.register(_Collector(self, up))
+        registry.register(_Collector(self._of_all(), up))
         encode, content_type = choose_encoder(accept)
         return encode(registry), content_type
+
+    def _of_all(self) -> Metrics:
+        if self._shared is None:
+            return self
+        total = Metrics()
+        for state in (self._state(), *self._shared.others()):
+            total._add(state)
+        return total
+
+    def _state(self) -> dict[str, Any]:
+        plugins = {
+            plugin: {slot: getattr(numbers, slot) for slot in CallNumbers.__slots__}
+            for plugin, numbers in self._plugins.items()
+        }
+        return {"plugins": plugins, "requests": [[*key, count] for key, count in self._requests.items()]}
+
+    def _add(self, state: dict[str, Any]) -> None:
+        for plugin, more in state["plugins"].items():
+            numbers = self.of_plugin(plugin)
+            numbers.in_flight += more["in_flight"]
+            numbers.seconds += more["seconds"]
+            numbers.codes = [a + b for a, b in zip(numbers.codes, more["codes"], strict=True)]
+            numbers.buckets = [a + b for a, b in zip(numbers.buckets, more["buckets"], strict=True)]
+        for route, method, status, count in state["requests"]:
+            self._requests[route, method, status] = self._requests.get((route, method, status), 0) + count
 
     def families(self, up: Mapping[str, bool]) -> Iterator[Metric]:
         """Makes what ``prometheus_client`` writes.
@@ -111,8 +158,9 @@ class Metrics:
             "backworks_calls_in_flight", "Calls that are being waited for.", labels=("plugin",)
         )
         for plugin, numbers in self._plugins.items():
-            for code, count in numbers.codes.items():
-                calls.add_metric((plugin, code.name), count)
+            for code, count in enumerate(numbers.codes):
+                if count:
+                    calls.add_metric((plugin, Code(code).name), count)
             seconds.add_metric((plugin,), list(_cumulated(numbers.buckets)), numbers.seconds)
             in_flight.add_metric((plugin,), numbers.in_flight)
         plugin_up = GaugeMetricFamily("backworks_plugin_up", "1 where the plugin runs.", labels=("plugin",))

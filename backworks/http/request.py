@@ -17,11 +17,15 @@ import base64
 import codecs
 import re
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qsl
+from urllib.parse import unquote_plus
 
 from pydantic_core import from_json, to_json
 
+from backworks.http.writer import write_in_c, write_in_python
+
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from backworks.http.asgi import Receive, Scope
 
 __all__ = [
@@ -57,27 +61,25 @@ class Disconnected(Exception):
     """The client has gone."""
 
 
-def has_body(scope: Scope, limit: int) -> bool:
+def has_body(fields: Mapping[bytes, bytes], version: str | None, limit: int) -> bool:
     """Tells whether a body has to be read.
 
     Args:
-        scope: The ASGI scope.
+        fields: The header fields; of those that were sent more than once the last.
+        version: The version of HTTP, as ASGI has it.
         limit: The largest body that is taken, in bytes.
 
     Raises:
         BodyTooLarge: It says in Content-Length that it is larger: then none of it has to be read.
     """
-    framed = False
-    for name, value in scope["headers"]:
-        if name == b"content-length":
-            # The server has parsed it; under one that has not, the bytes are counted all the same.
-            if value.isdigit() and int(value[:20]) > limit:
-                raise BodyTooLarge
-            framed = framed or value != b"0"
-        elif name == b"transfer-encoding":
-            framed = True
+    length = fields.get(b"content-length")
+    if length is not None and length != b"0":
+        # The server has parsed it; under one that has not, the bytes are counted all the same.
+        if length.isdigit() and int(length[:20]) > limit:
+            raise BodyTooLarge
+        return True
     # HTTP/2 and later need neither field.
-    return framed or scope.get("http_version") not in ("1.0", "1.1")
+    return b"transfer-encoding" in fields or version not in ("1.0", "1.1")
 
 
 async def read_body(receive: Receive, limit: int) -> bytes:
@@ -107,12 +109,11 @@ async def read_body(receive: Receive, limit: int) -> bytes:
             return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
-def request_json(scope: Scope, path: str, path_params: dict[str, str], method: str, body: bytes) -> bytes:
+def request_json(scope: Scope, path_params: Mapping[str, str], method: str, body: bytes) -> bytes:
     """Writes the JSON of a request.
 
     Args:
         scope: The ASGI scope.
-        path: The decoded path.
         path_params: The values of the route's parameters.
         method: The method that the plugin is asked for.
         body: The body.
@@ -120,23 +121,21 @@ def request_json(scope: Scope, path: str, path_params: dict[str, str], method: s
     Raises:
         BadRequest: The media type is JSON and the body is not, or the query is not UTF-8.
     """
-    headers: dict[str, str] = {}
-    for name_bytes, value_bytes in scope["headers"]:
-        name, value = name_bytes.decode("latin-1"), value_bytes.decode("latin-1")
-        if name in headers:
-            headers[name] += ("; " if name == "cookie" else ", ") + value
-        else:
-            headers[name] = value
-    head = to_json(
-        {
-            "method": method,
-            "path": path,
-            "path_params": path_params,
-            "query": _query(scope["query_string"]) if scope["query_string"] else {},
-            "headers": headers,
-        }
+    path, root, query = scope["path"], scope.get("root_path"), scope["query_string"]
+    arguments = (
+        method,
+        path.removeprefix(root) if root else path,
+        path_params,
+        to_json(_query(query)) if query else b"{}",
+        scope["headers"],
+        _body(body, _content_type(scope)) if body else b"null",
     )
-    return b'%b,"body":%b}' % (head[:-1], _body(body, headers.get("content-type", "")) if body else b"null")
+    return write_in_c(*arguments) or write_in_python(*arguments)
+
+
+def _content_type(scope: Scope) -> str:
+    fields: dict[bytes, bytes] = dict(scope["headers"])
+    return fields.get(b"content-type", b"").decode("latin-1")
 
 
 def _media_type(content_type: str) -> str:
@@ -161,17 +160,22 @@ def trace_context(scope: Scope) -> tuple[str | None, str | None]:
 def _query(query: bytes) -> dict[str, str | list[str]]:
     values: dict[str, str | list[str]] = {}
     try:
-        pairs = parse_qsl(query.decode(), keep_blank_values=True, errors="strict")
+        # As urllib's parse_qsl does it, which also decodes what has nothing to decode.
+        for pair in query.decode().split("&"):
+            if not pair:
+                continue
+            name, _, value = pair.partition("=")
+            if "%" in pair or "+" in pair:
+                name, value = unquote_plus(name, errors="strict"), unquote_plus(value, errors="strict")
+            before = values.get(name)
+            if before is None:
+                values[name] = value
+            elif isinstance(before, list):
+                before.append(value)
+            else:
+                values[name] = [before, value]
     except UnicodeDecodeError:
         raise BadRequest("the query is not percent-encoded UTF-8") from None
-    for name, value in pairs:
-        before = values.get(name)
-        if before is None:
-            values[name] = value
-        elif isinstance(before, list):
-            before.append(value)
-        else:
-            values[name] = [before, value]
     return values
 
 
@@ -185,7 +189,7 @@ def _body(body: bytes, content_type: str) -> bytes:
             raise BadRequest(f"the body is not JSON, which its Content-Type says it is: {error}") from None
         return body
     text = None if _BINARY.match(kind) else _decode(body, content_type)
-    return to_json({"base64": base64.b64encode(body).decode()} if text is None else text)
+    return b'{"base64":"%b"}' % base64.b64encode(body) if text is None else to_json(text)
 
 
 def _decode(body: bytes, content_type: str) -> str | None:

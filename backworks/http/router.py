@@ -7,9 +7,10 @@ Rules
 - A parameter stands for exactly one segment, which is not empty.
 - ``/a`` and ``/a/`` are different paths. Nothing is normalised: ``..`` is a segment like any other.
 
-The cost. Where no parameter stands beside a literal, one dictionary lookup for each segment, however many endpoints
-there are. Where one does, the other way is tried as well; since the tree has one way to each node, no node is visited
-twice.
+The cost. A path that is a route without parameters, letter by letter, is found by one dictionary lookup: nothing is
+preferred to it. For others, where no parameter stands beside a literal, one lookup for each segment, however many
+endpoints there are. Where one does, the other way is tried as well; since the tree has one way to each node, no node is
+visited twice.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 __all__ = ["BadPath", "Router", "parameters"]
 
 Target = TypeVar("Target")
+
+_NO_PARAMETERS: Mapping[str, str] = {}
 
 
 class BadPath(ValueError):
@@ -52,10 +55,13 @@ class Router(Generic[Target]):
 
     def __init__(self, routes: Mapping[str, Target]) -> None:
         self._root: _Node[Target] = _Node()
+        self._literal: dict[bytes, tuple[Target, Mapping[str, str]]] = {}
         for route, target in routes.items():
             self._add(route, target)
+            if "%" not in route and not parameters(route):
+                self._literal[route.encode()] = (target, _NO_PARAMETERS)
 
-    def find(self, raw_path: bytes) -> tuple[Target, dict[str, str]] | None:
+    def find(self, raw_path: bytes) -> tuple[Target, Mapping[str, str]] | None:
         """Finds what answers a path.
 
         Args:
@@ -67,6 +73,8 @@ class Router(Generic[Target]):
         Raises:
             BadPath: It is not percent-encoded UTF-8.
         """
+        if (found := self._literal.get(raw_path)) is not None:
+            return found
         try:
             segments = raw_path.decode().split("/")
             if b"%" in raw_path:

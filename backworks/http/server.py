@@ -6,40 +6,30 @@ before the next has begun, and a port in use costs no plugin's start.
 The order of an end, after Ctrl-C or SIGTERM: no new connections; those that wait are closed; running requests have
 ``server.shutdown_timeout`` to end and are then answered with 503; the plugins are shut down in what is left of that
 time, and have half a second at least. A second signal ends the process at once.
+
+With ``server.workers`` above 1 this happens in as many processes, which share the sockets; see
+:mod:`backworks.http.workers`.
 """
 
 from __future__ import annotations
 
-import asyncio
 import os
-import signal
 import socket
-import threading
-import time
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import uvicorn
-
 from backworks.errors import ListenError
-from backworks.http.app import HttpApp, create_app
-from backworks.http.protocol import http_protocol
-from backworks.manager import PluginManager
+from backworks.http.running import Stop, run
+from backworks.http.workers import supervise
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from backworks.config import Config
 
 __all__ = ["serve"]
-
-#: Seconds that the plugins have for their shutdown if the requests have used up the time.
-_LEFT_FOR_PLUGINS = 0.5
-#: Seconds within which a request that was given up is answered and its connection closed.
-_LAST_WORDS = 0.2
-
 
 #: Who waits for the line may read it through a pipe.
 _print = partial(print, flush=True)
@@ -49,8 +39,10 @@ def serve(
     config: str | Path | Mapping[str, Any] | Config,
     host: str | None = None,
     port: int | None = None,
+    workers: int | None = None,
     *,
     announce: Callable[[str], None] = _print,
+    prepare: Callable[[], None] | None = None,
 ) -> None:
     """Serves a configuration until Ctrl-C or SIGTERM.
 
@@ -58,115 +50,33 @@ def serve(
         config: The path of a configuration, the mapping that a file would hold, or a
             :class:`backworks.config.Config`.
         host, port: Where to listen instead of where the configuration says; port 0 takes a free one.
+        workers: In how many processes, instead of what the configuration says. With more than one the calling program
+            needs the ``if __name__ == "__main__":`` that :mod:`multiprocessing` asks for.
         announce: Is given one line as soon as the server listens.
+        prepare: A function of a module, called first in each process that is started, for instance to set up logging.
 
     Raises:
         ConfigError: The configuration is wrong.
         ListenError: It cannot listen there.
         PluginLoadError, PluginError: A critical plugin does not start.
+        WorkerError: One of several processes ended before it served.
     """
     from backworks.config import as_config
 
     config = as_config(config)
     settings = config.server
-    stop = _Stop()
+    count = workers or settings.workers
+    stop = Stop()
     with ExitStack() as stack:
         sockets = _listen(host or settings.host, settings.port if port is None else port)
         for listener in sockets:
             stack.callback(listener.close)
         stack.enter_context(stop.signals())
-        manager = PluginManager.from_config(config)
-        stack.callback(lambda: manager.close(stop.left(settings.shutdown_timeout)))
-        server = _Server(create_app(config, manager=manager), stop, settings.shutdown_timeout)
-        server.announcement = lambda: announce(_announcement(config, sockets))
-        if not stop.asked:
-            server.run(sockets=sockets)
-
-
-class _Stop:
-    """The wish that the server ends."""
-
-    def __init__(self) -> None:
-        self.asked = False
-        self._at = 0.0
-
-    def ask(self) -> None:
-        if not self.asked:
-            self.asked = True
-            self._at = time.monotonic()
-
-    def left(self, timeout: float) -> float:
-        """Seconds that the plugins have for their shutdown."""
-        used = time.monotonic() - self._at if self.asked else 0.0
-        return max(_LEFT_FOR_PLUGINS, timeout - used)
-
-    @contextmanager
-    def signals(self) -> Iterator[None]:
-        """Lets the first signal ask, and leaves the second to the operating system, which ends the process.
-
-        Only the main thread may say what signals do; in another, the program around decides.
-        """
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        wanted = [signal.SIGINT, signal.SIGTERM]
-        if hasattr(signal, "SIGBREAK"):
-            wanted.append(signal.SIGBREAK)
-
-        def handle(*_: object) -> None:
-            for each in wanted:
-                signal.signal(each, signal.SIG_DFL)
-            self.ask()
-
-        before = {each: signal.signal(each, handle) for each in wanted}
-        try:
-            yield
-        finally:
-            for each, handler in before.items():
-                signal.signal(each, handler)
-
-
-class _Server(uvicorn.Server):
-    """uvicorn, with signals, start-up and plugins left to :func:`serve`."""
-
-    announcement: Callable[[], None]
-
-    def __init__(self, app: HttpApp, stop: _Stop, timeout: float) -> None:
-        super().__init__(
-            uvicorn.Config(
-                app,
-                http=http_protocol(),
-                lifespan="off",
-                ws="none",
-                log_config=None,
-                access_log=False,
-                server_header=False,
-            )
-        )
-        # Set here because the argument above takes whole seconds only.
-        self.config.timeout_graceful_shutdown = timeout + _LAST_WORDS  # type: ignore[assignment]
-        self._app = app
-        self._stop = stop
-        self._timeout = timeout
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        self.announcement()
-
-    async def on_tick(self, counter: int) -> bool:
-        return self._stop.asked or await super().on_tick(counter)
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self._stop.ask()
-        handle = asyncio.get_running_loop().call_later(self._timeout, self._app.give_up)
-        try:
-            await super().shutdown(sockets)
-        finally:
-            handle.cancel()
+        started = partial(announce, _announcement(config, sockets, count))
+        if count == 1:
+            run(config, sockets, stop, started)
+        else:
+            supervise(config, sockets, count, stop, started, prepare)
 
 
 def _listen(host: str, port: int) -> list[socket.socket]:
@@ -199,10 +109,13 @@ def _listen(host: str, port: int) -> list[socket.socket]:
     return sockets
 
 
-def _announcement(config: Config, sockets: Sequence[socket.socket]) -> str:
+def _announcement(config: Config, sockets: Sequence[socket.socket], workers: int) -> str:
     places = " and ".join(f"http://{_in_url(one.getsockname()[0])}:{one.getsockname()[1]}" for one in sockets)
     count = len(config.endpoints)
-    return f"Serving {count} endpoint{'' if count == 1 else 's'} on {places} (Ctrl-C stops; /docs to try them)"
+    processes = f" in {workers} processes" if workers > 1 else ""
+    return (
+        f"Serving {count} endpoint{'' if count == 1 else 's'} on {places}{processes} (Ctrl-C stops; /docs to try them)"
+    )
 
 
 def _in_url(host: str) -> str:

@@ -1,0 +1,52 @@
+"""The JSON of a request, from its parts: in C where the binding ``native`` was built, or else in Python.
+
+Both write the same bytes. The one in C returns ``None`` for header fields that it leaves to the other: for more of them
+than it compares with each other, and for any other form than a list of pairs of bytes.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pydantic_core import to_json
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+__all__ = ["write_in_c", "write_in_python"]
+
+try:
+    from backworks.ffi._native import write_request as write_in_c
+except ImportError:
+
+    def write_in_c(*arguments: Any) -> None:  # type: ignore[misc]
+        """Leaves all of them to Python."""
+
+
+def write_in_python(
+    method: str,
+    path: str,
+    path_params: Mapping[str, str],
+    query: bytes,
+    fields: Iterable[tuple[bytes, bytes]],
+    body: bytes,
+) -> bytes:
+    """Writes the JSON of a request.
+
+    Args:
+        method: The method.
+        path: The decoded path.
+        path_params: The values of the route's parameters.
+        query: The query, as JSON.
+        fields: The header fields, names in lower case.
+        body: The body, as JSON.
+    """
+    headers: dict[str, str] = {}
+    for name_bytes, value_bytes in fields:
+        name, value = name_bytes.decode("latin-1"), value_bytes.decode("latin-1")
+        if name in headers:
+            headers[name] += ("; " if name == "cookie" else ", ") + value
+        else:
+            headers[name] = value
+    head = to_json({"method": method, "path": path, "path_params": path_params})
+    return b'%b,"query":%b,"headers":%b,"body":%b}' % (head[:-1], query, to_json(headers), body)
