@@ -1,0 +1,66 @@
+"""All figures: ``python -m benchmarks``, as ``make bench`` and ``make bench-quick`` do."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+import traceback
+
+from benchmarks import BUILD, RESULTS, ROOT, plot, report
+from benchmarks.command import check_environment, missing, timed
+from benchmarks.harness import Figure
+from benchmarks.machine import describe
+
+#: The modules, in the order in which they are run.
+FIGURES = ("calls", "scaling", "event_loop", "server", "routing", "startup", "leak", "server_choice")
+#: What a quick run leaves out.
+FULL_ONLY = {"server_choice"}
+
+#: The panels of the one picture that shows the most: figure, case, title.
+OVERVIEW = (
+    ("calls", "64 B, str", "A call with 64 bytes of text (less is better)"),
+    ("calls", "64 KiB, bytes", "A call with 64 KiB of bytes (less is better)"),
+    ("event_loop", "one call at a time", "An awaited call with 64 bytes (less is better)"),
+    ("server", "GET, an answer of 64 B", "HTTP requests per second (more is better)"),
+)
+
+
+def main() -> int:
+    """Measures everything and writes tables and plots, as far as it gets; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="benchmarks", description="Measures every figure; see benchmarks/README.md.")
+    parser.add_argument(
+        "--quick", action="store_true", help="less of each, into build/bench/quick: to see that it works, not to quote"
+    )
+    quick = parser.parse_args().quick
+    check_environment()
+    machine = describe(quick)
+    where = BUILD / "quick" if quick else RESULTS
+    where.mkdir(parents=True, exist_ok=True)
+    figures: dict[str, Figure] = {}
+    failed: dict[str, str] = {}
+    for name in FIGURES:
+        if quick and name in FULL_ONLY:
+            continue
+        try:
+            figures[name] = timed(importlib.import_module(f"benchmarks.{name}").figure, quick)
+            report.draw(where, figures[name], machine)
+        except Exception as error:  # noqa: BLE001  # what was measured before must not be lost
+            traceback.print_exc()
+            failed[name] = f"{type(error).__name__}: {error}".splitlines()[0]
+        about = machine | missing()
+        if failed:
+            about["failed"] = "; ".join(f"{figure} ({reason})" for figure, reason in failed.items())
+        report.write(where, list(figures.values()), about)  # after each, so that an interrupted run has left something
+    panels = [plot.Panel(title, figures[name], group) for name, group, title in OVERVIEW if name in figures]
+    if panels:
+        plot.draw(where / "overview", "What a plugin call costs, beside what others cost", panels, machine)
+    print((where / "results.md").read_text(encoding="utf-8"))
+    print(f"Written to {where.relative_to(ROOT)}")
+    for name, reason in failed.items():
+        print(f"bench: {name} was not measured: {reason}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,245 @@
+"""The ways to reach the plugin's C code from Python, each as its users write it."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import importlib
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from ctypes import byref, c_size_t, c_void_p, memmove, string_at
+from pathlib import Path
+from typing import Any
+
+from backworks.ffi import binding_named
+from backworks.loader import DynamicPluginLoader, start
+from backworks.plugin import Plugin
+from benchmarks import PEERS
+
+__all__ = [
+    "MISSING",
+    "Floor",
+    "by_ctypes",
+    "cffi_lean",
+    "cffi_peer",
+    "ctypes_lean",
+    "extism_peer",
+    "library",
+    "optional",
+    "ours",
+    "peer",
+    "wasmtime_peer",
+]
+
+HERE = Path(__file__).resolve().parent
+
+#: The peers that could not take part, and why.
+MISSING: dict[str, str] = {}
+
+
+@contextmanager
+def optional(name: str) -> Iterator[None]:
+    """Notes that a peer is missing if the block, in which it is made ready, fails."""
+    try:
+        yield
+    except (ImportError, OSError, RuntimeError, subprocess.SubprocessError) as error:
+        reason = str(error).strip().splitlines()
+        MISSING[name] = f"{type(error).__name__}: {reason[0] if reason else 'no reason given'}"
+        print(f"bench: {name} is missing: {error}", file=sys.stderr, flush=True)
+
+
+def library(name: str) -> Path:
+    """The library of peers/CMakeLists.txt with that name."""
+    return PEERS / f"lib{name}{'.dylib' if sys.platform == 'darwin' else '.so'}"
+
+
+def peer(name: str) -> Any:
+    """The compiled-in module of that name."""
+    if str(PEERS) not in sys.path:
+        sys.path.append(str(PEERS))
+    return importlib.import_module(name)
+
+
+def ours(plugin: str, binding: str = "native", *, isolation: str = "none", workers: int = 4) -> Plugin:
+    """Starts one of the plugins with Backworks."""
+    return start(
+        DynamicPluginLoader(binding_named(binding)).load(library(plugin)), isolation=isolation, workers=workers
+    )
+
+
+def _plain_functions(plugin: str, kind: type[ctypes.CDLL] = ctypes.CDLL) -> tuple[Any, Any]:
+    """The two plain functions of a plugin's library, declared for ctypes: answer and free."""
+    loaded = kind(str(library(plugin)))
+    answer, free = loaded.plain_answer, loaded.plain_free
+    answer.argtypes, answer.restype = (ctypes.c_char_p, c_size_t, c_void_p), c_void_p
+    free.argtypes, free.restype = (c_void_p,), None
+    return answer, free
+
+
+def by_ctypes(plugin: str) -> tuple[Callable[[str], str], Callable[[bytes], bytes]]:
+    """A function for text and one for bytes, written by hand with ctypes."""
+    answer, free = _plain_functions(plugin)
+
+    def text(data: str) -> str:
+        raw = data.encode()
+        size = c_size_t()
+        pointer = answer(raw, len(raw), byref(size))
+        try:
+            return string_at(pointer, size.value).decode()
+        finally:
+            free(pointer)
+
+    def data_(data: bytes) -> bytes:
+        size = c_size_t()
+        pointer = answer(data, len(data), byref(size))
+        try:
+            return string_at(pointer, size.value)
+        finally:
+            free(pointer)
+
+    return text, data_
+
+
+def ctypes_lean(plugin: str) -> tuple[Callable[[str], str], Callable[[bytes], bytes]]:
+    """The least that ctypes can do: one size for all calls, nothing freed after an error, and the lock kept."""
+    answer, free = _plain_functions(plugin, ctypes.PyDLL)
+    size = c_size_t()
+    at = byref(size)
+
+    def text(data: str) -> str:
+        raw = data.encode()
+        pointer = answer(raw, len(raw), at)
+        found = string_at(pointer, size.value)
+        free(pointer)
+        return found.decode()
+
+    def data_(data: bytes) -> bytes:
+        pointer = answer(data, len(data), at)
+        found = string_at(pointer, size.value)
+        free(pointer)
+        return found
+
+    return text, data_
+
+
+def cffi_peer(function: str = "plain_answer") -> tuple[Callable[[str], str], Callable[[bytes], bytes]]:
+    """The same with cffi's API mode."""
+    module = peer("cffi_module")
+    new, unpack, answer, free = module.ffi.new, module.ffi.unpack, getattr(module.lib, function), module.lib.plain_free
+
+    def text(data: str) -> str:
+        raw = data.encode()
+        size = new("size_t *")
+        pointer = answer(raw, len(raw), size)
+        try:
+            found: bytes = unpack(pointer, size[0])
+            return found.decode()
+        finally:
+            free(pointer)
+
+    def data_(data: bytes) -> bytes:
+        size = new("size_t *")
+        pointer = answer(data, len(data), size)
+        try:
+            found: bytes = unpack(pointer, size[0])
+            return found
+        finally:
+            free(pointer)
+
+    return text, data_
+
+
+def cffi_lean() -> tuple[Callable[[str], str], Callable[[bytes], bytes]]:
+    """The least that cffi's API mode can do: one size for all calls, and nothing freed after an error."""
+    module = peer("cffi_module")
+    unpack, answer, free = module.ffi.unpack, module.lib.plain_answer, module.lib.plain_free
+    size = module.ffi.new("size_t *")
+
+    def text(data: str) -> str:
+        raw = data.encode()
+        pointer = answer(raw, len(raw), size)
+        found: bytes = unpack(pointer, size[0])
+        free(pointer)
+        return found.decode()
+
+    def data_(data: bytes) -> bytes:
+        pointer = answer(data, len(data), size)
+        found: bytes = unpack(pointer, size[0])
+        free(pointer)
+        return found
+
+    return text, data_
+
+
+@functools.cache
+def _wasm(name: str) -> bytes:
+    from wasmtime import wat2wasm
+
+    return bytes(wat2wasm((HERE / "peers" / f"{name}.wat").read_text()))
+
+
+def extism_peer() -> Callable[[bytes], bytes]:
+    """An Extism plug-in that answers what it was sent; its way in is bytes."""
+    import extism
+
+    plugin = extism.Plugin(_wasm("extism_echo"))
+
+    def data_(data: bytes) -> bytes:
+        found: bytes = plugin.call("echo", data)
+        return found
+
+    return data_
+
+
+def wasmtime_peer() -> Callable[[bytes], bytes]:
+    """A WebAssembly module that answers what it was sent, called through wasmtime; its way in is bytes."""
+    from wasmtime import Func, Instance, Memory, Module, Store
+
+    store = Store()
+    exports = Instance(store, Module(store.engine, _wasm("wasmtime_echo")), []).exports(store)
+    room, echo, memory = exports["room"], exports["echo"], exports["memory"]
+    assert isinstance(room, Func)
+    assert isinstance(echo, Func)
+    assert isinstance(memory, Memory)
+
+    # Kept from call to call, as somebody does who counts each of them: asking costs more than copying.
+    capacity = where = start = 0
+
+    def data_(data: bytes) -> bytes:
+        nonlocal capacity, where, start
+        size = len(data)
+        if size > capacity:
+            where, capacity = room(store, size), size
+            start = ctypes.addressof(memory.data_ptr(store).contents)  # it may have moved
+        memmove(start + where, data, size)
+        return string_at(start + echo(store, where, size), size)
+
+    return data_
+
+
+class Floor:
+    """What C alone takes, and what copying alone takes. The loops are peers/floor.c."""
+
+    def __init__(self) -> None:
+        self._loops = ctypes.CDLL(str(library("floor")))
+        for name in ("floor_call", "floor_copy", "floor_copy_fresh"):
+            getattr(self._loops, name).restype = ctypes.c_uint64
+        self._plugin = ctypes.CDLL(str(library("echo")))
+        self._instance = c_void_p()
+        self._plugin.backworks_plugin_init(None, b"{}", c_size_t(2), byref(self._instance), None)
+
+    def call(self, data: bytes) -> Callable[[int], float]:
+        """The plugin's function and its free_string, called by pointer."""
+        process = ctypes.cast(self._plugin.backworks_plugin_process_endpoint_data, c_void_p)
+        free = ctypes.cast(self._plugin.backworks_plugin_free_string, c_void_p)
+        return self._timed("floor_call", process, free, self._instance, data, c_size_t(len(data)))
+
+    def copy(self, data: bytes, *, fresh: bool) -> Callable[[int], float]:
+        """One memcpy each way, into buffers that are kept or into fresh ones."""
+        return self._timed("floor_copy_fresh" if fresh else "floor_copy", data, c_size_t(len(data)))
+
+    def _timed(self, name: str, *arguments: Any) -> Callable[[int], float]:
+        loop = getattr(self._loops, name)
+        return lambda count: loop(*arguments, ctypes.c_uint64(count)) / 1e9

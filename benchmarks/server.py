@@ -1,0 +1,93 @@
+"""Requests per second of one endpoint, beside a bare application and FastAPI: ``python -m benchmarks.server``."""
+
+from __future__ import annotations
+
+import json
+import sys
+from contextlib import ExitStack, nullcontext
+from functools import partial
+
+from benchmarks import BUILD
+from benchmarks.apps import configuration
+from benchmarks.command import command
+from benchmarks.contenders import optional
+from benchmarks.harness import Contender, Figure, interleave
+from benchmarks.serving import Load, free_port, python, running
+
+#: The same server for all: what `backworks serve` itself takes; see server_choice.py.
+_UVICORN = ("-m", "uvicorn", "--factory", "--loop", "uvloop", "--http", "httptools", "--no-access-log")
+
+#: What is asked -> the contenders: their application in apps.py and the path that is asked for.
+CASES = {
+    "GET, an answer of 64 B": {
+        "bare ASGI": ("bare", "/constant"),
+        "Backworks, none, data: body": ("none_body", "/constant"),
+        "Backworks, none, data: request": ("none_request", "/constant"),
+        "Backworks, thread, data: body": ("thread_body", "/constant"),
+        "Backworks, thread, data: request": ("thread_request", "/constant"),
+        "FastAPI and ctypes, async def": ("fastapi_ctypes", "/constant"),
+        "FastAPI and ctypes, def": ("fastapi_ctypes", "/constant/thread"),
+    },
+    "POST, 1 KiB there and back": {
+        "bare ASGI": ("bare_echo", "/echo"),
+        "Backworks, none, data: body": ("none_body", "/echo"),
+        "Backworks, thread, data: body": ("thread_body", "/echo"),
+        "FastAPI and ctypes, async def": ("fastapi_ctypes", "/echo"),
+    },
+}
+#: `backworks serve` as it comes, beside the same application under the server above.
+SERVE = "Backworks serve, none, data: request"
+
+
+def figure(quick: bool) -> Figure:
+    """Measures it."""
+    load = Load(1 if quick else 2)
+    groups = {}
+    for case, applications in CASES.items():
+        post = case.startswith("POST")
+        with ExitStack() as stack:
+            contenders = []
+            for name, (application, path) in applications.items():
+                port = free_port()
+                serve = python(
+                    *_UVICORN, "--log-level", "warning", "--port", str(port), f"benchmarks.apps:{application}"
+                )
+                with optional(name) if name.startswith("FastAPI") else nullcontext():
+                    stack.enter_context(running(serve, port, path))
+                    contenders.append(_contender(name, load, port, path, post=post))
+            if not post:
+                port = free_port()
+                stack.enter_context(running(_serve(port), port, "/constant"))
+                contenders.append(_contender(SERVE, load, port, "/constant", post=post))
+            groups[case] = interleave(contenders, 1 if quick else 9)
+    return Figure(
+        "server",
+        "One endpoint on uvicorn (uvloop, httptools): requests per second, more is better",
+        "requests/s",
+        groups,
+        ("bare ASGI", "FastAPI and ctypes, async def"),
+        (
+            load.note(),
+            "wrk (one thread, 32 connections) and the server share the machine's cores; nothing is pinned.",
+            (
+                "The bare application answers with a constant, or with the body that it was sent; the others have the "
+                "same bytes from the same C code."
+            ),
+        ),
+        more_is_better=True,
+        logarithmic=False,
+    )
+
+
+def _contender(name: str, load: Load, port: int, path: str, *, post: bool) -> Contender:
+    return Contender(name, partial(load.measure, port, path, post=post))
+
+
+def _serve(port: int) -> list[str]:
+    file = BUILD / "serve.yaml"
+    file.write_text(json.dumps(configuration("none", "request")))  # JSON is YAML
+    return python("-P", "-m", "backworks", "serve", str(file), "--port", str(port))
+
+
+if __name__ == "__main__":
+    sys.exit(command(figure))
