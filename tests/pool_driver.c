@@ -126,6 +126,12 @@ call(void *unused)
       if (stage != INSIDE) {
         finish(work);
       }
+    } else if (i % 13 == 0) { /* its time is over while the waker is about to tell that it is done */
+      (void)job_watch(&work->job, waker);
+      while (!job_sleep(&work->job, NANOSECONDS)) {
+      }
+      assert(job_give_up(&work->job) == DONE);
+      finish(work);
     } else if (i % 3 == 0 && job_watch(&work->job, waker)) {
       watched++;
     } else {

@@ -500,29 +500,6 @@ job_sleep(struct job *job, uint64_t nanoseconds)
   return done;
 }
 
-enum stage
-job_give_up(struct job *job)
-{
-  struct pool *pool = job->pool;
-  enum stage stage;
-
-  mutex_lock(&pool->mutex);
-  stage = (enum stage)job->stage;
-  if (stage == QUEUED) {
-    queue_remove(pool, job);
-    leave(pool, job);
-  } else if (stage == INSIDE) {
-    job->given_up = job->lost = true;
-    job->waker = NULL;
-    pool->lost++;
-    if (pool->life == RUNNING) {
-      pool->life = QUARANTINED;
-    }
-  }
-  mutex_unlock(&pool->mutex);
-  return stage;
-}
-
 /* The waker */
 
 struct waker {
@@ -763,6 +740,44 @@ job_watch(struct job *job, struct waker *waker)
   return !done;
 }
 
+/* Leaves a job to the pool, or, where it is done, takes it out of the list of its waker, so that it can be freed. Under
+ * the mutex of the pool. */
+static void
+leave_to_pool(struct job *job)
+{
+  if (job->stage != DONE) {
+    job->given_up = true;
+    job->waker = NULL;
+  } else if (job->waker != NULL) {
+    waker_remove(job->waker, job);
+  }
+}
+
+enum stage
+job_give_up(struct job *job)
+{
+  struct pool *pool = job->pool;
+  enum stage stage;
+
+  mutex_lock(&pool->mutex);
+  stage = (enum stage)job->stage;
+  if (stage == QUEUED) {
+    queue_remove(pool, job);
+    leave(pool, job);
+  } else {
+    leave_to_pool(job);
+  }
+  if (stage == INSIDE) {
+    job->lost = true;
+    pool->lost++;
+    if (pool->life == RUNNING) {
+      pool->life = QUARANTINED;
+    }
+  }
+  mutex_unlock(&pool->mutex);
+  return stage;
+}
+
 bool
 job_drop(struct job *job)
 {
@@ -774,12 +789,7 @@ job_drop(struct job *job)
   }
   mutex_lock(&pool->mutex);
   done = job->stage == DONE;
-  if (!done) {
-    job->given_up = true;
-    job->waker = NULL;
-  } else if (job->waker != NULL) {
-    waker_remove(job->waker, job);
-  }
+  leave_to_pool(job);
   mutex_unlock(&pool->mutex);
   return done;
 }

@@ -628,7 +628,7 @@ call_result(PyObject *self, PyObject *timeout)
   if (call == NULL) {
     return NULL;
   }
-  if (SIGNPOST_GET(&call->job.stage) != DONE) {
+  if (!job_sleep(&call->job, 0)) { /* asked under the mutex: the waker is told a moment before the job is done */
     PyErr_SetString(PyExc_RuntimeError, "the call is not done");
     return NULL;
   }
@@ -644,9 +644,6 @@ call_expire(PyObject *self, PyObject *timeout)
 
   if (call == NULL) {
     return NULL;
-  }
-  if (SIGNPOST_GET(&call->job.stage) == DONE) {
-    return call_result(self, timeout);
   }
   let_go(self);
   return call_give_up(call_object_of(self)->pool, call, timeout);
