@@ -107,6 +107,49 @@ int text_take(struct text *text, PyObject *value, const char *what);
 /* Gives back what text_take borrowed; does nothing if nothing was. */
 void text_release(struct text *text);
 
+/* What a request is made of, borrowed for a call. */
+struct texts {
+  struct text endpoint, method, data, traceparent, tracestate;
+};
+
+static inline void
+texts_none(struct texts *texts)
+{
+  text_none(&texts->endpoint);
+  text_none(&texts->method);
+  text_none(&texts->data);
+  text_none(&texts->traceparent);
+  text_none(&texts->tracestate);
+}
+
+static inline void
+texts_release(struct texts *texts)
+{
+  text_release(&texts->tracestate);
+  text_release(&texts->traceparent);
+  text_release(&texts->data);
+  text_release(&texts->method);
+  text_release(&texts->endpoint);
+}
+
+static inline void
+request_make(backworks_request *request, const struct texts *texts, uint64_t time_left)
+{
+  request->struct_size = sizeof *request;
+  request->reserved = 0;
+  request->endpoint = texts->endpoint.data;
+  request->endpoint_size = texts->endpoint.size;
+  request->method = texts->method.data;
+  request->method_size = texts->method.size;
+  request->data = texts->data.data;
+  request->data_size = texts->data.size;
+  request->time_left_ns = time_left;
+  request->traceparent = texts->traceparent.data;
+  request->traceparent_size = texts->traceparent.size;
+  request->tracestate = texts->tracestate.data;
+  request->tracestate_size = texts->tracestate.size;
+}
+
 /* Reads a timeout in seconds, within the limits of lifecycle.check_timeout. */
 int take_timeout(PyObject *value, uint64_t *nanoseconds);
 

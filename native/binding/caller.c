@@ -247,34 +247,30 @@ static PyObject *
 call(struct caller *caller, PyObject *const *values, enum shape shape)
 {
   const struct functions *functions = &caller->instance->library->functions;
-  struct text endpoint, method, data, traceparent, tracestate;
+  struct texts texts;
   backworks_request request;
   struct answer answer;
   backworks_plugin *plugin;
   PyObject *made = NULL;
   uint64_t time_left = caller->time_left;
 
-  text_none(&endpoint);
-  text_none(&method);
-  text_none(&data);
-  text_none(&traceparent);
-  text_none(&tracestate);
-  if (text_take(&endpoint, values[ENDPOINT], argument_names[ENDPOINT]) < 0) {
+  texts_none(&texts);
+  if (text_take(&texts.endpoint, values[ENDPOINT], argument_names[ENDPOINT]) < 0) {
     return NULL;
   }
   if (values[METHOD] == NULL) {
-    method.data = "GET";
-    method.size = 3;
-  } else if (text_take(&method, values[METHOD], argument_names[METHOD]) < 0) {
+    texts.method.data = "GET";
+    texts.method.size = 3;
+  } else if (text_take(&texts.method, values[METHOD], argument_names[METHOD]) < 0) {
     goto out;
   }
   if (values[DATA] == NULL) {
-    data.data = "";
-  } else if (take_data(&data, values[DATA]) < 0) {
+    texts.data.data = "";
+  } else if (take_data(&texts.data, values[DATA]) < 0) {
     goto out;
   }
-  if (take_field(&traceparent, values[TRACEPARENT], argument_names[TRACEPARENT]) < 0 ||
-      take_field(&tracestate, values[TRACESTATE], argument_names[TRACESTATE]) < 0) {
+  if (take_field(&texts.traceparent, values[TRACEPARENT], argument_names[TRACEPARENT]) < 0 ||
+      take_field(&texts.tracestate, values[TRACESTATE], argument_names[TRACESTATE]) < 0) {
     goto out;
   }
   if (values[TIMEOUT] != NULL && values[TIMEOUT] != Py_None) {
@@ -288,19 +284,7 @@ call(struct caller *caller, PyObject *const *values, enum shape shape)
     goto out;
   }
 
-  request.struct_size = sizeof request;
-  request.reserved = 0;
-  request.endpoint = endpoint.data;
-  request.endpoint_size = endpoint.size;
-  request.method = method.data;
-  request.method_size = method.size;
-  request.data = data.data;
-  request.data_size = data.size;
-  request.time_left_ns = time_left;
-  request.traceparent = traceparent.data;
-  request.traceparent_size = traceparent.size;
-  request.tracestate = tracestate.data;
-  request.tracestate_size = tracestate.size;
+  request_make(&request, &texts, time_left);
   answer_prepare(&answer);
   Py_BEGIN_ALLOW_THREADS
   int32_t code = functions->process(plugin, &request, &answer.response);
@@ -312,11 +296,7 @@ call(struct caller *caller, PyObject *const *values, enum shape shape)
   made = finish(caller, &answer, shape);
 
 out:
-  text_release(&tracestate);
-  text_release(&traceparent);
-  text_release(&data);
-  text_release(&method);
-  text_release(&endpoint);
+  texts_release(&texts);
   return made;
 }
 

@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "binding.h"
 
-#include <string.h>
-
 static struct instance *
 instance_of(PyObject *object)
 {
@@ -113,7 +111,7 @@ instance_process(PyObject *self, PyObject *const *arguments, Py_ssize_t position
   backworks_plugin *plugin = running(instance_of(self));
   backworks_request request;
   struct answer answer;
-  struct text endpoint = NO_TEXT, method = NO_TEXT, data = NO_TEXT, traceparent = NO_TEXT, tracestate = NO_TEXT;
+  struct texts texts;
   PyObject *values[COUNT], *reply = NULL;
   uint64_t time_left = 0;
 
@@ -126,32 +124,22 @@ instance_process(PyObject *self, PyObject *const *arguments, Py_ssize_t position
       return NULL;
     }
   }
-  if (text_take(&endpoint, values[ENDPOINT], names[ENDPOINT]) < 0 ||
-      text_take(&method, values[METHOD], names[METHOD]) < 0 || text_take(&data, values[DATA], names[DATA]) < 0) {
+  texts_none(&texts);
+  if (text_take(&texts.endpoint, values[ENDPOINT], names[ENDPOINT]) < 0 ||
+      text_take(&texts.method, values[METHOD], names[METHOD]) < 0 ||
+      text_take(&texts.data, values[DATA], names[DATA]) < 0) {
     goto out;
   }
   if (values[TRACEPARENT] != NULL && values[TRACEPARENT] != Py_None &&
-      text_take(&traceparent, values[TRACEPARENT], names[TRACEPARENT]) < 0) {
+      text_take(&texts.traceparent, values[TRACEPARENT], names[TRACEPARENT]) < 0) {
     goto out;
   }
   if (values[TRACESTATE] != NULL && values[TRACESTATE] != Py_None &&
-      text_take(&tracestate, values[TRACESTATE], names[TRACESTATE]) < 0) {
+      text_take(&texts.tracestate, values[TRACESTATE], names[TRACESTATE]) < 0) {
     goto out;
   }
 
-  memset(&request, 0, sizeof request);
-  request.struct_size = sizeof request;
-  request.endpoint = endpoint.data;
-  request.endpoint_size = endpoint.size;
-  request.method = method.data;
-  request.method_size = method.size;
-  request.data = data.data;
-  request.data_size = data.size;
-  request.time_left_ns = time_left;
-  request.traceparent = traceparent.data;
-  request.traceparent_size = traceparent.size;
-  request.tracestate = tracestate.data;
-  request.tracestate_size = tracestate.size;
+  request_make(&request, &texts, time_left);
   answer_prepare(&answer);
   Py_BEGIN_ALLOW_THREADS
   int32_t code = functions->process(plugin, &request, &answer.response);
@@ -160,11 +148,7 @@ instance_process(PyObject *self, PyObject *const *arguments, Py_ssize_t position
   reply = answer_reply(&answer, state, functions);
 
 out:
-  text_release(&tracestate);
-  text_release(&traceparent);
-  text_release(&data);
-  text_release(&method);
-  text_release(&endpoint);
+  texts_release(&texts);
   return reply;
 }
 
