@@ -110,6 +110,8 @@ class TestSdist:
             "LICENSE",
             "README.md",
             "native/binding/module.c",
+            "native/worker/PROTOCOL.md",
+            "native/worker/main.c",
             "pyproject.toml",
             "sdk/c/backworks_plugin.h",
             "sdk/rust/Cargo.toml",
@@ -160,6 +162,14 @@ class TestWheel:
             assert "-cp311-abi3-" in wheel.name
             assert run(sys.executable, "-m", "abi3audit", "--strict", wheel, cwd=wheel.parent).returncode == 0
 
+    def test_worker(self, wheel: Path) -> None:
+        """It has the worker program, beside the extension module, and may be executed."""
+        with zipfile.ZipFile(wheel) as archive:
+            programs = [entry for entry in archive.infolist() if entry.filename.startswith("backworks/bin/")]
+
+        assert [Path(entry.filename).stem for entry in programs] == ["backworks-worker"]
+        assert sys.platform == "win32" or programs[0].external_attr >> 16 & 0o111 == 0o111
+
 
 class TestInstalled:
     """The wheel, installed away from the checkout."""
@@ -183,8 +193,14 @@ class TestInstalled:
         assert folder.is_relative_to(scripts.parent.resolve())
 
     def test_plugin(self, scripts: Path, tmp_path: Path) -> None:
-        """A plugin that is compiled with the installed header runs through every binding."""
+        """A plugin that is compiled with the installed header runs through every binding, and in a worker process."""
         done = run(scripts / "python", "-I", ROOT / "tests" / "isolated" / "installed.py", cwd=tmp_path)
 
         assert done.returncode == 0
-        assert [line.split()[0] for line in done.stdout.splitlines()] == ["native", "cffi", "ctypes", "backworks"]
+        assert [line.split()[0] for line in done.stdout.splitlines()] == [
+            "native",
+            "cffi",
+            "ctypes",
+            "process",
+            "backworks",
+        ]

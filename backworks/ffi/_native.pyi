@@ -1,10 +1,14 @@
 import asyncio
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 from typing_extensions import Buffer
 
 from backworks.ffi.contract import Library, Reply
+from backworks.isolation.mailbox import MailboxChannel
+from backworks.isolation.waiting import Waiter
+from backworks.isolation.worker import Worker
 from backworks.plugin import Plugin
 
 _Result = TypeVar("_Result")
@@ -31,6 +35,39 @@ class Caller:
     def run(self, job: Callable[[], _Result], /) -> _Result: ...
     def stop(self) -> None: ...
     def drain(self, timeout: float | None, /) -> bool: ...
+
+def front(
+    owner: Plugin,
+    process: Callable[..., Reply],
+    timeout: float | None,
+    /,
+) -> Front: ...
+
+class Front:
+    process_endpoint_data = Plugin.process_endpoint_data
+    answer = Plugin.answer
+
+# Not in free-threaded builds.
+def lane(
+    free: list[Worker],
+    waiting: deque[Waiter],
+    slow: Callable[..., Reply],
+    failed: Callable[..., NoReturn],
+    look: Callable[[], object],
+    /,
+) -> Lane: ...
+
+class Lane:
+    def process(
+        self,
+        endpoint: str | bytes,
+        method: str | bytes,
+        data: str | Buffer,
+        timeout: float | None,
+        traceparent: str | bytes | None,
+        tracestate: str | bytes | None,
+        /,
+    ) -> Reply: ...
 
 class Pool:
     @property
@@ -72,3 +109,45 @@ class Waker:
     def fileno(self) -> int: ...
     def wait(self) -> bool: ...
     def wake(self) -> None: ...
+
+# Only on Linux, and not in free-threaded builds.
+def mailbox() -> Mailbox: ...
+
+class Mailbox:
+    @property
+    def memory_fd(self) -> int: ...
+    @property
+    def event_fd(self) -> int: ...
+    @property
+    def ended(self) -> bool: ...
+    @property
+    def is_open(self) -> bool: ...
+    def attach(self, owner: MailboxChannel, max_output: int, /) -> None: ...
+    def call(
+        self,
+        endpoint: str | bytes,
+        method: str | bytes,
+        data: str | Buffer,
+        timeout: float | None,
+        traceparent: str | bytes | None,
+        tracestate: str | bytes | None,
+        /,
+    ) -> Reply: ...
+    def begin(
+        self,
+        endpoint: str | bytes,
+        method: str | bytes,
+        data: str | Buffer,
+        timeout: float | None,
+        traceparent: str | bytes | None,
+        tracestate: str | bytes | None,
+        /,
+    ) -> Reply | None: ...
+    def advance(self) -> Reply | None: ...
+    def control(self, kind: int, payload: Buffer, timeout: float | None, /) -> Reply: ...
+    def begin_control(self, kind: int, payload: Buffer, /) -> None: ...
+    def announce(self) -> None: ...
+    def drain(self) -> None: ...
+    def notify(self) -> None: ...
+    def trim(self) -> bool: ...
+    def close(self) -> None: ...

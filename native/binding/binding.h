@@ -6,9 +6,12 @@
  *   library.c    the type Library
  *   instance.c   the type Instance
  *   caller.c     the type Caller: the hot path of a plugin without isolation
+ *   front.c      the type Front: the same for a plugin that runs elsewhere
+ *   lane.c       the type Lane: the usual way of a call to a worker process
  *   gate.c       who may call now, and whether anybody still does
  *   pooled.c     the types Pool, Call and Waker: calls in threads of the plugin's own
  *   pool.c       those threads, without Python; on what threads.h offers
+ *   mailbox.c    the type Mailbox: calls in a worker process, on what ../worker/mailbox.h offers
  *   reply.c      from a backworks_response to a Reply
  *   text.c       from Python's values to pointer and size
  *   host.c       what a plugin may call: its backworks_host
@@ -50,17 +53,29 @@ struct functions {
 
 /* module.c */
 
-/* How many arguments the methods of Caller have. */
-#define CALL_ARGUMENTS 7
+/* The arguments of a plugin's calls: of process_endpoint_data all, of answer those before the last. */
+enum call_argument {
+  CALL_ENDPOINT,
+  CALL_METHOD,
+  CALL_DATA,
+  CALL_TIMEOUT,
+  CALL_TRACEPARENT,
+  CALL_TRACESTATE,
+  CALL_RAW,
+  CALL_ARGUMENTS
+};
 
 /* The state of the module; constant after its import. */
 struct state {
   PyTypeObject *library_type;
   PyTypeObject *instance_type;
   PyTypeObject *caller_type;
+  PyTypeObject *front_type;
+  PyTypeObject *lane_type;
   PyTypeObject *pool_type;
   PyTypeObject *call_type;
   PyTypeObject *waker_type;
+  PyTypeObject *mailbox_type; /* NULL where there is none */
   PyObject *argument_names[CALL_ARGUMENTS]; /* interned */
   PyObject *reply_type; /* contract.Reply */
   PyObject *violation;  /* contract.ContractViolation */
@@ -197,6 +212,9 @@ PyObject *answer_violation(const struct answer *answer);
 /* Makes the Reply, and frees what is still to be freed, also if it fails. With the interpreter lock. */
 PyObject *answer_reply(struct answer *answer, const struct state *state, const struct functions *functions);
 
+/* Makes a Reply of its five fields, whose references it takes; NULL among them makes it fail for want of memory. */
+PyObject *reply_of(const struct state *state, PyObject *values[5]);
+
 /* host.c */
 
 /* Says which function takes the records (logs.deliver), and how long their text may be. Later calls do nothing. */
@@ -248,8 +266,38 @@ extern PyType_Spec caller_spec;
 /* Interns the names of the arguments. */
 int caller_setup(struct state *state);
 
+/* Takes the request's data: also of a buffer that is not contiguous, then as a copy. */
+int take_data(struct text *text, PyObject *value);
+
+/* Takes the value of an HTTP field, which is Latin-1 where it is not ASCII; NULL and None are none. */
+int take_field(struct text *text, PyObject *value, const char *what);
+
+/* The two methods that a plugin's calls are. */
+extern const struct signature call_signature, answer_signature;
+
+#define PROCESS_DOC                                                                                                    \
+  "process_endpoint_data($self, endpoint, method='GET', data='', *, as_bytes=False, timeout=None, traceparent=None, "  \
+  "tracestate=None)\n--\n\nHas the plugin answer one request; see backworks.Plugin.process_endpoint_data."
+#define ANSWER_DOC                                                                                                     \
+  "answer($self, endpoint, method, data, timeout=None, traceparent=None, tracestate=None)\n--\n\n"                     \
+  "Has the plugin answer one request; see backworks.Plugin.answer."
+
 /* Makes a Caller: the method of Instance, with the tuple of its arguments. */
 PyObject *caller_new(struct instance *instance, const struct state *state, PyObject *arguments);
+
+/* front.c */
+
+extern PyType_Spec front_spec;
+
+/* Makes a Front: the module's function `front`. */
+PyObject *front_new(PyObject *module, PyObject *arguments);
+
+/* lane.c */
+
+extern PyType_Spec lane_spec;
+
+/* Makes a Lane: the module's function `lane`. */
+PyObject *lane_new(PyObject *module, PyObject *arguments);
 
 /* pooled.c */
 

@@ -84,11 +84,14 @@ enter(struct caller *caller)
 
 /* Arguments */
 
-enum { ENDPOINT, METHOD, DATA, TIMEOUT, TRACEPARENT, TRACESTATE, RAW };
-
 static const char *const argument_names[CALL_ARGUMENTS] = {
   "endpoint", "method", "data", "timeout", "traceparent", "tracestate", "as_bytes",
 };
+
+const struct signature call_signature = {
+  "process_endpoint_data", argument_names, CALL_ARGUMENTS, CALL_DATA + 1, CALL_ENDPOINT + 1,
+};
+const struct signature answer_signature = { "answer", argument_names, CALL_RAW, CALL_RAW, CALL_DATA + 1 };
 
 int
 caller_setup(struct state *state)
@@ -122,11 +125,10 @@ take_own(struct text *text, PyObject *bytes)
   return result;
 }
 
-/* Takes the request's data: also of a buffer that is not contiguous, then as a copy. */
-static int
+int
 take_data(struct text *text, PyObject *value)
 {
-  if (text_take(text, value, argument_names[DATA]) == 0) {
+  if (text_take(text, value, argument_names[CALL_DATA]) == 0) {
     return 0;
   }
   if (!PyErr_ExceptionMatches(PyExc_BufferError)) {
@@ -136,8 +138,7 @@ take_data(struct text *text, PyObject *value)
   return take_own(text, PyBytes_FromObject(value));
 }
 
-/* Takes the value of an HTTP field, which is Latin-1 where it is not ASCII. */
-static int
+int
 take_field(struct text *text, PyObject *value, const char *what)
 {
   if (value == NULL || value == Py_None) {
@@ -255,26 +256,26 @@ call(struct caller *caller, PyObject *const *values, enum shape shape)
   uint64_t time_left = caller->time_left;
 
   texts_none(&texts);
-  if (text_take(&texts.endpoint, values[ENDPOINT], argument_names[ENDPOINT]) < 0) {
+  if (text_take(&texts.endpoint, values[CALL_ENDPOINT], argument_names[CALL_ENDPOINT]) < 0) {
     return NULL;
   }
-  if (values[METHOD] == NULL) {
+  if (values[CALL_METHOD] == NULL) {
     texts.method.data = "GET";
     texts.method.size = 3;
-  } else if (text_take(&texts.method, values[METHOD], argument_names[METHOD]) < 0) {
+  } else if (text_take(&texts.method, values[CALL_METHOD], argument_names[CALL_METHOD]) < 0) {
     goto out;
   }
-  if (values[DATA] == NULL) {
+  if (values[CALL_DATA] == NULL) {
     texts.data.data = "";
-  } else if (take_data(&texts.data, values[DATA]) < 0) {
+  } else if (take_data(&texts.data, values[CALL_DATA]) < 0) {
     goto out;
   }
-  if (take_field(&texts.traceparent, values[TRACEPARENT], argument_names[TRACEPARENT]) < 0 ||
-      take_field(&texts.tracestate, values[TRACESTATE], argument_names[TRACESTATE]) < 0) {
+  if (take_field(&texts.traceparent, values[CALL_TRACEPARENT], argument_names[CALL_TRACEPARENT]) < 0 ||
+      take_field(&texts.tracestate, values[CALL_TRACESTATE], argument_names[CALL_TRACESTATE]) < 0) {
     goto out;
   }
-  if (values[TIMEOUT] != NULL && values[TIMEOUT] != Py_None) {
-    if (take_timeout(values[TIMEOUT], &time_left) < 0) {
+  if (values[CALL_TIMEOUT] != NULL && values[CALL_TIMEOUT] != Py_None) {
+    if (take_timeout(values[CALL_TIMEOUT], &time_left) < 0) {
       goto out;
     }
     time_left += time_left == 0; /* 0 would be no limit */
@@ -305,16 +306,15 @@ out:
 static PyObject *
 caller_process(PyObject *self, PyObject *const *given, Py_ssize_t positional, PyObject *keywords)
 {
-  static const struct signature signature = { "process_endpoint_data", argument_names, CALL_ARGUMENTS, DATA + 1, ENDPOINT + 1 };
   struct caller *caller = caller_of(self);
   PyObject *values[CALL_ARGUMENTS];
   int as_bytes;
 
-  if (sort_arguments(&signature, caller->state->argument_names, given, positional, keywords, values) < 0) {
+  if (sort_arguments(&call_signature, caller->state->argument_names, given, positional, keywords, values) < 0) {
     return NULL;
   }
-  as_bytes = values[RAW] == Py_True;
-  if (!as_bytes && values[RAW] != NULL && (as_bytes = PyObject_IsTrue(values[RAW])) < 0) {
+  as_bytes = values[CALL_RAW] == Py_True;
+  if (!as_bytes && values[CALL_RAW] != NULL && (as_bytes = PyObject_IsTrue(values[CALL_RAW])) < 0) {
     return NULL;
   }
   return call(caller, values, as_bytes ? AS_BYTES : AS_TEXT);
@@ -323,11 +323,10 @@ caller_process(PyObject *self, PyObject *const *given, Py_ssize_t positional, Py
 static PyObject *
 caller_answer(PyObject *self, PyObject *const *given, Py_ssize_t positional, PyObject *keywords)
 {
-  static const struct signature signature = { "answer", argument_names, RAW, RAW, DATA + 1 };
   struct caller *caller = caller_of(self);
   PyObject *values[CALL_ARGUMENTS];
 
-  if (sort_arguments(&signature, caller->state->argument_names, given, positional, keywords, values) < 0) {
+  if (sort_arguments(&answer_signature, caller->state->argument_names, given, positional, keywords, values) < 0) {
     return NULL;
   }
   return call(caller, values, AS_ANSWER);
@@ -440,11 +439,8 @@ caller_dealloc(PyObject *self)
 
 static PyMethodDef caller_methods[] = {
   { "process_endpoint_data", (PyCFunction)(void (*)(void))caller_process, METH_FASTCALL | METH_KEYWORDS,
-    "process_endpoint_data($self, endpoint, method='GET', data='', *, as_bytes=False, timeout=None, traceparent=None, "
-    "tracestate=None)\n--\n\nHas the plugin answer one request; see backworks.Plugin.process_endpoint_data." },
-  { "answer", (PyCFunction)(void (*)(void))caller_answer, METH_FASTCALL | METH_KEYWORDS,
-    "answer($self, endpoint, method, data, timeout=None, traceparent=None, tracestate=None)\n--\n\n"
-    "Has the plugin answer one request; see backworks.Plugin.answer." },
+    PROCESS_DOC },
+  { "answer", (PyCFunction)(void (*)(void))caller_answer, METH_FASTCALL | METH_KEYWORDS, ANSWER_DOC },
   { "run", caller_run, METH_O, "run($self, job, /)\n--\n\nCalls a function as if it were a call of the plugin." },
   { "stop", caller_stop, METH_NOARGS, "stop($self)\n--\n\nLets no new call in." },
   { "drain", caller_drain, METH_O,

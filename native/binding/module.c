@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "binding.h"
+#include "mailbox_type.h"
 
 static struct state *
 state_of(PyObject *module)
@@ -88,15 +89,25 @@ module_exec(PyObject *module)
   state->library_type = (PyTypeObject *)PyType_FromModuleAndSpec(module, &library_spec, NULL);
   state->instance_type = (PyTypeObject *)PyType_FromModuleAndSpec(module, &instance_spec, NULL);
   state->caller_type = (PyTypeObject *)PyType_FromModuleAndSpec(module, &caller_spec, NULL);
-  if (state->library_type == NULL || state->instance_type == NULL || state->caller_type == NULL) {
+  state->front_type = (PyTypeObject *)PyType_FromModuleAndSpec(module, &front_spec, NULL);
+  state->lane_type = (PyTypeObject *)PyType_FromModuleAndSpec(module, &lane_spec, NULL);
+  if (state->library_type == NULL || state->instance_type == NULL || state->caller_type == NULL ||
+      state->front_type == NULL || state->lane_type == NULL) {
     return -1;
   }
-  if (PyModule_AddType(module, state->library_type) < 0 || PyModule_AddType(module, state->caller_type) < 0) {
+  if (PyModule_AddType(module, state->library_type) < 0 || PyModule_AddType(module, state->caller_type) < 0 ||
+      PyModule_AddType(module, state->front_type) < 0 || PyModule_AddType(module, state->lane_type) < 0) {
     return -1;
   }
   if (pool_types(module, state) < 0) {
     return -1;
   }
+#if HAVE_MAILBOX
+  state->mailbox_type = (PyTypeObject *)PyType_FromModuleAndSpec(module, &mailbox_spec, NULL);
+  if (state->mailbox_type == NULL || PyModule_AddType(module, state->mailbox_type) < 0) {
+    return -1;
+  }
+#endif
   return PyModule_AddType(module, state->instance_type);
 }
 
@@ -108,9 +119,12 @@ module_traverse(PyObject *module, visitproc visit, void *arg)
   Py_VISIT((PyObject *)state->library_type);
   Py_VISIT((PyObject *)state->instance_type);
   Py_VISIT((PyObject *)state->caller_type);
+  Py_VISIT((PyObject *)state->front_type);
+  Py_VISIT((PyObject *)state->lane_type);
   Py_VISIT((PyObject *)state->pool_type);
   Py_VISIT((PyObject *)state->call_type);
   Py_VISIT((PyObject *)state->waker_type);
+  Py_VISIT((PyObject *)state->mailbox_type);
   Py_VISIT(state->reply_type);
   Py_VISIT(state->violation);
   Py_VISIT(state->register_log);
@@ -128,9 +142,12 @@ module_free(void *module)
   Py_CLEAR(state->library_type);
   Py_CLEAR(state->instance_type);
   Py_CLEAR(state->caller_type);
+  Py_CLEAR(state->front_type);
+  Py_CLEAR(state->lane_type);
   Py_CLEAR(state->pool_type);
   Py_CLEAR(state->call_type);
   Py_CLEAR(state->waker_type);
+  Py_CLEAR(state->mailbox_type);
   for (i = 0; i < CALL_ARGUMENTS; i++) {
     Py_CLEAR(state->argument_names[i]);
   }
@@ -147,6 +164,15 @@ static PyMethodDef module_functions[] = {
   { "write_request", (PyCFunction)(void (*)(void))request_json, METH_FASTCALL,
     "write_request($module, method, path, path_params, query, fields, body, /)\n--\n\n"
     "As backworks.http.writer.write_in_python; None for header fields that are left to that." },
+  { "front", front_new, METH_VARARGS,
+    "front($module, owner, process, timeout, /)\n--\n\nMakes a Front; see backworks.direct." },
+#if !defined(Py_GIL_DISABLED)
+  { "lane", lane_new, METH_VARARGS,
+    "lane($module, free, waiting, slow, failed, look, /)\n--\n\nMakes a Lane; see backworks.isolation.processes." },
+#endif
+#if HAVE_MAILBOX
+  { "mailbox", mailbox_new, METH_NOARGS, "mailbox($module)\n--\n\nMakes a Mailbox; see backworks.isolation.mailbox." },
+#endif
   { NULL, NULL, 0, NULL },
 };
 

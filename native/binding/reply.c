@@ -94,39 +94,15 @@ answer_violation(const struct answer *answer)
 }
 
 PyObject *
-answer_reply(struct answer *answer, const struct state *state, const struct functions *functions)
+reply_of(const struct state *state, PyObject *values[5])
 {
-  const backworks_response *seen = &answer->seen;
   PyObject *fields = NULL, *arguments = NULL, *reply = NULL;
-  PyObject *values[5];
   bool complete = true;
   size_t i;
 
-  if (answer->broken_field != NULL) {
-    PyObject *text = answer_violation(answer);
-    if (text != NULL) {
-      PyErr_SetObject(state->violation, text);
-      Py_DECREF(text);
-    }
-    return NULL;
-  }
-
-  values[0] = PyLong_FromLong(answer->code);
-  values[1] = bytes_or_none(seen->data, seen->size);
-  values[2] = PyLong_FromUnsignedLong(seen->http_status);
-  values[3] = bytes_or_none(seen->content_type, seen->content_type_size);
-  values[4] = bytes_or_none(seen->headers, seen->headers_size);
   for (i = 0; i < 5; i++) {
     complete = complete && values[i] != NULL;
   }
-  if (!answer->freed && seen->data != NULL) {
-    PyErr_Clear(); /* the only one possible is a MemoryError, and it is set again below */
-    Py_BEGIN_ALLOW_THREADS
-    functions->free_string(seen->data, seen->size);
-    Py_END_ALLOW_THREADS
-  }
-  answer->freed = true;
-
   if (complete) {
     fields = PyTuple_Pack(5, values[0], values[1], values[2], values[3], values[4]);
   } else {
@@ -145,4 +121,34 @@ answer_reply(struct answer *answer, const struct state *state, const struct func
   Py_XDECREF(arguments);
   Py_XDECREF(fields);
   return reply;
+}
+
+PyObject *
+answer_reply(struct answer *answer, const struct state *state, const struct functions *functions)
+{
+  const backworks_response *seen = &answer->seen;
+  PyObject *values[5];
+
+  if (answer->broken_field != NULL) {
+    PyObject *text = answer_violation(answer);
+    if (text != NULL) {
+      PyErr_SetObject(state->violation, text);
+      Py_DECREF(text);
+    }
+    return NULL;
+  }
+
+  values[0] = PyLong_FromLong(answer->code);
+  values[1] = bytes_or_none(seen->data, seen->size);
+  values[2] = PyLong_FromUnsignedLong(seen->http_status);
+  values[3] = bytes_or_none(seen->content_type, seen->content_type_size);
+  values[4] = bytes_or_none(seen->headers, seen->headers_size);
+  if (!answer->freed && seen->data != NULL) {
+    PyErr_Clear(); /* the only one possible is a MemoryError, and it is set again below */
+    Py_BEGIN_ALLOW_THREADS
+    functions->free_string(seen->data, seen->size);
+    Py_END_ALLOW_THREADS
+  }
+  answer->freed = true;
+  return reply_of(state, values);
 }

@@ -1,4 +1,4 @@
-"""Proves an installation of Backworks: finds the kits, compiles a plugin, and calls it through every binding.
+"""Proves an installation of Backworks: finds the kits, compiles a plugin, and calls it, in a worker too.
 
 Run it with the Python that has Backworks installed, from anywhere: ``python -I tests/isolated/installed.py``. It needs
 a C compiler: ``$CC``, cc, gcc or clang, or else the package ziglang.
@@ -56,9 +56,9 @@ import sys
 import backworks
 from backworks import ffi
 
-with backworks.load(sys.argv[1], isolation="none") as plugin:
+with backworks.load(sys.argv[1], isolation=sys.argv[2]) as plugin:
     answer = plugin.process_endpoint_data("/echo", "POST", "h\\u00e9llo")
-print(ffi.binding().name, plugin.name, plugin.version, ascii(answer))
+print(ffi.binding().name if sys.argv[2] == "none" else sys.argv[2], plugin.name, plugin.version, ascii(answer))
 """
 
 LIBRARY = {"win32": "{}.dll", "darwin": "lib{}.dylib"}.get(sys.platform, "lib{}.so")
@@ -89,10 +89,11 @@ def main() -> None:
         position = [] if sys.platform == "win32" else ["-fPIC"]
         command = [*compiler(), "-shared", *position, f"-I{header.parent}", str(source), "-o", str(library)]
         subprocess.run(command, check=True)
-        for name in ("native", "cffi", "ctypes"):
+        for name in ("native", "cffi", "ctypes", "process"):
+            binding, isolation = ("native", name) if name == "process" else (name, "none")
             done = subprocess.run(
-                [sys.executable, "-I", "-c", CALL, str(library)],
-                env={**os.environ, "BACKWORKS_FFI": name},
+                [sys.executable, "-I", "-c", CALL, str(library), isolation],
+                env={**os.environ, "BACKWORKS_FFI": binding},
                 stdout=subprocess.PIPE,
                 text=True,
                 check=True,

@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Ends what the plugin has started, on POSIX. The host ends the group of processes that the worker leads; a process
+ * that has left it is found here, where the system tells: on Linux, whose kernel makes the worker the parent of every
+ * orphan among its descendants.
+ *
+ * This runs beside a plugin that may hold the lock of malloc or anything else: it uses system calls only. */
+#include "platform.h"
+
+#if defined(__linux__)
+
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/syscall.h>
+#include <sys/types.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+/* The processes that die leave theirs to this one, so it has to look again; but not for ever. */
+#define ROUNDS 200
+#define PAUSE 1000000 /* nanoseconds */
+
+struct entry { /* as getdents64 writes it */
+  uint64_t inode;
+  int64_t offset;
+  uint16_t size;
+  uint8_t type;
+  char name[];
+};
+
+/* Kills the processes whose numbers are in a file of /proc. Returns whether there were any. */
+static bool
+kill_listed(const char *path)
+{
+  char text[512];
+  bool any = false;
+  pid_t number = 0;
+  ssize_t got, i;
+  int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+  if (fd < 0) {
+    return false;
+  }
+  while ((got = read(fd, text, sizeof text)) > 0) {
+    for (i = 0; i < got; i++) {
+      if (text[i] >= '0' && text[i] <= '9') {
+        number = number * 10 + (text[i] - '0');
+      } else if (number > 0) {
+        any = true;
+        (void)kill(number, SIGKILL);
+        number = 0;
+      }
+    }
+  }
+  (void)close(fd);
+  return any;
+}
+
+/* Each thread has children of its own. */
+static bool
+kill_all(void)
+{
+  union {
+    struct entry first; /* for its alignment */
+    char bytes[1024];
+  } buffer;
+  char path[64];
+  bool any = false;
+  long got, at;
+  int fd = open("/proc/self/task", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+  if (fd < 0) {
+    return false;
+  }
+  while ((got = syscall(SYS_getdents64, fd, buffer.bytes, sizeof buffer.bytes)) > 0) {
+    for (at = 0; at < got;) {
+      const struct entry *entry = (const void *)(buffer.bytes + at);
+
+      at += entry->size;
+      if (entry->name[0] != '.') {
+        (void)snprintf(path, sizeof path, "/proc/self/task/%.20s/children", entry->name);
+        any = kill_listed(path) || any;
+      }
+    }
+  }
+  (void)close(fd);
+  return any;
+}
+
+void
+platform_end_children(void)
+{
+  const struct timespec pause = { 0, PAUSE };
+  int round;
+
+  for (round = 0; round < ROUNDS && kill_all(); round++) {
+    if (waitpid(-1, NULL, WNOHANG) <= 0) {
+      (void)nanosleep(&pause, NULL);
+    }
+    while (waitpid(-1, NULL, WNOHANG) > 0) {
+    }
+  }
+}
+
+#else
+
+void
+platform_end_children(void)
+{
+}
+
+#endif

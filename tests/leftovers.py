@@ -1,0 +1,130 @@
+"""What is left behind when something is over: processes, descriptors, threads, files. Linux: all of it is in /proc."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import select
+import signal
+import threading
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = ["Traces", "children", "descendants", "descriptors", "has_mapped", "memory", "wait_for_end", "workers"]
+
+PROC = Path("/proc")
+
+#: Seconds after which what has not ended is left behind.
+PATIENCE = 20
+
+
+def children(process: int) -> set[int]:
+    """The processes that a process started and has not reaped."""
+    found: set[int] = set()
+    with contextlib.suppress(OSError):
+        for task in (PROC / str(process) / "task").iterdir():
+            with contextlib.suppress(OSError):
+                found.update(map(int, (task / "children").read_text().split()))
+    return found
+
+
+def descendants(process: int) -> set[int]:
+    """The children of a process, and theirs."""
+    found: set[int] = set()
+    new = children(process)
+    while new:
+        found |= new
+        new = set().union(*map(children, new)) - found
+    return found
+
+
+def workers(process: int) -> set[int]:
+    """The children of a process that are worker programs, and alive."""
+    found = set()
+    for child in children(process):
+        with contextlib.suppress(OSError):
+            if (PROC / str(child) / "exe").readlink().name.startswith("backworks-worker"):
+                found.add(child)
+    return found
+
+
+def has_mapped(directory: Path) -> set[int]:
+    """All processes that have a file below a directory in their memory, but for this one.
+
+    A forked child keeps the mappings of its parent, whoever its parent or its session is later: no daemon escapes.
+    """
+    wanted = str(directory) + "/"
+    found = set()
+    for entry in PROC.iterdir():
+        if entry.name.isdigit() and int(entry.name) != os.getpid():
+            with contextlib.suppress(OSError):
+                if wanted in (entry / "maps").read_text(errors="replace"):
+                    found.add(int(entry.name))
+    return found
+
+
+def descriptors(process: int | str = "self") -> int:
+    """The number of open descriptors of a process."""
+    return len(os.listdir(PROC / str(process) / "fd"))  # noqa: PTH208  # Path.iterdir holds one more itself
+
+
+def memory(process: int | str = "self") -> int:
+    """The bytes of a process that are in memory and its own."""
+    resident, shared = (PROC / str(process) / "statm").read_text().split()[1:3]
+    return (int(resident) - int(shared)) * os.sysconf("SC_PAGE_SIZE")
+
+
+def wait_for_end(processes: Iterable[int], patience: float = 5.0) -> set[int]:
+    """Waits until processes have ended, whoever's children they are; kills and returns those that have not."""
+    deadline = time.monotonic() + patience
+    left = set()
+    for process in processes:
+        try:
+            handle = os.pidfd_open(process)
+        except ProcessLookupError:
+            continue
+        try:
+            poll = select.poll()
+            poll.register(handle, select.POLLIN)
+            if not poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
+                left.add(process)
+                signal.pidfd_send_signal(handle, signal.SIGKILL)
+        finally:
+            os.close(handle)
+    return left
+
+
+@dataclass(frozen=True)
+class Traces:
+    """What this process has at a moment; made by :meth:`now`.
+
+    Attributes:
+        children: Its children, zombies too.
+        descriptors: What each of its open descriptors stands for.
+        threads: Its threads.
+        files: The files below a directory.
+    """
+
+    children: frozenset[int]
+    descriptors: tuple[str, ...]
+    threads: frozenset[threading.Thread]
+    files: frozenset[Path]
+
+    @classmethod
+    def now(cls, directory: Path) -> Traces:
+        """Looks at this process, and at what is in a directory."""
+        gc.collect()
+        opened = []
+        for name in os.listdir("/proc/self/fd"):  # noqa: PTH208  # Path.iterdir holds one more itself
+            with contextlib.suppress(OSError):  # that of the listing itself
+                target = str(Path("/proc/self/fd", name).readlink())
+                opened.append(target.partition(":[")[0])  # the numbers of pipes say nothing
+        return cls(
+            frozenset(children(os.getpid())),
+            tuple(sorted(opened)),
+            frozenset(threading.enumerate()),
+            frozenset(directory.rglob("*")),
+        )
