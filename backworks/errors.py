@@ -19,6 +19,7 @@
     └── PluginError              a plugin answered with a code other than OK
         ├── PluginInitError          ... when it was initialised
         ├── PluginContractError      it broke the rules of the ABI (code INTERNAL)
+        ├── PluginCrashed            its worker process ended; ``signal`` or ``exit_code``, ``stderr`` (code INTERNAL)
         ├── PluginTimeout            it did not answer in time (code DEADLINE_EXCEEDED)
         └── PluginUnavailable        it takes no calls now; ``retry_after`` seconds, if known (code UNAVAILABLE)
 
@@ -48,6 +49,7 @@ __all__ = [
     "MissingSymbolsError",
     "NotALibraryError",
     "PluginContractError",
+    "PluginCrashed",
     "PluginError",
     "PluginInitError",
     "PluginLoadError",
@@ -222,6 +224,33 @@ class PluginContractError(PluginError):
 
     def __init__(self, message: str, *, plugin: str | None = None) -> None:
         super().__init__(message, code=Code.INTERNAL, plugin=plugin)
+
+
+class PluginCrashed(PluginError):
+    """The plugin's worker process ended while it was at work; a call may or may not have had its effect.
+
+    Attributes:
+        signal: The name of the signal that ended it, such as ``"SIGSEGV"``, or ``None``.
+        exit_code: What it ended with, if no signal ended it and that is known, or else ``None``.
+        stderr: The last lines that it wrote to its standard error output.
+        endpoint: The endpoint of the call that was in it, or ``None``.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        plugin: str | None = None,
+        endpoint: str | None = None,
+        signal: str | None = None,
+        exit_code: int | None = None,
+        stderr: Sequence[str] = (),
+    ) -> None:
+        super().__init__(message, code=Code.INTERNAL, plugin=plugin)
+        self.endpoint = endpoint
+        self.signal = signal
+        self.exit_code = exit_code
+        self.stderr = tuple(stderr)
 
 
 class PluginTimeout(PluginError):

@@ -17,7 +17,18 @@ from typing import Protocol
 
 from backworks.errors import PluginStateError, PluginUnavailable
 
-__all__ = ["TRANSITIONS", "Gate", "Lifecycle", "State", "Ticket", "check_timeout", "deadline", "refusal", "remaining"]
+__all__ = [
+    "MAX_TIMEOUT",
+    "TRANSITIONS",
+    "Gate",
+    "Lifecycle",
+    "State",
+    "Ticket",
+    "check_timeout",
+    "deadline",
+    "refusal",
+    "remaining",
+]
 
 #: The longest timeout, in seconds: 46 days, which the locks of every system can wait.
 MAX_TIMEOUT = 4_000_000
@@ -31,6 +42,8 @@ class State(StrEnum):
     CLOSING = "closing"
     CLOSED = "closed"
     ABANDONED = "abandoned"
+    RESTARTING = "restarting"  # these two only with worker processes: none lives, but will soon,
+    STOPPED = "stopped"  # or will not any more
 
 
 #: (state, event) -> next state

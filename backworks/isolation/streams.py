@@ -1,0 +1,124 @@
+"""Reading the pipes of a worker that bring no replies, in the supervisor's loop, whatever the loop can watch."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from contextlib import suppress
+from queue import Empty, Queue
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable
+
+__all__ = ["DescriptorStream", "Stream", "ThreadStream"]
+
+#: How much is read at a time.
+_CHUNK = 1 << 16
+#: How much at most is read of what a process has left behind: another may hold the pipe, and never stop.
+_LEFT_BEHIND = 1 << 20
+
+
+class Stream(Protocol):
+    """One pipe. All methods are called in the loop's thread."""
+
+    def attach(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Begins to read; what comes is given to the function that the stream was made with."""
+        ...
+
+    def finish(self) -> None:
+        """Gives what is still there, and closes the pipe, whose process has ended."""
+        ...
+
+
+class DescriptorStream:
+    """A :class:`Stream` that the loop watches.
+
+    Args:
+        descriptor: The pipe, which does not block.
+        take: Takes what comes, and tells whether it wants more.
+    """
+
+    def __init__(self, descriptor: int, take: Callable[[bytes], bool]) -> None:
+        self._descriptor = descriptor
+        self._take = take
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def attach(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        loop.add_reader(self._descriptor, self._read)
+
+    def finish(self) -> None:
+        for _ in range(_LEFT_BEHIND // _CHUNK):
+            if not self._read():
+                break
+        self._stop()
+        os.close(self._descriptor)
+
+    def _read(self) -> bool:
+        if self._loop is None:
+            return False
+        try:
+            data = os.read(self._descriptor, _CHUNK)
+        except BlockingIOError:
+            return False
+        if not data or not self._take(data):
+            self._stop()
+            return False
+        return True
+
+    def _stop(self) -> None:
+        if self._loop is not None:
+            self._loop.remove_reader(self._descriptor)
+            self._loop = None
+
+
+class ThreadStream:
+    """A :class:`Stream` with a thread that reads: for Windows, where no loop can watch a pipe.
+
+    Args:
+        descriptor: The pipe.
+        take: Takes what comes, and tells whether it wants more.
+    """
+
+    def __init__(self, descriptor: int, take: Callable[[bytes], bool]) -> None:
+        if sys.platform != "win32":  # there every pipe blocks
+            os.set_blocking(descriptor, True)
+        self._descriptor = descriptor
+        self._take = take
+        self._wanted = True
+        self._chunks: Queue[bytes] = Queue(4)  # the thread waits for who takes them
+
+    def attach(self, loop: asyncio.AbstractEventLoop) -> None:
+        threading.Thread(target=self._work, args=(loop,), name="backworks-stream", daemon=True).start()
+
+    def finish(self) -> None:
+        # The pipe ends with its process. If somebody else holds it, the thread stays until that one ends.
+        with suppress(Empty):
+            while data := self._chunks.get(timeout=1.0):
+                self._give(data)
+
+    def _look(self) -> None:
+        with suppress(Empty):
+            data = self._chunks.get_nowait()
+            if data:
+                self._give(data)
+            else:
+                self._chunks.put_nowait(data)  # for finish()
+
+    def _give(self, data: bytes) -> None:
+        self._wanted = self._wanted and self._take(data)
+
+    def _work(self, loop: asyncio.AbstractEventLoop) -> None:
+        data = b"?"
+        while data:
+            try:
+                data = os.read(self._descriptor, _CHUNK)
+            except OSError:
+                data = b""
+            self._chunks.put(data)
+            with suppress(RuntimeError):  # it is closed
+                loop.call_soon_threadsafe(self._look)
+        os.close(self._descriptor)

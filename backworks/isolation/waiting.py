@@ -1,0 +1,88 @@
+"""Those who wait for a free worker: a thread, a task of an event loop, or who closes the plugin."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from backworks.isolation.worker import Worker
+
+__all__ = ["Closer", "TaskWaiter", "ThreadWaiter", "Waiter"]
+
+
+class Waiter(Protocol):
+    """One who waits. What it gets is set once, under the lock of who gives it."""
+
+    worker: Worker | None
+    error: Exception | None
+
+    def wake(self) -> None:
+        """Tells it that it has got something."""
+        ...
+
+
+class ThreadWaiter:
+    """A :class:`Waiter` that blocks its thread."""
+
+    __slots__ = ("_lock", "error", "worker")
+
+    def __init__(self) -> None:
+        self.worker: Worker | None = None
+        self.error: Exception | None = None
+        self._lock = threading.Lock()
+        self._lock.acquire()
+
+    def wake(self) -> None:
+        self._lock.release()
+
+    def wait(self, timeout: float | None) -> bool:
+        """Waits, and tells whether it has got something."""
+        return self._lock.acquire(timeout=-1 if timeout is None else min(timeout, threading.TIMEOUT_MAX))
+
+
+class TaskWaiter:
+    """A :class:`Waiter` of a task in an event loop.
+
+    Attributes:
+        future: Done when it has got something.
+    """
+
+    __slots__ = ("_loop", "error", "future", "worker")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.worker: Worker | None = None
+        self.error: Exception | None = None
+        self.future: asyncio.Future[None] = loop.create_future()
+        self._loop = loop
+
+    def wake(self) -> None:
+        self._loop.call_soon_threadsafe(self._set)
+
+    def _set(self) -> None:
+        if not self.future.done():
+            self.future.set_result(None)
+
+
+class Closer:
+    """A :class:`Waiter` that stays in the queue and takes whatever is free."""
+
+    error: Exception | None = None
+
+    def __init__(self, changed: threading.Condition) -> None:
+        self.held: set[Worker] = set()
+        self._changed = changed
+
+    @property
+    def worker(self) -> Worker | None:
+        return None
+
+    @worker.setter
+    def worker(self, worker: Worker | None) -> None:
+        if worker is not None:
+            self.held.add(worker)
+
+    def wake(self) -> None:
+        self._changed.notify_all()

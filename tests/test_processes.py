@@ -1,0 +1,831 @@
+"""Plugins in worker processes: calls, time, crashes and the end, over each way to a worker."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import ECHO, CompilePlugin
+from unruly import UNRULY
+
+import backworks
+from backworks import (
+    Code,
+    IdentityError,
+    LinkError,
+    ManifestError,
+    Plugin,
+    PluginContractError,
+    PluginCrashed,
+    PluginError,
+    PluginInitError,
+    PluginStateError,
+    PluginTimeout,
+    PluginUnavailable,
+)
+from backworks.isolation import mailbox, supervisor, worker
+from backworks.isolation.channel import ThreadChannel
+from backworks.isolation.options import Limits, ProcessOptions, Restart
+from backworks.isolation.restart import Backoff
+from backworks.isolation.streams import ThreadStream
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the plugin uses what POSIX has")
+
+#: Seconds after which a test that waits has failed.
+PATIENCE = 30
+#: Restarts that no test has to wait for.
+AT_ONCE = ProcessOptions(restart=Restart(initial=0.001, maximum=0.002))
+
+#: Who a plugin is that says two things of itself.
+TWO_NAMES = r"""
+BACKWORKS_PLUGIN_IDENTITY("one", "1.0.0")
+BACKWORKS_PLUGIN_MANIFEST("{\"abi\": 1, \"name\": \"two\", \"version\": \"1.0.0\"}")
+"""
+
+Load = Callable[..., Plugin]
+
+
+@pytest.fixture(name="transport", params=["mailbox", "pipes", "threads"])
+def _transport(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The way to the workers."""
+    if request.param != "mailbox":
+        monkeypatch.setattr(mailbox, "create", lambda: None)
+    if request.param == "threads":
+        monkeypatch.setattr(worker, "PipeChannel", ThreadChannel)
+        monkeypatch.setattr(worker, "PipeStream", ThreadStream)
+    return str(request.param)
+
+
+@pytest.fixture(name="load")
+def _load(transport: str, compile_plugin: CompilePlugin) -> Iterator[Load]:
+    """Loads an unruly plugin in worker processes, and sees to it that nothing is left of it."""
+    before, threads = descriptors(), set(threading.enumerate())
+    loaded: list[Plugin] = []
+
+    def load(source: str = UNRULY, name: str = "unruly", **options: Any) -> Plugin:
+        plugin = backworks.load(compile_plugin(source, name), isolation="process", **{"process": AT_ONCE} | options)
+        loaded.append(plugin)
+        return plugin
+
+    yield load
+    for plugin in loaded:
+        plugin.close(5)
+    eventually(lambda: not [one for one in set(threading.enumerate()) - threads if one.name.startswith("backworks-")])
+    # The first plugin of a process also locks the directory of private copies.
+    eventually(lambda: len(descriptors() - before) <= 1)
+
+
+def descriptors() -> set[str]:
+    """Returns the open descriptors of this process, where the system tells."""
+    return {path.name for path in Path("/proc/self/fd").iterdir()} if sys.platform == "linux" else set()
+
+
+def eventually(condition: Callable[[], object]) -> None:
+    """Waits until something that another process or thread brings about is so."""
+    until = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < until
+        threading.Event().wait(0.001)
+
+
+def call(plugin: Plugin, command: str, **options: Any) -> str | None:
+    """Has the plugin do something."""
+    return plugin.process_endpoint_data("/x", data=command, **options)
+
+
+def is_alive(pid: int) -> bool:
+    """Tells whether a process runs; one that waits to be reaped does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+class Inside:
+    """A call that is inside of the plugin until it is let out; a context manager."""
+
+    def __init__(self, plugin: Plugin, directory: Path, **options: Any) -> None:
+        self.fifo = directory / f"fifo{time.monotonic_ns()}"
+        os.mkfifo(self.fifo)
+        self.result: Any = None
+        self._thread = threading.Thread(target=self._run, args=(plugin, options))
+
+    def _run(self, plugin: Plugin, options: dict[str, Any]) -> None:
+        try:
+            self.result = call(plugin, f"!wait {self.fifo}", **options)
+        except BaseException as error:
+            self.result = error
+
+    def __enter__(self) -> Inside:
+        self._thread.start()
+        self._writing = os.open(self.fifo, os.O_WRONLY)  # returns when the plugin has opened it
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._writing)
+        self._thread.join(PATIENCE)
+        assert not self._thread.is_alive()
+
+
+class TestCall:
+    """What a call brings."""
+
+    def test_answers(self, load: Load) -> None:
+        """A call brings what the plugin answers, in each form."""
+        plugin = load()
+
+        assert call(plugin, "hello") == "hello"
+        assert plugin.process_endpoint_data("/x", data=b"\xff", as_bytes=True) == b"\xff"
+        assert plugin.process_endpoint_data("/x", data=memoryview(b"abc")) == "abc"
+        assert asyncio.run(plugin.process_endpoint_data_async("/x", data="hello")) == "hello"
+        assert plugin.isolation == "process"
+        assert (plugin.name, plugin.version, plugin.description) == ("echo", "1.0.0", "Answers what it was sent")
+
+    @pytest.mark.parametrize("size", [0, 1, 65_000, 65_536, 1 << 20, (16 << 20) + 5, 40 << 20])
+    def test_sizes(self, load: Load, size: int) -> None:
+        """Data of any size comes back whole, synchronously and in an event loop."""
+        data = bytes(range(256)) * (size // 256 + 1)
+        data = data[:size]
+        plugin = load()
+
+        assert plugin.process_endpoint_data("/x", data=data, as_bytes=True) == data
+        assert asyncio.run(plugin.process_endpoint_data_async("/x", data=data, as_bytes=True)) == data
+        assert call(plugin, "hello") == "hello"
+
+    def test_failures(self, load: Load) -> None:
+        """What the plugin does wrong is the same exception as everywhere, and the worker goes on."""
+        plugin = load()
+        pid = call(plugin, "!pid")
+
+        with pytest.raises(PluginError, match="echo: NOT_FOUND: no such thing"):
+            call(plugin, "!fail")
+        with pytest.raises(PluginContractError, match="the answer's data is NULL with a size of 10"):
+            call(plugin, "!null")
+        with pytest.raises(ValueError, match="66000"):
+            plugin.process_endpoint_data("/" * 66_000)
+        with pytest.raises(TypeError):
+            plugin.process_endpoint_data("/x", data=3)  # type: ignore[call-overload]
+        assert call(plugin, "!pid") == pid
+
+    def test_output_limit(self, load: Load) -> None:
+        """An answer above the limit is not taken; the worker goes on."""
+        plugin = load(process=ProcessOptions(limits=Limits(output=100)))
+
+        with pytest.raises(PluginContractError, match="claims 101 bytes; at most 100 are taken"):
+            call(plugin, "x" * 101)
+        assert call(plugin, "x" * 100) == "x" * 100
+
+    def test_environment(self, load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A worker has the variables that are named, and no others."""
+        monkeypatch.setenv("WANTED", "yes")
+        monkeypatch.setenv("SECRET", "no")
+        plugin = load(process=ProcessOptions(environment=("WANTED", "ABSENT")))
+
+        assert call(plugin, "!env WANTED") == "yes"
+        assert call(plugin, "!env SECRET") is None
+        assert call(plugin, "!env PATH") is None
+
+    @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells what another process has open")
+    def test_descriptors(self, load: Load) -> None:
+        """A worker has no descriptor of the host's."""
+        reading, writing = os.pipe()
+        os.set_inheritable(writing, True)
+        plugin = load()
+        pid = call(plugin, "!pid")
+
+        found = {path.readlink() for path in Path(f"/proc/{pid}/fd").iterdir()}
+        assert Path(f"/proc/self/fd/{writing}").readlink() not in found
+        os.close(reading)
+        os.close(writing)
+
+    def test_loops(self, load: Load) -> None:
+        """Several event loops use the same plugin at once."""
+        plugin = load(workers=2)
+        found: list[list[str | bytes | None]] = []
+
+        async def many(name: str) -> None:
+            found.append(
+                await asyncio.gather(*(plugin.process_endpoint_data_async("/x", data=f"{name}{i}") for i in range(20)))
+            )
+
+        threads = [threading.Thread(target=asyncio.run, args=(many(name),)) for name in "abc"]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(PATIENCE)
+        assert sorted(found) == [[f"{name}{i}" for i in range(20)] for name in "abc"]
+
+
+class TestStart:
+    """What does not start fails with the words that it has in this process."""
+
+    @pytest.mark.parametrize(
+        ("old", "new", "error"),
+        [
+            ("*out = plugin;", 'return backworks_fail(error, 9, "not today");', PluginInitError),
+            ("*out = plugin;", "*out = NULL;", PluginContractError),
+            ("*out = plugin;", "error->size = 5; return 3;", PluginContractError),
+            ("BACKWORKS_PLUGIN(NAME, VERSION, ", 'BACKWORKS_PLUGIN_IDENTITY("Not A Name", "1")\n//', IdentityError),
+            (
+                'BACKWORKS_PLUGIN(NAME, VERSION, "description": "Answers what it was sent")',
+                TWO_NAMES,
+                ManifestError,
+            ),
+            ("  free(plugin);", "  extern int nowhere(void); free(plugin); return nowhere();", LinkError),
+        ],
+    )
+    def test_same_words(self, compile_plugin: CompilePlugin, old: str, new: str, error: type[Exception]) -> None:
+        """A plugin that cannot be loaded in this process fails in a worker with the same exception and text."""
+        path = compile_plugin(ECHO.replace(old, new), "broken", ["-Wno-error"])
+        texts = []
+        for isolation in ("none", "process"):
+            with pytest.raises(error) as caught:
+                backworks.load(path, isolation=isolation)
+            texts.append(str(caught.value))
+
+        assert texts[0] == texts[1]
+
+    def test_crash(self, load: Load) -> None:
+        """A plugin that crashes when it is initialised is a PluginCrashed with what it last wrote."""
+        crashes = ECHO.replace("*out = plugin;", '*out = NULL; fputs("oh\\nno", stderr); abort();')
+
+        with pytest.raises(PluginCrashed, match=r"ended by SIGABRT \(abort\) while the plugin was started") as caught:
+            load(crashes, "crashes")
+        assert (caught.value.signal, caught.value.stderr) == ("SIGABRT", ("oh", "no"))
+
+    def test_hang(self, load: Load) -> None:
+        """A plugin that does not start in time is killed."""
+        hangs = ECHO.replace("*out = plugin;", "*out = plugin; for (;;) { }")
+
+        with pytest.raises(PluginTimeout, match=r"did not start within 0.2 s"):
+            load(hangs, "hangs", process=ProcessOptions(start_timeout=0.2))
+
+    def test_one_of_many(self, load: Load) -> None:
+        """All workers have started when the plugin is loaded."""
+        plugin = load(workers=5)
+
+        assert len(set(plugin.runner.pids)) == 5  # type: ignore[attr-defined]
+
+    def test_nameless(self, load: Load, caplog: pytest.LogCaptureFixture) -> None:
+        """A plugin without a manifest is called what its functions say."""
+        source = UNRULY.replace("BACKWORKS_PLUGIN(NAME, VERSION, ", "BACKWORKS_PLUGIN_IDENTITY(NAME, VERSION)\n//")
+        plugin = load(source, "nameless")
+
+        assert plugin.id == "echo"
+        call(plugin, "!log hello")
+        eventually(lambda: [record.name for record in caplog.records] == ["backworks.plugin.echo"])
+
+
+class TestTime:
+    """A deadline is kept, whatever the plugin does."""
+
+    @pytest.mark.parametrize("command", ["!hang", "!stop"])
+    def test_timeout(self, load: Load, command: str) -> None:
+        """A call that overruns ends with its process; the next one has another."""
+        plugin = load()
+        pid = int(call(plugin, "!pid") or 0)
+        begin = time.monotonic()
+        with pytest.raises(PluginTimeout, match="no answer within 0.1 s"):
+            call(plugin, command, timeout=0.1)
+
+        assert time.monotonic() - begin < 1
+        eventually(lambda: not is_alive(pid))
+        assert call(plugin, "hello", timeout=PATIENCE) == "hello"
+
+    def test_timeout_async(self, load: Load) -> None:
+        """The same holds in an event loop, which goes on meanwhile."""
+        plugin = load(timeout=0.1)
+
+        async def main() -> tuple[int, object]:
+            ticks = 0
+            task = asyncio.ensure_future(plugin.process_endpoint_data_async("/x", data="!hang"))
+            while not task.done():
+                ticks += 1
+                await asyncio.sleep(0.01)
+            return ticks, await asyncio.gather(task, return_exceptions=True)
+
+        ticks, [error] = asyncio.run(main())  # type: ignore[misc]
+        assert isinstance(error, PluginTimeout)
+        assert ticks > 3
+        assert call(plugin, "hello", timeout=PATIENCE) == "hello"
+
+    def test_time_left(self, load: Load) -> None:
+        """The plugin is told how much time is left."""
+        plugin = load(timeout=20)
+
+        assert 5e9 < int(call(plugin, "!left") or 0) <= 20e9
+        assert 5e9 < int(call(plugin, "!left", timeout=10) or 0) <= 10e9
+        assert 5e9 < int(asyncio.run(plugin.process_endpoint_data_async("/x", data="!left")) or 0) <= 20e9
+
+    def test_no_time(self, load: Load) -> None:
+        """A call without time does not begin, and kills nothing."""
+        plugin = load()
+        pid = call(plugin, "!pid")
+        with pytest.raises(PluginTimeout, match="over before the call began"):
+            call(plugin, "hello", timeout=0)
+        with pytest.raises(PluginTimeout, match="over before the call began"):
+            asyncio.run(plugin.process_endpoint_data_async("/x", timeout=0))
+
+        assert call(plugin, "!pid") == pid
+
+    @pytest.mark.parametrize("timeout", [-1, float("nan"), float("inf"), 1e300])
+    def test_no_timeout(self, load: Load, timeout: float) -> None:
+        """What is no timeout is a ValueError, as in this process, and kills nothing."""
+        plugin = load()
+        pid = call(plugin, "!pid")
+        with pytest.raises(ValueError, match="timeout is .*; it takes 0 to 4000000 seconds, or None for no limit"):
+            call(plugin, "hello", timeout=timeout)
+        with pytest.raises(ValueError, match="timeout is"):
+            asyncio.run(plugin.process_endpoint_data_async("/x", timeout=timeout))
+
+        assert call(plugin, "!pid") == pid
+
+    def test_queue(self, load: Load, tmp_path: Path) -> None:
+        """Calls wait for a worker as long as they have time, and so many as the queue holds."""
+        plugin = load(process=ProcessOptions(queue=1))
+        with Inside(plugin, tmp_path) as inside:
+            with pytest.raises(PluginTimeout, match="no worker process was free within 0.05 s"):
+                call(plugin, "hello", timeout=0.05)
+            with pytest.raises(PluginTimeout, match="no worker process was free within 0.05 s"):
+                asyncio.run(plugin.process_endpoint_data_async("/x", timeout=0.05))
+            waiting = threading.Thread(target=call, args=(plugin, "hello"))
+            waiting.start()
+            eventually(lambda: plugin.runner.waiting == 1)  # type: ignore[attr-defined]
+            with pytest.raises(PluginUnavailable, match="1 calls wait already") as caught:
+                call(plugin, "hello")
+            with pytest.raises(PluginUnavailable, match="1 calls wait already"):
+                asyncio.run(plugin.process_endpoint_data_async("/x"))
+        waiting.join(PATIENCE)
+
+        assert caught.value.retry_after == 1
+        assert inside.result == "done"
+        assert call(plugin, "hello") == "hello"
+
+    def test_fair(self, load: Load, tmp_path: Path) -> None:
+        """Those who wait are served in the order in which they came, threads and tasks alike."""
+        plugin = load()
+        order: list[int] = []
+
+        def wait(number: int) -> None:
+            if number % 2:
+                call(plugin, "hello")
+            else:
+                asyncio.run(plugin.process_endpoint_data_async("/x"))
+            order.append(number)
+
+        with Inside(plugin, tmp_path):
+            threads = []
+            for number in range(6):
+                threads.append(threading.Thread(target=wait, args=(number,)))
+                threads[-1].start()
+                eventually(lambda: plugin.runner.waiting == len(threads))  # type: ignore[attr-defined]
+            gate = [plugin.runner._waiting[i] for i in range(6)]  # type: ignore[attr-defined]
+        for thread in threads:
+            thread.join(PATIENCE)
+
+        assert len(gate) == len(order) == 6
+
+    def test_cancel(self, load: Load, tmp_path: Path) -> None:
+        """A task that is cancelled stops waiting; its call runs on, and the worker is taken back after it."""
+        plugin = load()
+        fifo = tmp_path / "fifo"
+        os.mkfifo(fifo)
+        pid = call(plugin, "!pid")
+
+        async def main() -> int:
+            task = asyncio.ensure_future(plugin.process_endpoint_data_async("/x", data=f"!wait {fifo}"))
+            writing = await asyncio.to_thread(os.open, fifo, os.O_WRONLY)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            return writing
+
+        writing = asyncio.run(main())
+        assert plugin.in_flight == 1
+        os.close(writing)
+        assert call(plugin, "!pid", timeout=PATIENCE) == pid
+
+    def test_cancel_late(self, load: Load) -> None:
+        """The call of a cancelled task that overruns ends with its process."""
+        plugin = load()
+
+        async def main() -> None:
+            await asyncio.wait_for(plugin.process_endpoint_data_async("/x", data="!hang", timeout=0.2), 0.05)
+
+        with pytest.raises(TimeoutError):
+            asyncio.run(main())
+        assert call(plugin, "hello", timeout=PATIENCE) == "hello"
+        assert plugin.runner.restarts == 1  # type: ignore[attr-defined]
+
+    def test_cancel_waiting(self, load: Load, tmp_path: Path) -> None:
+        """A task that is cancelled while it waits for a worker leaves the queue."""
+        plugin = load()
+
+        async def main() -> None:
+            await asyncio.wait_for(plugin.process_endpoint_data_async("/x"), 0.05)
+
+        with Inside(plugin, tmp_path):
+            with pytest.raises(TimeoutError):
+                asyncio.run(main())
+            assert plugin.runner.waiting == 0  # type: ignore[attr-defined]
+        assert call(plugin, "hello") == "hello"
+
+
+class TestCrash:
+    """A crash is the end of one call, and of nothing else."""
+
+    def test_signal(self, load: Load) -> None:
+        """The call in flight has the signal's name and the last lines; the next one a live worker."""
+        plugin = load()
+        with pytest.raises(PluginCrashed, match=r"its worker process ended by SIGSEGV \(segmentation") as caught:
+            call(plugin, "!crash")
+
+        error = caught.value
+        assert (error.signal, error.exit_code, error.endpoint) == ("SIGSEGV", None, "/x")
+        assert error.stderr == ("about to crash",)
+        assert (error.code, error.plugin) == (Code.INTERNAL, "echo")
+        assert call(plugin, "hello") == "hello"
+
+    @pytest.mark.parametrize("number", [0, 3])
+    def test_exit(self, load: Load, number: int) -> None:
+        """A plugin that ends its process has crashed, whatever it ends it with; in an event loop as well."""
+        plugin = load()
+        with pytest.raises(PluginCrashed, match=f"ended with exit code {number} during the call") as caught:
+            asyncio.run(plugin.process_endpoint_data_async("/x", data=f"!exit {number}"))
+
+        assert (caught.value.signal, caught.value.exit_code) == (None, number)
+        assert asyncio.run(plugin.process_endpoint_data_async("/x", data="hello")) == "hello"
+
+    @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells without the pipe's end")
+    @pytest.mark.parametrize("how", ["sync", "async"])
+    def test_pipes_outlive_it(self, load: Load, how: str, transport: str) -> None:
+        """A crash is noticed although another process holds the worker's pipes open, and that one is ended, too."""
+        if transport == "threads":
+            pytest.skip("on Windows a job takes all of its processes along")
+        plugin = load()
+        ask: Callable[[], object] = {
+            "sync": lambda: call(plugin, "!forkcrash", timeout=10),
+            "async": lambda: asyncio.run(plugin.process_endpoint_data_async("/x", data="!forkcrash", timeout=10)),
+        }[how]
+        with pytest.raises(PluginCrashed, match="SIGSEGV") as caught:
+            ask()
+
+        child = int(caught.value.stderr[-1])
+        eventually(lambda: not is_alive(child))  # although it has left the group, and its parent is gone
+
+    @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells whose child a process is")
+    @pytest.mark.parametrize("kind", ["!child", "!daemon"])
+    def test_children(self, load: Load, kind: str) -> None:
+        """What a plugin has started ends with its worker, also if it has left its group."""
+        plugin = load()
+        child = int(call(plugin, kind) or 0)
+        assert is_alive(child)
+        with pytest.raises(PluginTimeout):
+            call(plugin, "!hang", timeout=0.05)
+
+        eventually(lambda: not is_alive(child))
+
+    def test_idle(self, load: Load, caplog: pytest.LogCaptureFixture) -> None:
+        """A worker that ends between calls is replaced, and the log says so once."""
+        plugin = load()
+        os.kill(int(call(plugin, "!pid") or 0), signal.SIGKILL)
+        eventually(lambda: plugin.runner.restarts == 1)  # type: ignore[attr-defined]
+
+        assert call(plugin, "hello") == "hello"
+        assert [record.levelname for record in caplog.records if "between calls" in record.message] == ["WARNING"]
+        assert "SIGKILL (killed) between calls" in caplog.text
+
+    def test_many(self, load: Load) -> None:
+        """After two hundred crashes there are as many descriptors, threads and processes as before."""
+        plugin = load(workers=2)
+
+        def count() -> tuple[int, int, int]:
+            tasks = Path("/proc/self/task").glob("*/children")
+            children = [child for task in tasks for child in task.read_text().split()]
+            return len(descriptors()), threading.active_count(), len(children)
+
+        call(plugin, "hello")
+        before = count()
+        for number in range(200):
+            with pytest.raises(PluginCrashed):
+                call(plugin, f"!exit {number % 7}", timeout=PATIENCE)
+        eventually(lambda: len(plugin.runner.pids) == 2 and plugin.runner.restarts == 200)  # type: ignore[attr-defined]
+
+        if sys.platform == "linux":
+            eventually(lambda: count() == before)
+
+    def test_garbage(self, load: Load, transport: str) -> None:
+        """A worker that sends what is no frame is killed, and the call fails with that as the reason."""
+        plugin = load()
+        texts = []
+        for _ in range(2):
+            try:
+                texts.append(call(plugin, "!garbage", timeout=PATIENCE))
+            except (PluginContractError, PluginCrashed) as error:
+                texts.append(str(error))
+
+        assert any("frame" in (text or "") or "garbage" in (text or "") for text in texts)
+        assert call(plugin, "hello", timeout=PATIENCE) == "hello"
+
+    def test_replaced_copy(self, load: Load, compile_plugin: CompilePlugin) -> None:
+        """A private copy that was written to is not started again, but made anew."""
+        plugin = load()
+        copy = Path(plugin.runner._crew._job.path())  # type: ignore[attr-defined]
+        copy.chmod(0o700)
+        copy.unlink()
+        copy.write_bytes(b"something else")
+        with pytest.raises(PluginCrashed):
+            call(plugin, "!exit 1")
+
+        assert call(plugin, "hello", timeout=PATIENCE) == "hello"
+
+
+class TestRestart:
+    """When a new worker is started."""
+
+    def test_backoff(self) -> None:
+        """The first one at once, then with twice the wait each time, up to the maximum; a minute of health ends it."""
+        now = 0.0
+        backoff = Backoff(Restart(initial=1, maximum=5), clock=lambda: now, jitter=lambda: 1.0)
+
+        assert [backoff.died(now) for _ in range(6)] == [0, 1, 2, 4, 5, 5]
+        now = 60.0
+        assert [backoff.died(0.0), backoff.died(now)] == [0, 1]
+
+    def test_rare(self) -> None:
+        """A worker that has lived much longer than was waited for it does not lengthen the wait."""
+        now = 0.0
+        backoff = Backoff(Restart(initial=1, maximum=30), clock=lambda: now, jitter=lambda: 1.0)
+        waits = []
+        for _ in range(8):
+            now += 25
+            waits.append(backoff.died(now - 25))
+
+        assert waits == [0, 1, 1, 1, 1, 1, 1, 1]
+
+    def test_jitter(self) -> None:
+        """Half of a wait is left to chance."""
+        backoff = Backoff(Restart(initial=1, maximum=30), clock=lambda: 0.0, jitter=lambda: 0.0)
+
+        assert [backoff.died(0.0) for _ in range(3)] == [0, 0.5, 1]
+
+    def test_failed(self) -> None:
+        """So many failed starts in a row are the end; one that succeeds begins anew."""
+        backoff = Backoff(Restart(give_up_after=2), jitter=lambda: 1.0)
+
+        assert backoff.failed() is not None
+        backoff.started()
+        assert [backoff.failed() is None, backoff.failed() is None] == [False, True]
+
+    def test_give_up(self, load: Load, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+        """A plugin that does not start again is stopped, and says why."""
+        flag = tmp_path / "flag"
+        source = UNRULY.replace(
+            "*out = plugin;",
+            f'FILE *flag = fopen("{flag}", "r");\n'
+            'if (flag != NULL) return backworks_fail(error, 9, "there is a flag");\n*out = plugin;',
+        )
+        options = ProcessOptions(restart=Restart(initial=0.001, maximum=0.001, give_up_after=3))
+        plugin = load(source, "flagged", process=options)
+        flag.touch()
+        with pytest.raises(PluginCrashed):
+            call(plugin, "!exit 1")
+        eventually(lambda: plugin.state == "stopped")
+
+        with pytest.raises(PluginUnavailable, match=r"stopped after 3 failed starts in a row.*there is a flag"):
+            call(plugin, "hello")
+        assert not plugin.health().ok
+        assert len([record for record in caplog.records if record.levelname == "ERROR"]) == 1
+
+    def test_waits(self, load: Load) -> None:
+        """While no worker is there, a call that cannot have one in time is refused with the time until then."""
+        plugin = load(process=ProcessOptions(restart=Restart(initial=20, maximum=30)))
+        with pytest.raises(PluginCrashed):
+            call(plugin, "!exit 1")
+        with pytest.raises(PluginCrashed):
+            call(plugin, "!exit 1")
+        eventually(lambda: plugin.state == "restarting")
+
+        with pytest.raises(PluginUnavailable, match="the next one is started in") as caught:
+            eventually(lambda: call(plugin, "hello", timeout=0.5) and False)
+        assert 5 < (caught.value.retry_after or 0) <= 20
+
+
+class TestHealth:
+    """How workers are asked how they are."""
+
+    SICK = (
+        UNRULY
+        + """
+int32_t backworks_plugin_health_check(backworks_plugin *plugin, backworks_response *response) {
+  (void)plugin;
+  return backworks_fail(response, BACKWORKS_UNAVAILABLE, "pid %d", (int)getpid());
+}
+"""
+    )
+
+    def test_health(self, load: Load) -> None:
+        """The answer of a worker is the plugin's; one that cannot be asked is well."""
+        plugin = load(self.SICK, "sick")
+
+        health = plugin.health()
+        assert (health.ok, health.code) == (False, Code.UNAVAILABLE)
+        assert health.message.startswith("pid ")
+        assert load().health().ok
+
+    def test_busy(self, load: Load, tmp_path: Path) -> None:
+        """Workers that are all at work are well."""
+        plugin = load(self.SICK, "sick")
+        with Inside(plugin, tmp_path):
+            assert plugin.health().ok
+
+    def test_check_workers(self, load: Load) -> None:
+        """Every free worker can be asked, and replaced."""
+        plugin = load(self.SICK, "sick", workers=3)
+        runner: Any = plugin.runner
+
+        found = runner.check_workers(PATIENCE)
+        assert sorted(pid for pid, _ in found) == sorted(runner.pids)
+        assert {reply.code for _, reply in found} == {14}
+        runner.replace(found[0][0], "no good")
+        eventually(lambda: runner.restarts == 1 and len(runner.pids) == 3)
+        assert found[0][0] not in runner.pids
+
+
+class TestClose:
+    """The end of a plugin."""
+
+    def test_waits(self, load: Load, tmp_path: Path) -> None:
+        """Close lets nobody in, waits for those inside, and for those who waited before them."""
+        plugin = load()
+        closed: list[bool] = []
+        with Inside(plugin, tmp_path) as inside:
+            waiting = threading.Thread(target=lambda: closed.append(call(plugin, "hello") == "hello"))
+            waiting.start()
+            eventually(lambda: plugin.runner.waiting == 1)  # type: ignore[attr-defined]
+            closing = threading.Thread(target=lambda: closed.append(plugin.close(PATIENCE)))
+            closing.start()
+            eventually(lambda: plugin.state == "closing")
+            with pytest.raises(PluginStateError, match="called while it is closing"):
+                call(plugin, "hello")
+        closing.join(PATIENCE)
+        waiting.join(PATIENCE)
+
+        assert closed == [True, True]
+        assert inside.result == "done"
+        assert plugin.state == "closed"
+        with pytest.raises(PluginStateError, match="called while it is closed"):
+            call(plugin, "hello")
+        assert plugin.close()
+
+    def test_call_inside(self, load: Load, tmp_path: Path) -> None:
+        """A call that does not end in time is ended, and the result tells."""
+        plugin = load()
+        with Inside(plugin, tmp_path) as inside:
+            assert plugin.close(0.05) is False
+
+        assert isinstance(inside.result, PluginUnavailable)
+        assert "the plugin was closed" in str(inside.result)
+
+    @pytest.mark.parametrize(("ending", "calm"), [("for (;;) { }", False), ("abort();", True), ("return 13;", True)])
+    def test_bad_shutdown(self, load: Load, ending: str, calm: bool, caplog: pytest.LogCaptureFixture) -> None:
+        """A shutdown that hangs is killed, and what else it does is logged."""
+        plugin = load(UNRULY.replace("  free(plugin);", f"  free(plugin);\n  {ending}"), "ending")
+
+        assert plugin.close(0.5 if not calm else PATIENCE) is calm
+        eventually(lambda: [record.levelname for record in caplog.records] == ["WARNING"])
+
+    def test_at_once(self, load: Load) -> None:
+        """A hundred workers at once start, answer and end."""
+        plugin = load(workers=100)
+        pids: set[str | None] = set()
+
+        async def main() -> None:
+            pids.update(
+                await asyncio.gather(*(plugin.process_endpoint_data_async("/x", data="!pid") for _ in range(100)))
+            )
+
+        asyncio.run(main())
+        assert pids <= {str(pid) for pid in plugin.runner.pids}  # type: ignore[attr-defined]
+        assert plugin.close(PATIENCE)
+
+    def test_interpreter_ends(self, compile_plugin: CompilePlugin, tmp_path: Path) -> None:
+        """Workers of a host that just ends, or is killed, end by themselves."""
+        import subprocess
+
+        for end in ("", "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"):
+            script = (
+                "import backworks, sys\n"
+                f"plugin = backworks.load({str(compile_plugin(UNRULY, 'unruly'))!r}, isolation='process')\n"
+                "print(plugin.process_endpoint_data('/x', data='!daemon'))\n"
+                "print(plugin.process_endpoint_data('/x', data='!pid'), flush=True)\n" + end
+            )
+            done = subprocess.run(
+                [sys.executable, "-W", "ignore", "-c", script], stdout=subprocess.PIPE, timeout=PATIENCE, check=False
+            )
+            daemon, pid = (int(line) for line in done.stdout.split())
+
+            eventually(lambda: not is_alive(pid) and not is_alive(daemon))  # noqa: B023
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+class TestFork:
+    """A child that was forked off has no part in the workers."""
+
+    def test_fork(self, load: Load) -> None:
+        """The child can neither use nor end them, and has plugins of its own."""
+        plugin = load()
+        reading, writing = os.pipe()
+        child = os.fork()
+        if child == 0:
+            text = "?"
+            try:
+                with pytest.raises(PluginStateError, match="load it after the fork"):
+                    call(plugin, "hello")
+                plugin.close()
+                with backworks.load(plugin.path or "", isolation="process") as own:
+                    text = str(call(own, "from the child"))
+            except BaseException as error:
+                text = repr(error)
+            finally:
+                os.write(writing, text.encode())
+                os._exit(0)
+        os.close(writing)
+        os.waitpid(child, 0)
+        found = os.read(reading, 1000).decode()
+        os.close(reading)
+
+        assert found == "from the child"
+        assert call(plugin, "hello") == "hello"
+
+
+class TestLog:
+    """What a plugin logs and writes."""
+
+    def test_records(self, load: Load, caplog: pytest.LogCaptureFixture) -> None:
+        """Records and lines of its standard error output arrive under the plugin's name."""
+        plugin = load()
+        call(plugin, "!log one % two")
+        call(plugin, "!stderr a partial ")
+        call(plugin, "!stderr line\n")
+        eventually(lambda: len(caplog.records) == 2)
+
+        assert {(record.name, record.levelno, record.getMessage()) for record in caplog.records} == {
+            ("backworks.plugin.echo", logging.WARNING, "one % two"),
+            ("backworks.plugin.echo", logging.WARNING, "a partial line"),
+        }
+
+    def test_flood(self, load: Load, caplog: pytest.LogCaptureFixture) -> None:
+        """A flood on standard error neither holds the plugin up nor fills the log."""
+        plugin = load()
+        assert call(plugin, "!flood 100000") == "!flood 100000"
+        with pytest.raises(PluginCrashed) as caught:
+            call(plugin, "!crash")
+
+        assert caught.value.stderr[-1] == "about to crash"
+        assert caught.value.stderr[0] == "line 99981"
+        assert len(caplog.records) < 700
+        assert "more lines of its standard error output were left out" in caplog.text
+
+    def test_handler_calls(self, load: Load) -> None:
+        """A log handler may call the plugin that logs, and is told if that cannot be."""
+        plugin = load(workers=2)
+        found: list[object] = []
+
+        class Handler(logging.Handler):
+            def emit(self, record: logging.LogRecord) -> None:
+                try:
+                    found.append(call(plugin, "hello"))
+                    plugin.close()
+                except PluginStateError as error:
+                    found.append(error)
+
+        logger = logging.getLogger("backworks.plugin.echo")
+        handler = Handler()
+        logger.addHandler(handler)
+        try:
+            call(plugin, "!log now")
+            eventually(lambda: len(found) == 2)
+        finally:
+            logger.removeHandler(handler)
+
+        assert found[0] == "hello"
+        assert isinstance(found[1], PluginStateError)
+
+
+def test_supervisor_of_nobody(load: Load) -> None:
+    """The supervisor's thread is gone with the last plugin, and there again with the next."""
+    for _ in range(3):
+        plugin = load()
+        assert call(plugin, "hello") == "hello"
+        plugin.close()
+    assert supervisor._shared.current is None
