@@ -1,9 +1,10 @@
-"""A plugin whose calls are the compiled binding's own methods, with no Python in between."""
+"""Plugins whose calls are the compiled binding's own methods, with no or less Python in between."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, NoReturn, Protocol, cast
 
+from backworks.ffi import binding
 from backworks.ffi.contract import Engine
 from backworks.isolation.inline import InlineRunner
 from backworks.isolation.runner import nanoseconds
@@ -16,8 +17,9 @@ if TYPE_CHECKING:
 
     from backworks.answers import PluginResult
     from backworks.ffi._native import Caller
+    from backworks.isolation.runner import Runner
 
-__all__ = ["inline_plugin"]
+__all__ = ["inline_plugin", "outer_plugin"]
 
 
 class _DirectEngine(Engine, Protocol):
@@ -26,11 +28,15 @@ class _DirectEngine(Engine, Protocol):
     def caller(self, owner: Plugin, time_left_ns: int, thread_safe: bool, /) -> Caller: ...
 
 
-class _DirectPlugin(Plugin):
-    """A :class:`backworks.Plugin` with two methods of its :class:`Caller` instead of those of its class."""
+class _NativePlugin(Plugin):
+    """A :class:`backworks.Plugin` with two methods of the compiled binding instead of those of its class."""
 
     # Slots, because interpreters find their values faster than an attribute that hides one of the class.
     __slots__ = ("answer", "process_endpoint_data")
+
+
+class _DirectPlugin(_NativePlugin):
+    """One whose methods are those of a :class:`Caller`."""
 
     def __init__(
         self,
@@ -82,6 +88,30 @@ class _DirectPlugin(Plugin):
 
     def _refuse(self, nested: bool) -> NoReturn:
         raise self._inline.refusal(nested)
+
+
+class _OuterPlugin(_NativePlugin):
+    """One whose methods are those of a :class:`Front`."""
+
+    def __init__(self, info: PluginInfo, runner: Runner, timeout: float | None) -> None:
+        super().__init__(info, runner, timeout)
+        from backworks.ffi._native import front
+
+        made = front(self, runner.process, timeout)
+        self.answer = made.answer  # type: ignore[method-assign, misc]
+        self.process_endpoint_data = made.process_endpoint_data  # type: ignore[method-assign, misc]
+
+
+def outer_plugin(info: PluginInfo, runner: Runner, timeout: float | None) -> Plugin:
+    """Makes a plugin that runs elsewhere: in threads or processes of its own, or behind a guard.
+
+    Args:
+        info: Who it is.
+        runner: What makes its calls.
+        timeout: Seconds that a call may take which brings no timeout of its own.
+    """
+    kind = _OuterPlugin if binding().name == "native" else Plugin
+    return kind(info, runner, timeout)
 
 
 def inline_plugin(

@@ -11,33 +11,28 @@ from typing import TYPE_CHECKING, Any
 
 from backworks import ffi
 from backworks.answers import check_init, code_of
-from backworks.direct import inline_plugin
+from backworks.direct import inline_plugin, outer_plugin
 from backworks.errors import (
-    AbiVersionError,
     Code,
     ConfigError,
-    IdentityError,
-    LinkError,
-    ManifestError,
-    MissingSymbolsError,
     PluginContractError,
     PluginLoadError,
     PluginNotFound,
 )
-from backworks.ffi.contract import (
-    ABI_VERSION,
-    REQUIRED_SYMBOLS,
-    ContractViolation,
-)
+from backworks.ffi.contract import REQUIRED_SYMBOLS, ContractViolation
+from backworks.identity import check_abi, identify, link_error, missing_symbols
 from backworks.inspection import LibraryInfo, inspect_library, problems
-from backworks.inspection.manifest import NAME
-from backworks.inspection.semver import SEMVER
+from backworks.isolation.inline import InlineRunner
+from backworks.isolation.options import ProcessOptions
 from backworks.isolation.threaded import thread_runner
 from backworks.lifecycle import check_timeout
 from backworks.paths import resolve_library
 from backworks.plugin import Plugin, PluginInfo
+from backworks.resilience.guard import guarded
+from backworks.resilience.policy import Policy
 from backworks.schema import absolute_paths, violations
 from backworks.staging import Staged, stage, stage_beside
+from backworks.workers import start_workers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -45,16 +40,25 @@ if TYPE_CHECKING:
 
     from backworks.ffi.contract import Binding, Engine, Library
 
-__all__ = ["DynamicPluginLoader", "LoadedLibrary", "check_isolation", "load", "run", "start"]
+__all__ = ["DynamicPluginLoader", "LoadedLibrary", "Prepared", "check_isolation", "load", "run", "start"]
 
 #: How many calls a plugin with ``isolation: thread`` takes at a time, where nothing is said.
 DEFAULT_WORKERS = 4
 
-_GRAMMAR = {"name": NAME, "version": SEMVER}
-_ACCEPTED = {
-    "name": "UTF-8 text of 1 to 64 characters of [a-z0-9._-], the first a letter or a digit,",
-    "version": 'UTF-8 text as in semver.org ("1.2.0")',
-}
+
+@dataclass(frozen=True)
+class Prepared:
+    """A library that can be opened, by this process or by a worker. Nothing of it has run.
+
+    Attributes:
+        path: The file that was asked for.
+        staged: The private copy that will be opened, and its hash.
+        manifest: Its manifest, or ``None``.
+    """
+
+    path: Path
+    staged: Staged
+    manifest: Mapping[str, Any] | None
 
 
 @dataclass(frozen=True)
@@ -86,13 +90,21 @@ class DynamicPluginLoader:
     """
 
     def __init__(self, binding: Binding | None = None) -> None:
-        self._binding = binding or ffi.binding()
+        self._binding = binding
 
     def load(self, path: str | Path) -> LoadedLibrary:
         """Opens the library at a path, or at a stem: ``plugins/weather`` is ``plugins/libweather.so`` on Linux.
 
         Nothing of the file runs before it was found to be a library for this machine that exports the ABI's symbols. A
         file that was loaded before and has not changed is not opened a second time.
+
+        Raises:
+            PluginLoadError: It cannot be loaded; the subclass and the text say why.
+        """
+        return self.open(self.prepare(path))
+
+    def prepare(self, path: str | Path) -> Prepared:
+        """Does what :meth:`load` does before the library is opened.
 
         Raises:
             PluginLoadError: It cannot be loaded; the subclass and the text say why.
@@ -107,60 +119,41 @@ class DynamicPluginLoader:
             for problem in problems(info):
                 raise problem
         _stage_dependencies(staged, found.parent, info)
+        return Prepared(found, staged, info.manifest)
+
+    def open(self, prepared: Prepared) -> LoadedLibrary:
+        """Does the rest of what :meth:`load` does.
+
+        Raises:
+            PluginLoadError: It cannot be loaded; the subclass and the text say why.
+        """
+        path, staged, manifest = prepared.path, prepared.staged, prepared.manifest
+        binding = self._binding or ffi.binding()
         try:
-            library = self._binding.open(str(staged.path))
+            library = binding.open(str(staged.path))
         except OSError as error:
-            text = str(error).replace(str(staged.path), found.name)
-            raise LinkError(f"{found}: the dynamic linker refuses it: {text}", path=found) from error
-        self._check_abi(library, found)
-        return self._identify(library, found, staged, info)
-
-    @staticmethod
-    def _check_abi(library: Library, path: Path) -> None:
-        missing = sorted(set(REQUIRED_SYMBOLS) - library.symbols())
+            raise link_error(path, staged.path, str(error)) from error
+        symbols = library.symbols()
+        missing = sorted(set(REQUIRED_SYMBOLS) - symbols)
         if missing:
-            raise MissingSymbolsError(
-                f"{path}: the dynamic linker does not find {', '.join(missing)}", path=path, symbols=missing
-            )
-        found = library.abi_version()
-        if found != ABI_VERSION:
-            raise AbiVersionError(
-                f"{path}: speaks version {found} of the plugin ABI, this host version {ABI_VERSION}: rebuild the "
-                "plugin with this host's backworks_plugin.h, or use the host that it was built for",
-                path=path,
-                found=found,
-                wanted=ABI_VERSION,
-            )
-
-    @staticmethod
-    def _identify(library: Library, path: Path, staged: Staged, info: LibraryInfo) -> LoadedLibrary:
-        manifest = info.manifest
-        found = {
-            "name": _identity(library.name(), "name", path),
-            "version": _identity(library.version(), "version", path),
-        }
-        for member, value in found.items():
-            if manifest is not None and manifest[member] != value:
-                raise ManifestError(
-                    f"{path}: backworks_plugin_{member}() returns {value!r}, its manifest says "
-                    f"{manifest[member]!r}: they must be equal",
-                    path=path,
-                )
-        description = str((manifest or {}).get("description", ""))
-        if not description and "backworks_plugin_description" in library.symbols():
-            description = (library.description() or b"").decode("utf-8", "replace")
-        return LoadedLibrary(path, staged, found["name"], found["version"], description, manifest, library)
+            raise missing_symbols(path, missing)
+        check_abi(path, library.abi_version())
+        description = library.description() if "backworks_plugin_description" in symbols else None
+        identity = identify(path, library.name(), library.version(), description, manifest)
+        return LoadedLibrary(path, staged, *identity, manifest, library)
 
 
 def start(
-    loaded: LoadedLibrary,
+    loaded: LoadedLibrary | Prepared,
     config: Mapping[str, Any] | None = None,
     *,
     base: Path | None = None,
     plugin_id: str | None = None,
     isolation: str = "none",
-    workers: int = DEFAULT_WORKERS,
+    workers: int | None = None,
     timeout: float | None = None,
+    process: ProcessOptions = ProcessOptions(),  # noqa: B008  # it is frozen
+    policy: Policy = Policy(),  # noqa: B008  # it is frozen
 ) -> Plugin:
     """Makes an instance of a library and puts it to work.
 
@@ -170,25 +163,58 @@ def start(
         base: Where relative paths in it start, if the plugin's schema says that they are paths; without it they are
             left as they are.
         plugin_id: What the host calls the plugin; without it, its own name.
-        isolation: ``"none"`` (the caller's thread) or ``"thread"`` (threads of its own).
-        workers: With ``"thread"``, how many calls may run at a time.
-        timeout: With ``"thread"``, seconds that a call may take.
+        isolation: ``"none"`` (the caller's thread), ``"thread"`` (threads of its own) or ``"process"`` (processes of
+            its own; only the ``Prepared`` library is needed for that).
+        workers: How many calls may run at a time, each in a thread or process; without it 4 threads or 1 process.
+        timeout: Seconds that a call may take.
+        process: The settings of worker processes.
+        policy: How it is supervised.
 
     Raises:
+        PluginLoadError: The library cannot be loaded; only if that was left to this function.
         PluginInitError: The plugin refuses.
+        PluginTimeout, PluginCrashed: A worker process did not start.
         PluginContractError: Its init broke a rule of the ABI.
         ConfigError: The configuration breaks the schema of the plugin's manifest.
         ValueError: The isolation, the number of workers or the timeout is none.
     """
-    check_isolation(isolation, workers, timeout)
-    plugin_id = plugin_id or loaded.name
+    workers = check_isolation(isolation, workers, timeout)
+    if isolation != "process" and isinstance(loaded, Prepared):
+        loaded = DynamicPluginLoader().open(loaded)
+    name = loaded.name if isinstance(loaded, LoadedLibrary) else (loaded.manifest or {}).get("name")
     config = config or {}
-    _check_config(config, loaded.manifest, plugin_id)
+    _check_config(config, loaded.manifest, plugin_id or name)
     if base is not None and loaded.manifest is not None:
         config = absolute_paths(config, loaded.manifest.get("config_schema"), base)
-    text = json.dumps(config, ensure_ascii=False, allow_nan=False)
+    text = json.dumps(config, ensure_ascii=False, allow_nan=False).encode()
+    if isolation == "process":
+        return start_workers(
+            loaded.path,
+            loaded.staged,
+            loaded.manifest,
+            text,
+            plugin_id=plugin_id,
+            workers=workers,
+            timeout=timeout,
+            process=process,
+            policy=policy,
+        )
+    assert isinstance(loaded, LoadedLibrary)  # noqa: S101  # for the type checker
+    return _start_here(loaded, text, plugin_id or loaded.name, isolation, workers, timeout, policy)
+
+
+def _start_here(
+    loaded: LoadedLibrary,
+    config: bytes,
+    plugin_id: str,
+    isolation: str,
+    workers: int,
+    timeout: float | None,
+    policy: Policy,
+) -> Plugin:
+    """Starts a plugin in this process."""
     try:
-        reply, instance = loaded.library.init(text.encode(), logging.getLogger(f"backworks.plugin.{plugin_id}").log)
+        reply, instance = loaded.library.init(config, logging.getLogger(f"backworks.plugin.{plugin_id}").log)
     except ContractViolation as violation:
         raise PluginContractError(f"init: {violation}", plugin=plugin_id) from None
     engine = check_init(reply, instance, plugin_id)
@@ -203,10 +229,12 @@ def start(
         "backworks_plugin_health_check" in loaded.library.symbols(),
     )
     thread_safe = (loaded.manifest or {}).get("thread_safe", True) is not False
-    return run(info, engine, thread_safe=thread_safe, workers=workers, timeout=timeout)
+    return run(info, engine, thread_safe=thread_safe, workers=workers, timeout=timeout, policy=policy)
 
 
-def run(info: PluginInfo, engine: Engine, *, thread_safe: bool, workers: int, timeout: float | None) -> Plugin:
+def run(
+    info: PluginInfo, engine: Engine, *, thread_safe: bool, workers: int, timeout: float | None, policy: Policy
+) -> Plugin:
     """Puts an initialised engine behind the isolation that ``info`` names; see :func:`start`."""
 
     def shutdown() -> None:
@@ -219,10 +247,14 @@ def run(info: PluginInfo, engine: Engine, *, thread_safe: bool, workers: int, ti
             if code is not Code.OK:
                 logger.warning("its shutdown returned %s", code.name)
 
-    if info.isolation == "none":
+    if info.isolation == "none" and policy.breaker is None:
         return inline_plugin(info, engine, shutdown, thread_safe=thread_safe, timeout=timeout)
-    runner = thread_runner(info.id, engine, shutdown, workers=workers if thread_safe else 1)
-    return Plugin(info, runner, timeout)
+    if info.isolation == "none":  # a call that passes the breaker is no longer the binding's own method
+        inline = InlineRunner(info.id, engine, shutdown, thread_safe=thread_safe)
+        return outer_plugin(info, guarded(info.id, inline, policy), timeout)
+    threads = workers if thread_safe else 1
+    runner = thread_runner(info.id, engine, shutdown, workers=threads)
+    return outer_plugin(info, guarded(info.id, runner, policy, workers=threads), timeout)
 
 
 def load(
@@ -230,8 +262,9 @@ def load(
     config: Mapping[str, Any] | None = None,
     *,
     isolation: str = "none",
-    workers: int = DEFAULT_WORKERS,
+    workers: int | None = None,
     timeout: float | None = None,
+    process: ProcessOptions = ProcessOptions(),  # noqa: B008  # it is frozen
 ) -> Plugin:
     """Loads a plugin from a file and starts it.
 
@@ -245,36 +278,42 @@ def load(
             ``weather.dll``, as this system has it.
         config: The plugin's own configuration; anything that JSON can hold.
         isolation: ``"none"``: calls run in the caller's thread. ``"thread"``: in threads of the plugin's own.
-        workers: With ``"thread"``, how many calls may run at a time.
-        timeout: With ``"thread"``, seconds that a call may take; with ``"none"`` the plugin is told, and no more.
+            ``"process"``: in processes of its own, so that it cannot crash or corrupt this one.
+        workers: How many calls may run at a time, each in a thread or process; without it 4 threads or 1 process.
+        timeout: Seconds that a call may take. With ``"process"`` one that takes longer is ended with its process, with
+            ``"thread"`` it is given up; with ``"none"`` the plugin is told, and no more.
+        process: The settings of ``"process"``.
 
     Raises:
         PluginLoadError: The file cannot be loaded; the subclass and the text say why.
         ConfigError: The configuration breaks the schema of the plugin's manifest.
         PluginInitError: The plugin refuses to start.
+        PluginTimeout, PluginCrashed: A worker process did not start.
         PluginContractError: Its init broke a rule of the ABI.
         ValueError: The isolation, the number of workers or the timeout is none.
     """
     check_isolation(isolation, workers, timeout)
-    return start(DynamicPluginLoader().load(path), config, isolation=isolation, workers=workers, timeout=timeout)
+    prepared = DynamicPluginLoader().prepare(path)
+    return start(prepared, config, isolation=isolation, workers=workers, timeout=timeout, process=process)
 
 
-def check_isolation(isolation: str, workers: int, timeout: float | None) -> None:
-    """Checks the three arguments.
+def check_isolation(isolation: str, workers: int | None, timeout: float | None) -> int:
+    """Checks the three arguments, and returns the number of workers, which has a default of its own for each isolation.
 
     Raises:
         ValueError: One of them is not accepted.
     """
-    if isolation == "process":
-        raise ValueError("isolation 'process': worker processes are not part of this version; use 'thread' or 'none'")
-    if isolation not in ("none", "thread"):
-        raise ValueError(f"isolation {isolation!r} is none: 'none' and 'thread' are")
+    if isolation not in ("none", "thread", "process"):
+        raise ValueError(f"isolation {isolation!r} is none: 'none', 'thread' and 'process' are")
+    check_timeout(timeout)
+    if workers is None:
+        return 1 if isolation == "process" else DEFAULT_WORKERS
     if workers < 1:
         raise ValueError(f"workers is {workers}; it takes at least 1")
-    check_timeout(timeout)
+    return workers
 
 
-def _check_config(config: Mapping[str, Any], manifest: Mapping[str, Any] | None, plugin_id: str) -> None:
+def _check_config(config: Mapping[str, Any], manifest: Mapping[str, Any] | None, plugin_id: str | None) -> None:
     if manifest is not None and "config_schema" in manifest:
         found = violations(config, manifest["config_schema"])
         if found:
@@ -306,19 +345,3 @@ def _speaking_of(path: Path, *, instead_of: Path) -> Iterator[None]:
         error.args = (str(error).replace(str(instead_of), str(path)),)
         error.path = str(path)
         raise
-
-
-def _identity(text: bytes | None, member: str, path: Path) -> str:
-    if text is None:
-        found = "NULL"
-    else:
-        try:
-            decoded = text.decode()
-        except UnicodeDecodeError:
-            decoded = ""
-        if _GRAMMAR[member].fullmatch(decoded):
-            return decoded
-        found = repr(decoded or text[:64])
-    raise IdentityError(
-        f"{path}: backworks_plugin_{member}() returns {found}; {_ACCEPTED[member]} is accepted", path=path
-    )

@@ -7,44 +7,34 @@ import logging
 import threading
 import time
 from concurrent.futures import wait
-from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from backworks.answers import PluginResult, check_init
-from backworks.builtin import BuiltinInstance
-from backworks.errors import (
-    BackworksError,
-    Code,
-    PluginStateError,
-    PluginUnavailable,
-)
+from backworks.entries import Entries, Entry, Wanted
+from backworks.errors import BackworksError, Code, PluginStateError
+from backworks.isolation.options import ProcessOptions
 from backworks.isolation.threads import ThreadPool
-from backworks.loader import DEFAULT_WORKERS, DynamicPluginLoader, check_isolation, run, start
-from backworks.plugin import Plugin, PluginHealth, PluginInfo
+from backworks.makers import builtin_maker, library_maker, name_of
+from backworks.plugin import Plugin, PluginHealth
 from backworks.registry import discover
+from backworks.resilience.counters import Counters, PluginMetrics
+from backworks.resilience.observe import observe, restarts_of
+from backworks.resilience.policy import Policy
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping
     from pathlib import Path
     from typing import Self
 
+    from backworks.answers import PluginResult
     from backworks.config import Config
+    from backworks.reloading import Follower, Reloaded
 
 __all__ = ["PluginManager"]
 
 _logger = logging.getLogger("backworks.manager")
 _Result = TypeVar("_Result")
-
-
-@dataclass(frozen=True)
-class _Entry:
-    """A plugin that was started, and how to start it again."""
-
-    plugin: Plugin
-    make: Callable[[], Plugin]
-    critical: bool
 
 
 class PluginManager:
@@ -56,15 +46,19 @@ class PluginManager:
             manager.process_endpoint_data("weather", "/api/weather/KJFK")
 
     It lives as long as the program that serves its plugins; :meth:`close`, or the end of the ``with`` block, ends it.
+
+    Attributes:
+        counters: What counts the calls.
     """
 
     def __init__(self) -> None:
-        self._entries: dict[str, _Entry] = {}
-        self._failed: dict[str, BackworksError] = {}
-        self._starting: set[str] = set()
-        self._lock = threading.Lock()
-        self._closed = False
+        self.counters = Counters()
+        self._entries = Entries()
+        self._retired: list[Entry] = []  # replaced, and not ended yet
+        self._reloading = threading.Lock()
+        self._followers: list[Follower] = []
         self._config: Config | None = None
+        self._builtins: Mapping[str, Any] = {}
 
     @classmethod
     def from_config(cls, config: Config | str | Path | Mapping[str, Any], *, builtins: Iterable[Any] = ()) -> Self:
@@ -87,8 +81,9 @@ class PluginManager:
         config = read_config(config)
         manager = cls()
         manager._config = config
+        manager._builtins = {plugin.name: plugin for plugin in builtins}
         try:
-            start_configured(manager, config, {plugin.name: plugin for plugin in builtins})
+            start_configured(manager._entries, config, manager._builtins)
         except BaseException:
             manager.close(config.server.shutdown_timeout)
             raise
@@ -96,32 +91,30 @@ class PluginManager:
 
     @classmethod
     def from_discovery(cls, *directories: str | Path, recursive: bool = False) -> Self:
-        """Starts every plugin found in the directories, each with an empty configuration and ``isolation: thread``.
+        """Starts every plugin found in the directories, each with an empty configuration and ``isolation: process``.
 
         What does not start is logged and listed in :attr:`failed`.
         """
         from backworks.startup import start_discovered
 
         manager = cls()
-        start_discovered(manager, discover(directories, recursive=recursive))
+        start_discovered(manager._entries, discover(directories, recursive=recursive))
         return manager
 
     @property
     def config(self) -> Config | None:
-        """The configuration that it was made from, if it was."""
+        """The configuration that it was made from, if it was, or the one that was loaded last."""
         return self._config
 
     @property
     def plugins(self) -> Mapping[str, Plugin]:
         """The running plugins by their ids, in the order in which they were started: a snapshot."""
-        with self._lock:
-            return MappingProxyType({plugin_id: entry.plugin for plugin_id, entry in self._entries.items()})
+        return MappingProxyType({plugin_id: entry.plugin for plugin_id, entry in self._entries.running.items()})
 
     @property
     def failed(self) -> Mapping[str, BackworksError]:
         """Why those plugins did not start that were allowed not to: a snapshot."""
-        with self._lock:
-            return MappingProxyType(dict(self._failed))
+        return MappingProxyType(self._entries.failed)
 
     def register_builtin(
         self,
@@ -130,8 +123,9 @@ class PluginManager:
         *,
         plugin_id: str | None = None,
         isolation: str = "thread",
-        workers: int = DEFAULT_WORKERS,
+        workers: int | None = None,
         timeout: float | None = None,
+        policy: Policy = Policy(),  # noqa: B008  # it is frozen
         critical: bool = True,
     ) -> Plugin:
         """Starts a Python object as a plugin: a :class:`backworks.BackworksPlugin`, or what has its members.
@@ -141,6 +135,7 @@ class PluginManager:
             config: What its ``initialize`` is given.
             plugin_id: What the manager calls it; without it, its name.
             isolation, workers, timeout: As for :func:`backworks.load`.
+            policy: How it is supervised.
             critical: Whether :meth:`is_ready` waits for it.
 
         Raises:
@@ -148,26 +143,17 @@ class PluginManager:
             PluginInitError: Its ``initialize`` failed.
             PluginStateError: There is a plugin of that id already.
         """
-        check_isolation(isolation, workers, timeout)
         plugin_id = plugin_id or str(getattr(plugin, "name", ""))
-        engine = BuiltinInstance(plugin, plugin_id)
-
-        def make() -> Plugin:
-            check_init(engine.initialize(config or {}), engine, plugin_id)
-            info = PluginInfo(
-                plugin_id,
-                plugin.name,
-                plugin.version,
-                getattr(plugin, "description", ""),
-                None,
-                None,
-                isolation,
-                True,
-            )
-            thread_safe = getattr(plugin, "thread_safe", True)
-            return run(info, engine, thread_safe=thread_safe, workers=workers, timeout=timeout)
-
-        return self._add(plugin_id, make, critical=critical)
+        make = builtin_maker(
+            plugin,
+            config,
+            plugin_id=plugin_id,
+            isolation=isolation,
+            workers=workers,
+            timeout=timeout,
+            policy=policy,
+        )
+        return self._entries.start(Wanted(plugin_id, make, critical, policy.health_check)).plugin
 
     def load(
         self,
@@ -177,8 +163,10 @@ class PluginManager:
         base: Path | None = None,
         plugin_id: str | None = None,
         isolation: str = "thread",
-        workers: int = DEFAULT_WORKERS,
+        workers: int | None = None,
         timeout: float | None = None,
+        process: ProcessOptions = ProcessOptions(),  # noqa: B008  # it is frozen
+        policy: Policy = Policy(),  # noqa: B008  # it is frozen
         critical: bool = True,
     ) -> Plugin:
         """Loads a plugin from a file and starts it; see :func:`backworks.load`.
@@ -188,28 +176,27 @@ class PluginManager:
             config: The plugin's own configuration.
             base: Where relative paths in it start, if the plugin's schema says that they are paths.
             plugin_id: What the manager calls it; without it, its own name.
-            isolation, workers, timeout: As for :func:`backworks.load`.
+            isolation, workers, timeout, process: As for :func:`backworks.load`.
+            policy: How it is supervised.
             critical: Whether :meth:`is_ready` waits for it.
 
         Raises:
             PluginStateError: There is a plugin of that id already, or the manager is closed.
             PluginLoadError, PluginError, ConfigError: As for :func:`backworks.load`.
         """
-        check_isolation(isolation, workers, timeout)
-        loader = DynamicPluginLoader()
-
-        def make() -> Plugin:
-            return start(
-                loader.load(path),
-                config,
-                base=base,
-                plugin_id=plugin_id,
-                isolation=isolation,
-                workers=workers,
-                timeout=timeout,
-            )
-
-        return self._add(plugin_id or loader.load(path).name, make, critical=critical)
+        plugin_id = plugin_id or name_of(path, isolation)
+        make = library_maker(
+            path,
+            config,
+            base=base,
+            plugin_id=plugin_id,
+            isolation=isolation,
+            workers=workers,
+            timeout=timeout,
+            process=process,
+            policy=policy,
+        )
+        return self._entries.start(Wanted(plugin_id, make, critical, policy.health_check)).plugin
 
     def unload(self, plugin_id: str, timeout: float | None = None) -> bool:
         """Takes a plugin out and shuts it down; calls that are in it are waited for.
@@ -220,11 +207,10 @@ class PluginManager:
         Raises:
             PluginStateError: There is no plugin of that id.
         """
-        with self._lock:
-            entry = self._entries.pop(plugin_id, None)
-        if entry is None:
-            raise self._unknown(plugin_id)
-        return entry.plugin.close(timeout)
+        entry = self._entries.get(plugin_id)
+        if not self._entries.remove(entry):
+            raise self._entries.unknown(plugin_id)
+        return entry.close(timeout)
 
     def reload(self, plugin_id: str, timeout: float | None = None) -> Plugin:
         """Starts the plugin anew, from its file as it is now, and then ends the old instance.
@@ -240,22 +226,61 @@ class PluginManager:
             PluginStateError: There is no plugin of that id.
             PluginLoadError, PluginError: The new instance does not start.
         """
-        with self._lock:
+        with self._reloading:
             old = self._entries.get(plugin_id)
-        if old is None:
-            raise self._unknown(plugin_id)
-        new = _Entry(old.make(), old.make, old.critical)
-        with self._lock:
-            replaced = self._entries.get(plugin_id) is old
-            if replaced:
-                self._entries[plugin_id] = new
-        if not replaced:
-            new.plugin.close(timeout)
-            raise PluginStateError(
-                f"{plugin_id}: it was unloaded or reloaded by somebody else meanwhile", plugin=plugin_id
-            )
-        old.plugin.close(timeout)
+            new = Entry(old.wanted)
+            self._entries.exchange({plugin_id: new}, {plugin_id: old})
+        self._retire([old], timeout)
         return new.plugin
+
+    def reload_config(
+        self, config: Config | str | Path | Mapping[str, Any] | None = None, *, timeout: float | None = 30.0
+    ) -> Reloaded:
+        """Goes over to another configuration, or to what the file of the present one says now.
+
+        The whole of it is checked first, and an error changes nothing. Plugins that are new, and those whose settings
+        or file have changed, are started beside the old ones; if one of them does not start, those that were started
+        are shut down again and nothing has changed, unless the plugin is new and has ``critical: false``. Then calls,
+        and the routes of an application that serves this manager, go over at one moment. Calls in the old plugins are
+        waited for before these are shut down. A plugin of which nothing has changed, and one that the program itself
+        has started, runs on.
+
+        What ``server`` says of addresses and processes is left as it is until the next start.
+
+        Args:
+            config: The configuration, or the path of one, or the mapping that a file would hold; without it, the file
+                that the present one was read from.
+            timeout: Seconds to wait for the calls and the shutdown of each old plugin.
+
+        Returns:
+            What has changed.
+
+        Raises:
+            ConfigError: The configuration is wrong.
+            PluginLoadError, PluginError: A plugin does not start.
+            PluginStateError: There is no file to read, or the manager was closed.
+        """
+        from backworks.reloading import Change
+        from backworks.startup import file_of
+
+        with self._reloading:
+            wanted = file_of(self._config) if config is None else config
+            change = Change(self._entries, wanted, self._builtins)
+            routes = [(follower, follower.prepare(change.config)) for follower in self._followers]
+            change.start()
+            change.commit()
+            self._config = change.config
+            for follower, prepared in routes:
+                follower.switch(prepared)
+            for follower, _ in routes:
+                follower.settle(timeout)
+            retired = change.finish()
+        self._retire(retired, timeout)
+        return change.result
+
+    def follow(self, follower: Follower) -> None:
+        """Has something go along when another configuration is loaded."""
+        self._followers.append(follower)
 
     def process_endpoint_data(self, plugin_id: str, *arguments: Any, **options: Any) -> str | bytes | None:
         """Calls :meth:`backworks.Plugin.process_endpoint_data` of a plugin, with its arguments.
@@ -296,23 +321,31 @@ class PluginManager:
             PluginUnavailable: The plugin did not start.
         """
         try:
-            return self._entries[plugin_id].plugin
+            return self._entries.running[plugin_id].plugin
         except KeyError:
-            raise self._unknown(plugin_id) from None
+            raise self._entries.unknown(plugin_id) from None
 
     async def answer_async(self, plugin_id: str, *arguments: Any) -> bytes | PluginResult | None:
-        """As :meth:`call_async`, but calls :meth:`backworks.Plugin.answer_async`."""
-        return await self._on_current_async(plugin_id, lambda plugin: plugin.answer_async(*arguments))
+        """As :meth:`call_async`, but calls :meth:`backworks.Plugin.answer_async`, and counts nothing."""
+        plugin = self.current(plugin_id)
+        while True:
+            try:
+                return await plugin.answer_async(*arguments)
+            except PluginStateError as error:
+                plugin = self._other(plugin_id, plugin, error)
 
     def health(self, timeout: float = 1.0) -> dict[str, PluginHealth]:
         """Asks all plugins at once how they are; those that did not start are not well.
 
+        A plugin that is asked on an interval is not asked once more: its last answer stands.
+
         Args:
             timeout: Seconds to wait for the slowest.
         """
-        plugins = self.plugins
+        entries = self._entries.running
+        plugins = {plugin_id: entry.plugin for plugin_id, entry in entries.items()}
         pool = ThreadPool(max(1, len(plugins)), "backworks-health")
-        answers = {plugin_id: pool.submit(partial(plugin.health, timeout)) for plugin_id, plugin in plugins.items()}
+        answers = {plugin_id: pool.submit(partial(entry.health, timeout)) for plugin_id, entry in entries.items()}
         pool.close()
         wait(answers.values(), timeout)
         found = {
@@ -333,18 +366,29 @@ class PluginManager:
         Args:
             health: What :meth:`health` returned.
         """
-        with self._lock:
-            entries = dict(self._entries)
-        return not self._closed and all(
-            plugin_id in health and health[plugin_id].ok for plugin_id, entry in entries.items() if entry.critical
+        entries = self._entries.running
+        return not self._entries.closed and all(
+            plugin_id in health and health[plugin_id].ok
+            for plugin_id, entry in entries.items()
+            if entry.wanted.critical
         )
 
-    def note_failure(self, plugin_id: str, error: BackworksError) -> None:
-        """Lists a plugin among :attr:`failed`, and logs why it is there; calls to it will say so."""
-        error.plugin = plugin_id
-        with self._lock:
-            self._failed[plugin_id] = error
-        _logger.error("%s did not start: %s", plugin_id, error)
+    def metrics(self) -> Mapping[str, PluginMetrics]:
+        """Tells the numbers of every plugin by its id: of the calls through this manager and through a server.
+
+        What memory worker processes use is read from the system now.
+        """
+        found = {
+            plugin_id: observe(entry.plugin, self.counters.total(plugin_id))
+            for plugin_id, entry in self._entries.running.items()
+        }
+        for plugin_id in self._entries.failed:
+            found[plugin_id] = observe(None, self.counters.total(plugin_id))
+        return MappingProxyType(found)
+
+    def restarts(self) -> dict[str, int]:
+        """Tells how many worker processes of each plugin took the place of one that had ended."""
+        return {plugin_id: restarts_of(entry.plugin) for plugin_id, entry in self._entries.running.items()}
 
     def close(self, timeout: float | None = None) -> None:
         """Shuts all plugins down, the last started first. One that fails does not keep the others from it.
@@ -353,18 +397,15 @@ class PluginManager:
             timeout: Seconds for all of them, each with an equal share of what is left; ``None`` waits as long as it
             takes.
         """
-        with self._lock:
-            self._closed = True
-            entries = list(self._entries.values())
-            self._entries.clear()
+        entries = [*self._retired, *self._entries.close()]
         until = None if timeout is None else time.monotonic() + timeout
         for left in range(len(entries), 0, -1):
             share = None if until is None else max(0.0, until - time.monotonic()) / left
-            plugin = entries[left - 1].plugin
+            entry = entries[left - 1]
             try:
-                plugin.close(share)
+                entry.close(share)
             except Exception:
-                _logger.exception("%s: shutting it down failed", plugin.id)
+                _logger.exception("%s: shutting it down failed", entry.plugin.id)
 
     def __enter__(self) -> Self:
         return self
@@ -383,68 +424,54 @@ class PluginManager:
         await asyncio.to_thread(self.close)
 
     def __repr__(self) -> str:
-        return f"<PluginManager: {len(self._entries)} plugins, {len(self._failed)} failed>"
+        return f"<PluginManager: {len(self._entries.running)} plugins, {len(self._entries.failed)} failed>"
 
-    def _add(self, plugin_id: str, make: Callable[[], Plugin], *, critical: bool) -> Plugin:
-        self._reserve(plugin_id)
-        try:
-            plugin = make()
-        except BaseException:
-            self._release(plugin_id)
-            raise
-        if not self._release(plugin_id, _Entry(plugin, make, critical)):
-            plugin.close()
-            raise PluginStateError(f"{plugin_id}: the plugin manager was closed meanwhile", plugin=plugin_id)
-        return plugin
-
-    def _reserve(self, plugin_id: str) -> None:
-        with self._lock:
-            if self._closed:
-                raise PluginStateError(f"{plugin_id}: the plugin manager is closed", plugin=plugin_id)
-            if plugin_id in self._entries or plugin_id in self._starting:
-                raise PluginStateError(
-                    f"{plugin_id}: there is a plugin of that id already; unload or reload it, or give another "
-                    "plugin_id",
-                    plugin=plugin_id,
-                )
-            self._starting.add(plugin_id)
-
-    def _release(self, plugin_id: str, entry: _Entry | None = None) -> bool:
-        """Ends a reservation, with the plugin that came of it; tells whether the manager has taken it."""
-        with self._lock:
-            self._starting.discard(plugin_id)
-            if entry is None or self._closed:
-                return False
-            self._entries[plugin_id] = entry
-            self._failed.pop(plugin_id, None)
-            return True
+    def _retire(self, entries: list[Entry], timeout: float | None) -> None:
+        """Ends plugins that others have taken the place of, all at the same time."""
+        pool = ThreadPool(max(1, len(entries)), "backworks-retire")
+        self._retired += entries
+        endings = [pool.submit(partial(entry.close, timeout)) for entry in entries]
+        pool.close()
+        wait(endings)
+        self._retired = [entry for entry in self._retired if entry not in entries]
 
     def _on_current(self, plugin_id: str, function: Callable[[Plugin], _Result]) -> _Result:
-        while True:
-            plugin = self.current(plugin_id)
-            try:
-                return function(plugin)
-            except PluginStateError:
-                if not self._was_replaced(plugin_id, plugin):
-                    raise
+        plugin = self.current(plugin_id)
+        tally = self.counters.shared(plugin_id)
+        began = tally.begin()
+        try:
+            while True:
+                try:
+                    result = function(plugin)
+                except PluginStateError as error:
+                    plugin = self._other(plugin_id, plugin, error)
+                else:
+                    tally.end(began)
+                    return result
+        except BaseException as error:
+            tally.end(began, error)
+            raise
 
     async def _on_current_async(self, plugin_id: str, function: Callable[[Plugin], Awaitable[_Result]]) -> _Result:
-        while True:
-            plugin = self.current(plugin_id)
-            try:
-                return await function(plugin)
-            except PluginStateError:
-                if not self._was_replaced(plugin_id, plugin):
-                    raise
+        plugin = self.current(plugin_id)
+        tally = self.counters.shared(plugin_id)
+        began = tally.begin()
+        try:
+            while True:
+                try:
+                    result = await function(plugin)
+                except PluginStateError as error:
+                    plugin = self._other(plugin_id, plugin, error)
+                else:
+                    tally.end(began)
+                    return result
+        except BaseException as error:
+            tally.end(began, error)
+            raise
 
-    def _was_replaced(self, plugin_id: str, plugin: Plugin) -> bool:
-        """Tells whether a call that met a closing plugin, and so had not begun, has another one to go to."""
-        entry = self._entries.get(plugin_id)
-        return entry is not None and entry.plugin is not plugin
-
-    def _unknown(self, plugin_id: str) -> BackworksError:
-        reason = self.failed.get(plugin_id)
-        if reason is not None:
-            return PluginUnavailable(f"it did not start: {reason}", plugin=plugin_id)
-        known = ", ".join(self._entries) or "none"
-        return PluginStateError(f"there is no plugin {plugin_id!r} here; there are: {known}", plugin=plugin_id)
+    def _other(self, plugin_id: str, plugin: Plugin, error: PluginStateError) -> Plugin:
+        """Finds another plugin for a call that met a closing one, and so had not begun; or raises what it raised."""
+        entry = self._entries.running.get(plugin_id)
+        if entry is None or entry.plugin is plugin:
+            raise error
+        return entry.plugin

@@ -35,7 +35,7 @@ class PluginInfo:
         name, version, description: What it says of itself.
         manifest: Its manifest, or ``None``.
         path: The file it was loaded from, or ``None`` for a Python object.
-        isolation: ``"none"`` or ``"thread"``.
+        isolation: ``"none"``, ``"thread"`` or ``"process"``.
         has_health_check: Whether it can be asked.
     """
 
@@ -77,6 +77,8 @@ class Plugin:
     def __init__(self, info: PluginInfo, runner: Runner, timeout: float | None) -> None:
         self._info = info
         self._runner = runner
+        self._process = runner.process
+        self._process_async = runner.process_async
         self._timeout = timeout
 
     @property
@@ -111,12 +113,30 @@ class Plugin:
 
     @property
     def isolation(self) -> str:
-        """Where it runs: ``"none"`` or ``"thread"``."""
+        """Where it runs: ``"none"``, ``"thread"`` or ``"process"``."""
         return self._info.isolation
 
     @property
+    def has_health_check(self) -> bool:
+        """Whether it can be asked how it is."""
+        return self._info.has_health_check
+
+    @property
+    def timeout(self) -> float | None:
+        """Seconds that a call may take that brings no timeout of its own; ``None`` is for ever."""
+        return self._timeout
+
+    @property
+    def runner(self) -> Runner:
+        """What makes its calls, for those who supervise it."""
+        return self._runner
+
+    @property
     def state(self) -> str:
-        """``"running"``, ``"quarantined"``, ``"closing"``, ``"closed"`` or ``"abandoned"``."""
+        """``"running"``, ``"closing"`` or ``"closed"``, or what is wrong with it.
+
+        That is ``"quarantined"`` or ``"abandoned"`` in this process, ``"restarting"`` or ``"stopped"`` with workers.
+        """
         return str(self._runner.state)
 
     @property
@@ -181,7 +201,20 @@ class Plugin:
             PluginUnavailable: It takes no calls now.
             PluginStateError: It is closing or closed.
         """
-        return self._text_of(self._reply(endpoint, method, data, timeout, traceparent, tracestate), as_bytes)
+        try:
+            reply = self._process(
+                endpoint, method, data, self._timeout if timeout is None else timeout, traceparent, tracestate
+            )
+        except ContractViolation as violation:
+            self._violates(str(violation))
+        # Most answers are plain, and a worker's comes in less time than two more functions would take.
+        code, answer, status, content_type, headers = reply
+        if not (as_bytes or code or status or content_type or headers or answer is None):
+            try:
+                return answer.decode()
+            except UnicodeDecodeError:  # said below
+                pass
+        return self._text_of(reply, as_bytes)
 
     @overload
     async def process_endpoint_data_async(
@@ -225,7 +258,12 @@ class Plugin:
         With ``isolation: none`` the call runs in the event loop's thread, which waits for it. A task that is cancelled
         stops waiting; the plugin's call runs on and its answer is dropped.
         """
-        reply = await self._reply_async(endpoint, method, data, timeout, traceparent, tracestate)
+        try:
+            reply = await self._process_async(
+                endpoint, method, data, self._timeout if timeout is None else timeout, traceparent, tracestate
+            )
+        except ContractViolation as violation:
+            self._violates(str(violation))
         return self._text_of(reply, as_bytes)
 
     def call(
@@ -267,7 +305,13 @@ class Plugin:
 
         Text that was encoded before may be given as bytes.
         """
-        return self._answer_of(self._reply(endpoint, method, data, timeout, traceparent, tracestate))
+        try:
+            reply = self._process(
+                endpoint, method, data, self._timeout if timeout is None else timeout, traceparent, tracestate
+            )
+        except ContractViolation as violation:
+            self._violates(str(violation))
+        return self._answer_of(reply)
 
     async def answer_async(
         self,
@@ -279,7 +323,13 @@ class Plugin:
         tracestate: str | bytes | None = None,
     ) -> bytes | PluginResult | None:
         """As :meth:`answer`, from an event loop."""
-        return self._answer_of(await self._reply_async(endpoint, method, data, timeout, traceparent, tracestate))
+        try:
+            reply = await self._process_async(
+                endpoint, method, data, self._timeout if timeout is None else timeout, traceparent, tracestate
+            )
+        except ContractViolation as violation:
+            self._violates(str(violation))
+        return self._answer_of(reply)
 
     def health(self, timeout: float | None = 1.0) -> PluginHealth:
         """Asks the plugin how it is; one that cannot be asked is well while it runs.
@@ -329,40 +379,8 @@ class Plugin:
 
     def __del__(self) -> None:
         runner = getattr(self, "_runner", None)
-        if runner is not None and runner.state in (State.RUNNING, State.QUARANTINED):
+        if runner is not None and runner.state not in (State.CLOSING, State.CLOSED, State.ABANDONED):
             warnings.warn(f"{self!r} was never closed", ResourceWarning, source=self, stacklevel=2)
-
-    def _reply(
-        self,
-        endpoint: str | bytes,
-        method: str | bytes,
-        data: str | Buffer,
-        timeout: float | None,
-        traceparent: str | bytes | None,
-        tracestate: str | bytes | None,
-    ) -> Reply:
-        if timeout is None:
-            timeout = self._timeout
-        try:
-            return self._runner.process(endpoint, method, data, timeout, traceparent, tracestate)
-        except ContractViolation as violation:
-            self._violates(str(violation))
-
-    async def _reply_async(
-        self,
-        endpoint: str | bytes,
-        method: str | bytes,
-        data: str | Buffer,
-        timeout: float | None,
-        traceparent: str | bytes | None,
-        tracestate: str | bytes | None,
-    ) -> Reply:
-        if timeout is None:
-            timeout = self._timeout
-        try:
-            return await self._runner.process_async(endpoint, method, data, timeout, traceparent, tracestate)
-        except ContractViolation as violation:
-            self._violates(str(violation))
 
     # What follows is called from native/binding/caller.c as well.
 

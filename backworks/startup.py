@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import importlib
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from backworks.config import Config, as_config
 from backworks.config.plugins import check_plugins
-from backworks.errors import BackworksError, ConfigError, PluginNotFound, WrongPlatformError
+from backworks.entries import Entries, Wanted
+from backworks.errors import BackworksError, ConfigError, PluginNotFound, PluginStateError, WrongPlatformError
+from backworks.isolation.options import Limits, ProcessOptions, Restart
+from backworks.makers import builtin_maker, library_maker
 from backworks.paths import resolve_library
 from backworks.registry import PluginRegistry, discover
+from backworks.resilience.policy import Breaker, Policy
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Mapping
+    from collections.abc import Container, Iterator, Mapping
 
     from backworks.config import PluginConfig
-    from backworks.manager import PluginManager
+    from backworks.discovery import DiscoveredPlugin
+    from backworks.plugin import Plugin
 
-__all__ = ["read_config", "start_configured", "start_discovered"]
+__all__ = ["file_of", "read_config", "start_configured", "start_discovered", "wanted_by"]
 
 
 def read_config(config: Config | str | Path | Mapping[str, Any]) -> Config:
@@ -39,72 +44,141 @@ def read_config(config: Config | str | Path | Mapping[str, Any]) -> Config:
     return found
 
 
-def start_configured(manager: PluginManager, config: Config, builtins: Mapping[str, Any]) -> None:
-    """Starts the plugins that a configuration names, in their order, and then those that it has found.
+def file_of(config: Config | None) -> Path:
+    """Finds the file that a configuration was read from.
+
+    Raises:
+        PluginStateError: There is none.
+    """
+    file = None if config is None else config.source.file
+    if file is None:
+        raise PluginStateError("the configuration was not read from a file; give the new one to reload_config()")
+    return file
+
+
+def wanted_by(config: Config, builtins: Mapping[str, Any]) -> Mapping[str, Wanted]:
+    """Lists the plugins that a configuration wants: those that it names, in their order, and then those discovered.
 
     Args:
-        manager: Where they will run.
+        config: What :func:`read_config` returned.
+        builtins: Python plugins by their names.
+    """
+    discovery = config.plugin_discovery
+    registry = discover(discovery.directories if discovery.enabled else (), recursive=discovery.recursive)
+    wanted = {
+        plugin_id: _configured(plugin_id, settings, config.source.base, registry, builtins)
+        for plugin_id, settings in config.plugins.items()
+        if settings.enabled
+    }
+    for found in _loadable(registry, skip=config.plugins, known=_files(config)):
+        wanted[found.name] = _discovered(found, ("discovered", found.path, _digest(found.path)))
+    return wanted
+
+
+def start_configured(entries: Entries, config: Config, builtins: Mapping[str, Any]) -> None:
+    """Starts what a configuration wants.
+
+    Args:
+        entries: Where the plugins will be.
         config: What :func:`read_config` returned.
         builtins: Python plugins by their names.
 
     Raises:
         ConfigError, PluginLoadError, PluginError: A critical plugin does not start.
     """
-    discovery = config.plugin_discovery
-    registry = discover(discovery.directories if discovery.enabled else (), recursive=discovery.recursive)
-    for plugin_id, settings in config.plugins.items():
-        if settings.enabled:
-            starter = _starter(manager, plugin_id, settings, config.source.base, registry, builtins)
-            _try(manager, plugin_id, critical=settings.critical, starter=starter)
-    start_discovered(manager, registry, skip=config.plugins, known=_files(config))
+    for wanted in wanted_by(config, builtins).values():
+        _start(entries, wanted)
 
 
-def start_discovered(
-    manager: PluginManager, registry: PluginRegistry, *, skip: Container[str] = (), known: Container[Path] = ()
-) -> None:
+def start_discovered(entries: Entries, registry: PluginRegistry) -> None:
     """Starts what was found, but for what is built for other platforms; none of it is critical.
 
     Args:
-        manager: Where the plugins will run.
+        entries: Where the plugins will be.
         registry: What was found.
-        skip: Names that are not started.
-        known: Files that are not started, whatever their names.
     """
+    for found in _loadable(registry):
+        _start(entries, _discovered(found, None))
+
+
+def _start(entries: Entries, wanted: Wanted) -> None:
+    try:
+        entries.start(wanted)
+    except BackworksError as error:
+        if wanted.critical:
+            raise
+        entries.fail(wanted.plugin_id, error)
+
+
+def _loadable(
+    registry: PluginRegistry, *, skip: Container[str] = (), known: Container[Path] = ()
+) -> Iterator[DiscoveredPlugin]:
     for found in registry:
         foreign = any(isinstance(problem, WrongPlatformError) for problem in found.problems)
         if found.name not in skip and found.path.resolve() not in known and not foreign:
-            _try(manager, found.name, critical=False, starter=partial(manager.load, found.path, critical=False))
+            yield found
 
 
-def _starter(
-    manager: PluginManager,
-    plugin_id: str,
-    settings: PluginConfig,
-    base: Path,
-    registry: PluginRegistry,
-    builtins: Mapping[str, Any],
-) -> Callable[[], object]:
+def _discovered(found: DiscoveredPlugin, origin: object) -> Wanted:
+    make = library_maker(
+        found.path,
+        None,
+        base=None,
+        plugin_id=found.name,
+        isolation="process",
+        workers=None,
+        timeout=None,
+        process=ProcessOptions(),
+        policy=Policy(),
+    )
+    return Wanted(found.name, make, critical=False, origin=origin)
+
+
+def _configured(
+    plugin_id: str, settings: PluginConfig, base: Path, registry: PluginRegistry, builtins: Mapping[str, Any]
+) -> Wanted:
     options: dict[str, Any] = {
         "plugin_id": plugin_id,
         "isolation": settings.isolation,
         "workers": settings.workers,
         "timeout": settings.timeout,
-        "critical": settings.critical,
+        "policy": _policy(settings),
     }
-    if settings.plugin_type == "builtin":
-        return lambda: manager.register_builtin(
-            _find_builtin(plugin_id, settings, builtins), settings.config, **options
-        )
-    return lambda: manager.load(settings.path or registry.get(plugin_id).path, settings.config, base=base, **options)
+    builtin = settings.plugin_type == "builtin"
+    path = settings.path
+    if path is None and not builtin and plugin_id in registry:
+        path = registry.get(plugin_id).path
+
+    def make() -> Plugin:
+        if builtin:
+            return builtin_maker(_find_builtin(plugin_id, settings, builtins), settings.config, **options)()
+        where = path or registry.get(plugin_id).path
+        return library_maker(where, settings.config, base=base, process=_process(settings), **options)()
+
+    origin = (settings, base, _digest(path) if isinstance(path, Path) else None)
+    return Wanted(plugin_id, make, settings.critical, settings.health_check, origin)
 
 
-def _try(manager: PluginManager, plugin_id: str, *, critical: bool, starter: Callable[[], object]) -> None:
-    try:
-        starter()
-    except BackworksError as error:
-        if critical:
-            raise
-        manager.note_failure(plugin_id, error)
+def _policy(settings: PluginConfig) -> Policy:
+    breaker = None if settings.breaker is None else Breaker(**settings.breaker.model_dump())
+    return Policy(settings.queue, breaker, settings.health_check)
+
+
+def _process(settings: PluginConfig) -> ProcessOptions:
+    return ProcessOptions(
+        settings.queue,
+        Restart(**settings.restart.model_dump()),
+        Limits(**settings.limits.model_dump()),
+        settings.environment,
+        settings.start_timeout,
+    )
+
+
+def _digest(path: Path) -> bytes | None:
+    """Hashes a library as it is now; ``None`` if it cannot be read, which the start will say better."""
+    with contextlib.suppress(OSError, PluginNotFound), resolve_library(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").digest()
+    return None
 
 
 def _files(config: Config) -> set[Path]:

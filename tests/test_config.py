@@ -118,7 +118,9 @@ class TestAccepted:
 
     def test_defaults(self) -> None:
         """What nobody configures has the documented values."""
-        config = parse_config({"plugins": {"a": {"path": "a"}, "b": {"path": "b", "isolation": "none"}}})
+        config = parse_config(
+            {"plugins": {"a": {"path": "a"}, "b": {"path": "b", "isolation": "none"}, "c": {"plugin_type": "builtin"}}}
+        )
         server, plugin = config.server, config.plugins["a"]
 
         assert (server.host, server.port) == ("127.0.0.1", 8080)
@@ -126,9 +128,76 @@ class TestAccepted:
         assert config.plugin_discovery.directories == ()
         assert config.endpoints == {}
         assert (plugin.enabled, plugin.plugin_type, plugin.critical) == (True, "external", True)
-        assert (plugin.isolation, plugin.workers, plugin.timeout) == ("thread", 4, 30.0)
+        assert (plugin.isolation, plugin.workers, plugin.timeout) == ("process", 1, 30.0)
+        assert (plugin.queue, plugin.health_check, plugin.start_timeout) == (64, 10.0, 10.0)
+        assert plugin.environment == ()
+        assert plugin.restart.model_dump() == {"initial": 0.1, "maximum": 30.0, "give_up_after": 5}
+        assert plugin.breaker is not None
+        assert plugin.breaker.model_dump() == {"failures": 5, "window": 30.0, "open": 10.0, "probes": 1}
+        assert plugin.limits.model_dump(exclude_none=True) == {"output": 64 << 20}
         assert plugin.config == {}
-        assert config.plugins["b"].timeout is None
+        assert (config.plugins["b"].timeout, config.plugins["b"].breaker) == (None, None)
+        assert (config.plugins["b"].workers, config.plugins["c"].isolation) == (4, "thread")
+
+    def test_supervision(self) -> None:
+        """What a plugin may use, and what is done when it fails, arrives in the models."""
+        config = parse_config(
+            {
+                "plugins": {
+                    "a": {
+                        "path": "a",
+                        "queue": "0",
+                        "restart": {"initial": "200ms", "maximum": "1m", "give_up_after": 3},
+                        "breaker": {"failures": 2, "window": "1m", "open": "5s", "probes": 3},
+                        "start_timeout": "1s",
+                        "health_check": None,
+                        "limits": {
+                            "memory": "2GiB",
+                            "cpu_time": "5m",
+                            "open_files": 64,
+                            "processes": 16,
+                            "output": "1MiB",
+                        },
+                        "environment": ["LANG", "ProgramFiles(x86)"],
+                    }
+                },
+                "endpoints": {"/a": {"runtime": {"handler": "a"}, "retry": 2}},
+            }
+        )
+        plugin = config.plugins["a"]
+
+        assert (plugin.queue, plugin.start_timeout, plugin.health_check) == (0, 1.0, None)
+        assert plugin.restart.model_dump() == {"initial": 0.2, "maximum": 60.0, "give_up_after": 3}
+        assert plugin.breaker is not None
+        assert plugin.breaker.model_dump() == {"failures": 2, "window": 60.0, "open": 5.0, "probes": 3}
+        assert plugin.limits.model_dump() == {
+            "memory": 2 << 30,
+            "cpu_time": 300,
+            "open_files": 64,
+            "processes": 16,
+            "output": 1 << 20,
+        }
+        assert plugin.environment == ("LANG", "ProgramFiles(x86)")
+        assert config.endpoints["/a"].retry == 2
+
+    @pytest.mark.parametrize(
+        ("isolation", "written", "is_on"),
+        [
+            ("process", {}, True),
+            ("thread", {}, True),
+            ("none", {}, False),
+            ("none", {"breaker": True}, True),
+            ("none", {"breaker": {"failures": 1}}, True),
+            ("none", {"breaker": None}, True),
+            ("process", {"breaker": False}, False),
+            ("process", {"breaker": None}, True),
+        ],
+    )
+    def test_breaker(self, isolation: str, written: dict[str, Any], is_on: bool) -> None:
+        """A breaker is there by default but for isolation none, and can be had or left out everywhere."""
+        plugin = parse_config({"plugins": {"a": {"path": "a", "isolation": isolation, **written}}}).plugins["a"]
+
+        assert (plugin.breaker is not None) is is_on
 
     def test_models_are_frozen_and_comparable(self) -> None:
         """A configuration cannot be changed, and two of the same dict are equal."""
@@ -435,15 +504,50 @@ WRONG_FILES = {
         [
             "c.yaml:2:20: plugins.a.plugin_type: found 'extern', accepted external or builtin",
             "c.yaml:2:34: plugins.a.path: found 5, accepted a path; a relative one starts at the directory",
-            "c.yaml:2:48: plugins.a.isolation: found 'vm', accepted none or thread",
+            "c.yaml:2:48: plugins.a.isolation: found 'vm', accepted none or thread or process",
             "c.yaml:2:61: plugins.a.workers: found 0, accepted a whole number from 1 to 256",
             "c.yaml:2:73: plugins.a.timeout: found '25h', accepted a time such as 500ms, 2s, 1m, 1h, or",
             "c.yaml:2:86: plugins.a.config: found a list, accepted a mapping",
             "c.yaml:3:3: plugins.b.path: missing; write the path of the library, or let plugin_discovery",
             "c.yaml:4:35: plugins.c.path: found './c.py', accepted what a builtin plugin is imported by",
-            "c.yaml:4:54: plugins.c.isolation: found 'process': worker processes are not part of this version",
+            "c.yaml:4:54: plugins.c.isolation: found 'process', accepted none or thread: a builtin plugin is an object",
             "c.yaml:5:3: plugins[\"d/e\"]: found the name 'd/e', accepted up to 64 letters, digits, '.', '_' and '-'",
             "c.yaml:5:17: plugins[\"d/e\"].path: found '', accepted a path",
+        ],
+    ),
+    "wrong supervision": (
+        """\
+        plugins:
+          a: {path: a, queue: -1, health_check: 0, breaker: 5, restart: {first: 1s}, start_timeout: x}
+          b: {path: b, breaker: {failures: 0, opened: 1s}, limits: {memory: 1MiB, cpu_time: 500ms, files: 5}}
+          c: {path: c, environment: [PATH, A B, 5], limits: [], restart: x}
+          d: {path: d, isolation: thread, limits: {memory: 1GiB}, environment: [PATH], restart: {initial: 1s}}
+          e: {plugin_type: builtin, limits: {open_files: 1}, start_timeout: 5s}
+        endpoints:
+          /a: {runtime: {handler: a}, retry: 11}
+        """,
+        [
+            "c.yaml:2:23: plugins.a.queue: found -1, accepted a whole number from 0 to 100000",
+            "c.yaml:2:41: plugins.a.health_check: found 0, accepted a time such as",
+            "c.yaml:2:53: plugins.a.breaker: found 5, accepted false, or a mapping with failures, window, open, probes",
+            "c.yaml:2:66: plugins.a.restart.first: unknown key; known are: initial, maximum, give_up_after",
+            "c.yaml:2:93: plugins.a.start_timeout: found 'x', accepted a time such as",
+            "c.yaml:3:36: plugins.b.breaker.failures: found 0, accepted a whole number from 1 to 1000",
+            "c.yaml:3:39: plugins.b.breaker.opened: unknown key; did you mean open? Known are: failures, window, open",
+            "c.yaml:3:69: plugins.b.limits.memory: found '1MiB', accepted a size such as 512MiB, 2GiB, or a number of",
+            "c.yaml:3:85: plugins.b.limits.cpu_time: found '500ms', accepted whole seconds such as 60s, 5m, 1h, or a",
+            "c.yaml:3:92: plugins.b.limits.files: unknown key; did you mean open_files? Known are: memory, cpu_time",
+            "c.yaml:4:36: plugins.c.environment[1]: found 'A B', accepted the name of an environment variable",
+            "c.yaml:4:41: plugins.c.environment[2]: found 5, accepted the name of an environment variable",
+            "c.yaml:4:53: plugins.c.limits: found a list, accepted a mapping with memory, cpu_time, open_files,",
+            "c.yaml:4:66: plugins.c.restart: found 'x', accepted a mapping with initial, maximum and give_up_after",
+            "c.yaml:5:35: plugins.d.limits: found with isolation thread, accepted with isolation process: only that",
+            "c.yaml:5:59: plugins.d.environment: found with isolation thread, accepted with isolation process",
+            "c.yaml:5:80: plugins.d.restart: found with isolation thread, accepted with isolation process",
+            "c.yaml:6:29: plugins.e.limits: found with isolation thread, accepted with isolation process",
+            "c.yaml:6:50: plugins.e.limits.open_files: found 1, accepted a whole number from 16 to 1048576",
+            "c.yaml:6:54: plugins.e.start_timeout: found with isolation thread, accepted with isolation process",
+            'c.yaml:8:38: endpoints["/a"].retry: found 11, accepted a whole number from 0 to 10',
         ],
     ),
     "wrong endpoints": (
@@ -475,7 +579,7 @@ WRONG_FILES = {
             'c.yaml:10:43: endpoints["/g"].timeout: found 0, accepted a time such as',
             'c.yaml:10:59: endpoints["/g"].description: found 5, accepted a text',
             'c.yaml:11:23: endpoints["/h"].methods[1]: found 5, accepted an HTTP method',
-            'c.yaml:12:6: endpoints["/i"]: found nothing, accepted a mapping with methods, runtime, data, timeout and',
+            'c.yaml:12:6: endpoints["/i"]: found nothing, accepted a mapping with methods, runtime, data, timeout,',
         ],
     ),
 }
@@ -642,6 +746,15 @@ class TestSchema:
 
         assert [*jsonschema.Draft202012Validator(config_schema()).iter_errors(data)] == []
 
+    @pytest.mark.parametrize("breaker", [False, True, {}, {"failures": 3, "open": "5s"}])
+    def test_it_knows_supervision(self, breaker: object) -> None:
+        """An editor has nothing to say about limits, restarts and both forms of a breaker."""
+        plugin = {"path": "a", "breaker": breaker, "queue": 1, "health_check": None, "environment": ["TZ"]}
+        plugin |= {"limits": {"memory": "1GiB", "cpu_time": "5m", "open_files": None}, "restart": {"maximum": 5}}
+        data = {"plugins": {"a": plugin}, "endpoints": {"/a": {"retry": 1, "runtime": {"handler": "a"}}}}
+
+        assert [*jsonschema.Draft202012Validator(config_schema()).iter_errors(data)] == []
+
     @pytest.mark.parametrize(
         "data",
         [
@@ -650,7 +763,12 @@ class TestSchema:
             {"server": {"max_body": "1 elephant"}},
             {"plugins": {"a": {"timeout": "2 weeks"}}},
             {"plugins": {"a": {"isolation": "vm"}}},
+            {"plugins": {"a": {"breaker": 5}}},
+            {"plugins": {"a": {"breaker": {"failures": 0}}}},
+            {"plugins": {"a": {"limits": {"memory": 5}}}},
+            {"plugins": {"a": {"restart": {"first": 1}}}},
             {"endpoints": {"/a": {}}},
+            {"endpoints": {"/a": {"retry": -1, "runtime": {"handler": "a"}}}},
             {"endpoints": {"/a": {"method": "GET", "methods": ["GET"], "runtime": {"handler": "a"}}}},
         ],
     )
@@ -684,6 +802,16 @@ class TestDump:
         assert again.model_dump() == config.model_dump()
         assert "hush-hush" not in text
         assert 'api_key: "${WEATHER_API_KEY}"' in text
+
+    @pytest.mark.parametrize("isolation", ["none", "thread", "process"])
+    @pytest.mark.parametrize("breaker", [False, True])
+    def test_supervision(self, write: WriteConfig, isolation: str, breaker: bool) -> None:
+        """What is only for worker processes is left out where there are none; a breaker that is off stays off."""
+        data = {"plugins": {"a": {"path": "/a", "isolation": isolation, "breaker": breaker, "health_check": None}}}
+        config = parse_config(data)
+        again = load_config(write(config_yaml(config)))
+
+        assert again.model_dump() == config.model_dump()
 
     @pytest.mark.parametrize("text", ["yes", "12", "1e3", "0o17", "", "null", "~", "a: b", "- a", "é\n", "=", ".inf"])
     def test_text_stays_text(self, write: WriteConfig, text: str) -> None:

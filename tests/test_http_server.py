@@ -170,7 +170,7 @@ def config_of(libraries: dict[str, str], **server: Any) -> dict[str, Any]:
     """Makes a configuration with one endpoint for each of two plugins."""
     return {
         "server": {"port": 0, "max_body": 1000, **server},
-        "plugins": {name: {"path": path, "timeout": None} for name, path in libraries.items()},
+        "plugins": {name: {"path": path, "timeout": None, "isolation": "thread"} for name, path in libraries.items()},
         "endpoints": {
             "/echo": {"methods": ["GET", "POST"], "runtime": {"handler": "echo"}},
             "/gated": {"runtime": {"handler": "gated"}},

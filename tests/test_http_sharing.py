@@ -30,7 +30,7 @@ def counting(directory: Path, place: int, calls: int, *, inside: int = 0) -> Met
 def read(metrics: Metrics) -> dict[str, float]:
     """Reads what Prometheus would, as far as it says how many."""
     with PluginManager.from_config({}) as manager:
-        text = metrics.exposition(manager, "")[0].decode()
+        text = metrics.exposition(manager.metrics(), "")[0].decode()
     found = re.findall(
         r"^backworks_(calls_total|calls_in_flight|call_seconds_sum|http_requests_total){.*} (.+)$", text, re.MULTILINE
     )

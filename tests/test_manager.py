@@ -341,7 +341,7 @@ class TestFromConfig:
         }
         with PluginManager.from_config(config, builtins=[shout]) as manager:
             assert list(manager.plugins) == ["b", "shout", "a"]
-            assert [plugin.isolation for plugin in manager.plugins.values()] == ["none", "thread", "thread"]
+            assert [plugin.isolation for plugin in manager.plugins.values()] == ["none", "thread", "process"]
             assert shout.done == [{"x": 1}]
 
     def test_imported_builtin(self) -> None:
@@ -416,7 +416,7 @@ class TestFromConfig:
         with PluginManager.from_config(config) as manager:
             assert {name: plugin.isolation for name, plugin in manager.plugins.items()} == {
                 "two": "none",
-                "one": "thread",
+                "one": "process",
             }
 
         with PluginManager.from_discovery(tmp_path) as manager:

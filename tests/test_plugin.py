@@ -173,11 +173,7 @@ class TestLoad:
     @pytest.mark.parametrize(
         ("options", "text"),
         [
-            (
-                {"isolation": "process"},
-                "worker processes are not part of this version; use 'thread' or 'none'",
-            ),
-            ({"isolation": "thraed"}, "isolation 'thraed' is none: 'none' and 'thread' are"),
+            ({"isolation": "thraed"}, "isolation 'thraed' is none: 'none', 'thread' and 'process' are"),
             ({"isolation": "thread", "workers": 0}, "workers is 0; it takes at least 1"),
             ({"timeout": float("nan")}, "timeout is nan; it takes 0 to 4000000 seconds"),
         ],

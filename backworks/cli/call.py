@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["call"]
 
-#: Seconds for the plugin to end after Ctrl-C. A call that hangs is left behind.
+#: Seconds for the plugin to end after Ctrl-C. A call that hangs is killed with its process, or left behind in a thread.
 _PATIENCE = 0.5
 
 
@@ -53,10 +53,10 @@ def _config(ctx: click.Context, parameter: click.Parameter, value: str | None) -
 @click.option("--config", metavar="JSON|@FILE", callback=_config, help="The plugin's own configuration.")
 @click.option(
     "--isolation",
-    type=click.Choice(["none", "thread"]),
-    default="thread",
+    type=click.Choice(["process", "thread", "none"]),
+    default="process",
     show_default=True,
-    help="Where the call runs: in the main thread, or in one of its own.",
+    help="Where the call runs: in a worker process, in a thread of its own, or in the main thread.",
 )
 @click.pass_context
 def call(

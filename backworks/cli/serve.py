@@ -18,11 +18,15 @@ __all__ = ["serve"]
 @click.option(
     "--workers", type=click.IntRange(1, 256), help="Serve in this many processes instead of the configuration's number."
 )
-def serve(config: str, host: str | None, port: int | None, workers: int | None) -> None:
+@click.option("--reload", is_flag=True, help="Load the configuration anew whenever it, or a library of it, changes.")
+def serve(config: str, host: str | None, port: int | None, workers: int | None, reload: bool) -> None:
     """Serve the endpoints of a configuration over HTTP.
 
     Until Ctrl-C or SIGTERM: then running requests are let end, and every plugin is shut down. /docs has a page to
     try the endpoints; /healthz, /readyz and /metrics are for machines. The log goes to stderr.
+
+    SIGHUP loads the configuration anew while requests are answered: what has changed is started first, and if that
+    fails, everything stays as it was.
     """
     from backworks.config import load_config, warnings_of
     from backworks.http.server import serve as serve_http
@@ -30,7 +34,7 @@ def serve(config: str, host: str | None, port: int | None, workers: int | None) 
     _log_to_stderr()
     loaded = load_config(config)
     complain(f"warning: {line}" for line in warnings_of(loaded))
-    serve_http(loaded, host, port, workers, announce=click.echo, prepare=_log_to_stderr)
+    serve_http(loaded, host, port, workers, reload=reload, announce=click.echo, prepare=_log_to_stderr)
 
 
 def _log_to_stderr() -> None:

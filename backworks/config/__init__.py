@@ -3,6 +3,7 @@
 from backworks.config.checks import RESERVED_PATHS, warnings_of
 from backworks.config.load import as_config, config_schema, load_config, parse_config
 from backworks.config.models import (
+    DEFAULT_ISOLATION,
     DEFAULT_TIMEOUT,
     DEFAULT_WORKERS,
     Config,
@@ -14,6 +15,7 @@ from backworks.config.models import (
 )
 
 __all__ = [
+    "DEFAULT_ISOLATION",
     "DEFAULT_TIMEOUT",
     "DEFAULT_WORKERS",
     "RESERVED_PATHS",

@@ -16,7 +16,7 @@ from backworks.config.source import Problem, show
 if TYPE_CHECKING:
     from backworks.config.models import Config
 
-__all__ = ["RESERVED_PATHS", "cross_check", "suggestion", "warnings_of"]
+__all__ = ["FOR_PROCESSES", "RESERVED_PATHS", "cross_check", "suggestion", "warnings_of"]
 
 #: The routes of the server itself.
 RESERVED_PATHS = ("/docs", "/healthz", "/metrics", "/openapi.json", "/readyz")
@@ -25,6 +25,9 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _PARAMETER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
 #: What cannot stand in a path that was taken out of a URL, or would not come back out of one as it went in.
 _NOT_IN_SEGMENT = re.compile(r"[{}?#%\\\x00-\x20\x7f]")
+
+#: What is said to worker processes, and has no meaning without them.
+FOR_PROCESSES = ("restart", "start_timeout", "limits", "environment")
 
 _OFF = ("false", "no", "off", "0")
 
@@ -38,11 +41,12 @@ def suggestion(name: str, known: list[str]) -> str:
     return f"did you mean {near[0]}? Known are: {names}" if near else f"known are: {names}"
 
 
-def cross_check(data: object) -> list[Problem]:
+def cross_check(data: object, default_isolation: str) -> list[Problem]:
     """Checks names, paths and references.
 
     Args:
         data: The plain data of a configuration.
+        default_isolation: Where a compiled plugin runs of which nothing is said.
 
     Returns:
         What is wrong, in no particular order.
@@ -50,7 +54,7 @@ def cross_check(data: object) -> list[Problem]:
     plugins = _mapping(data, "plugins")
     endpoints = _mapping(data, "endpoints")
     return [
-        *_check_plugins(plugins, discovers=_discovers(data)),
+        *_check_plugins(plugins, discovers=_discovers(data), default_isolation=default_isolation),
         *_check_paths(list(endpoints)),
         *_check_endpoints(endpoints, plugins, discovers=_discovers(data)),
     ]
@@ -63,6 +67,9 @@ def warnings_of(config: Config) -> list[str]:
         if plugin.isolation == "none" and plugin.timeout is not None:
             text = "under isolation none nothing can stop a call; the plugin is only told how much time is left"
             problems.append(Problem(("plugins", name, "timeout"), text))
+        if plugin.isolation == "none" and "queue" in plugin.model_fields_set:
+            text = "under isolation none there is no queue; the threads of the caller are the limit"
+            problems.append(Problem(("plugins", name, "queue"), text))
     for path, endpoint in config.endpoints.items():
         plugin_of = config.plugins.get(endpoint.runtime.handler)
         if plugin_of is not None and plugin_of.isolation == "none" and endpoint.timeout is not None:
@@ -74,13 +81,25 @@ def warnings_of(config: Config) -> list[str]:
     return config.source.lines(problems)
 
 
-def _check_plugins(plugins: Mapping[str, object], *, discovers: bool) -> Iterator[Problem]:
+def _check_plugins(plugins: Mapping[str, object], *, discovers: bool, default_isolation: str) -> Iterator[Problem]:
     for name, plugin in plugins.items():
         if not _NAME.fullmatch(name):
             text = f"found the name {show(name)}, accepted up to 64 letters, digits, '.', '_' and '-'"
             yield Problem(("plugins", name), text, at_key=True)
         settings = {} if plugin is None else plugin
-        if not isinstance(settings, Mapping) or settings.get("plugin_type", "external") != "external":
+        if not isinstance(settings, Mapping):
+            continue
+        builtin = settings.get("plugin_type", "external") != "external"
+        isolation = settings.get("isolation", "thread" if builtin else default_isolation)
+        if builtin and isolation == "process":
+            text = "found 'process', accepted none or thread: a builtin plugin is an object of this process"
+            yield Problem(("plugins", name, "isolation"), text)
+        elif isolation in ("none", "thread"):
+            for key in FOR_PROCESSES:
+                if settings.get(key):
+                    text = f"found with isolation {isolation}, accepted with isolation process: only that can do it"
+                    yield Problem(("plugins", name, key), text, at_key=True)
+        if builtin:
             continue
         if settings.get("path") is None and not discovers:
             text = "missing; write the path of the library, or let plugin_discovery look for the plugin"

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from backworks.config.checks import FOR_PROCESSES
 from backworks.config.reader import plain_value
 
 if TYPE_CHECKING:
@@ -21,6 +22,10 @@ def config_data(config: Config) -> dict[str, Any]:
     In the plugins' own configurations, what was written with ``${...}`` is written so again: it may be a secret.
     """
     data = config.model_dump(mode="json")
+    for plugin in data["plugins"].values():
+        if plugin["isolation"] != "process":
+            for key in FOR_PROCESSES:
+                del plugin[key]
     for path, written in config.source.written.items():
         if path[:1] == ("plugins",) and path[2:3] == ("config",):
             _put(data, path, written)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from backworks.config.source import Source
 
-__all__ = ["read_import", "read_isolation", "read_method", "read_methods", "read_path", "read_settings"]
+__all__ = ["read_import", "read_method", "read_methods", "read_path", "read_settings"]
 
 #: RFC 9110, section 5.6.2.
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
@@ -36,13 +36,6 @@ def read_import(value: object) -> str:
     """Takes what a Python object is imported by."""
     if not isinstance(value, str) or not _IMPORT.fullmatch(value):
         raise custom(f"found {show(value)}, accepted what a builtin plugin is imported by: package.module:Name")
-    return value
-
-
-def read_isolation(value: str) -> str:
-    """Refuses what is a good word, but not to be had yet."""
-    if value == "process":
-        raise custom("found 'process': worker processes are not part of this version; use thread or none")
     return value
 
 

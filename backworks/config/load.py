@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from backworks.config.checks import cross_check, suggestion
 from backworks.config.models import (
+    DEFAULT_ISOLATION,
     Config,
     DiscoveryConfig,
     EndpointConfig,
@@ -20,6 +21,7 @@ from backworks.config.models import (
 )
 from backworks.config.reader import read_dict, read_file
 from backworks.config.source import KeyPath, Problem, Source, show
+from backworks.config.supervision import BreakerConfig, LimitsConfig, RestartConfig
 from backworks.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -83,7 +85,7 @@ def _validate(source: Source) -> Config:
         # A default that hangs on another field is not made where that field is wrong: no error of its own.
         found = [error for error in errors.errors() if error["type"] != "default_factory_not_called"]
         problems += [_problem(error, source) for error in found]
-    problems += cross_check(source.data)
+    problems += cross_check(source.data, DEFAULT_ISOLATION)
     problems = [problem for problem in problems if problem.path not in source.holes]
     problems += source.problems
     if config is None or problems:
@@ -132,6 +134,12 @@ def _model_at(path: KeyPath) -> type[BaseModel] | None:
             return DiscoveryConfig
         case ("plugins", _):
             return PluginConfig
+        case ("plugins", _, "restart"):
+            return RestartConfig
+        case ("plugins", _, "breaker"):
+            return BreakerConfig
+        case ("plugins", _, "limits"):
+            return LimitsConfig
         case ("endpoints", _):
             return EndpointConfig
         case ("endpoints", _, "runtime"):

@@ -13,29 +13,33 @@ from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
     PrivateAttr,
+    SerializerFunctionWrapHandler,
     ValidationInfo,
     WithJsonSchema,
+    field_serializer,
     field_validator,
     model_validator,
 )
 
+from backworks.config.base import SECTION, Model
 from backworks.config.fields import (
     read_import,
-    read_isolation,
     read_method,
     read_methods,
     read_path,
     read_settings,
 )
 from backworks.config.source import Source
+from backworks.config.supervision import BreakerConfig, BreakerOrFalse, LimitsConfig, RestartConfig, VariableName
 from backworks.config.units import Duration, Size, Switch, choice, text, whole
+from backworks.isolation.options import ProcessOptions
 
 __all__ = [
+    "DEFAULT_ISOLATION",
     "DEFAULT_TIMEOUT",
     "DEFAULT_WORKERS",
     "Config",
@@ -48,18 +52,13 @@ __all__ = [
 
 #: Seconds for a call, where nothing is configured: longer than what a person waits for.
 DEFAULT_TIMEOUT = 30.0
-#: Calls of one plugin at a time, where nothing is configured.
+#: Where a compiled plugin runs, where nothing is configured.
+DEFAULT_ISOLATION: Literal["thread", "process"] = "process"
+#: Calls of one plugin at a time under isolation thread, where nothing is configured.
 DEFAULT_WORKERS = 4
 
-# A section whose lines are all commented out is null in YAML.
-_SECTION = BeforeValidator(lambda value: {} if value is None else value)
 
-
-class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class ServerConfig(_Model):
+class ServerConfig(Model):
     """Where and how HTTP is served."""
 
     host: Annotated[str, text("a host name or an IP address")] = Field(
@@ -90,7 +89,7 @@ class ServerConfig(_Model):
     )
 
 
-class DiscoveryConfig(_Model):
+class DiscoveryConfig(Model):
     """Directories in which plugins are found without being named one by one."""
 
     enabled: Switch = Field(default=True, description="Whether the directories are looked through.")
@@ -104,7 +103,11 @@ class DiscoveryConfig(_Model):
     recursive: Switch = Field(default=False, description="Whether to look into the directories within them as well.")
 
 
-class PluginConfig(_Model):
+def _isolation_of(fields: dict[str, Any]) -> Literal["none", "thread", "process"]:
+    return "thread" if fields.get("plugin_type") == "builtin" else DEFAULT_ISOLATION
+
+
+class PluginConfig(Model):
     """One plugin."""
 
     enabled: Switch = Field(default=True, description="Whether the plugin is started.")
@@ -121,20 +124,21 @@ class PluginConfig(_Model):
         ),
         examples=["./plugins/weather", "package.module:Name"],
     )
-    isolation: Annotated[
-        Literal["none", "thread", "process"],
-        choice("none", "thread", "process", what="none or thread"),
-        AfterValidator(read_isolation),
-    ] = Field(
-        default="thread",
+    isolation: Annotated[Literal["none", "thread", "process"], choice("none", "thread", "process")] = Field(
+        default_factory=_isolation_of,
         description=(
-            "Where calls run: in the caller's thread, where no timeout can be kept (none), in threads of the "
-            "plugin's own (thread), or in processes of the plugin's own (process; not part of this version)."
+            "Where calls run: in processes of the plugin's own, where a crash or a hang does not reach the host "
+            "(process), in threads of its own (thread), or in the caller's thread, where no timeout can be kept "
+            "(none). A builtin plugin runs in threads without this."
         ),
+        json_schema_extra={"default": DEFAULT_ISOLATION},
     )
     workers: Annotated[int, whole(1, 256)] = Field(
-        default=DEFAULT_WORKERS,
-        description="How many calls run at the same time at most, under isolation thread.",
+        default_factory=lambda fields: 1 if fields.get("isolation") == "process" else DEFAULT_WORKERS,
+        description=(
+            "How many calls run at the same time at most: under isolation process in as many processes (1 without "
+            f"this), under isolation thread in as many threads ({DEFAULT_WORKERS} without this)."
+        ),
         examples=[4],
     )
     timeout: Duration | None = Field(
@@ -145,11 +149,48 @@ class PluginConfig(_Model):
         examples=["2s", "500ms", 30],
         json_schema_extra={"default": DEFAULT_TIMEOUT},
     )
+    queue: Annotated[int, whole(0, 100_000)] = Field(
+        default=64,
+        description=(
+            "How many calls may wait for their turn; above it the answer is 503. Under isolation none there is no "
+            "queue: the threads of the caller are the limit."
+        ),
+        examples=[64],
+    )
+    restart: Annotated[RestartConfig, SECTION] = Field(
+        default=RestartConfig(), description="When a worker process that has ended is started again."
+    )
+    breaker: BreakerOrFalse = Field(
+        default_factory=lambda fields: None if fields.get("isolation") == "none" else BreakerConfig(),
+        description=(
+            "When calls are refused at once because those before them have failed; false is never, and so is the "
+            "default under isolation none, where it makes every call dearer."
+        ),
+        json_schema_extra={"default": BreakerConfig().model_dump()},
+    )
+    start_timeout: Duration = Field(
+        default=ProcessOptions.start_timeout,
+        description="How long a worker process may take until its plugin is initialised; for isolation process.",
+        examples=["10s"],
+    )
+    health_check: Duration | None = Field(
+        default=10.0,
+        description="How often the plugin is asked how it is, if it can be asked; null is only for /readyz.",
+        examples=["10s"],
+    )
+    limits: Annotated[LimitsConfig, SECTION] = Field(
+        default=LimitsConfig(), description="What one worker process may use; for isolation process."
+    )
+    environment: tuple[VariableName, ...] = Field(
+        default=(),
+        description="The names of the environment variables that worker processes are given; for isolation process.",
+        examples=[["LANG", "TZ"]],
+    )
     critical: Switch = Field(
         default=True,
         description="Whether the start fails if the plugin does; otherwise only its endpoints do, with 503.",
     )
-    config: Annotated[dict[str, Any], AfterValidator(read_settings), _SECTION] = Field(
+    config: Annotated[dict[str, Any], AfterValidator(read_settings), SECTION] = Field(
         default_factory=dict,
         description=(
             "The plugin's own configuration, as its manifest describes it. Relative paths start at the directory of "
@@ -165,8 +206,12 @@ class PluginConfig(_Model):
             return None
         return read_import(value) if info.data.get("plugin_type") == "builtin" else read_path(value, info)
 
+    @field_serializer("breaker", mode="wrap")
+    def _no_breaker(self, value: object, handler: SerializerFunctionWrapHandler) -> object:
+        return False if value is None else handler(value)
 
-class RuntimeConfig(_Model):
+
+class RuntimeConfig(Model):
     """Who answers an endpoint."""
 
     type: Annotated[Literal["plugin"], choice("plugin")] = Field(default="plugin", description="A plugin.")
@@ -188,7 +233,7 @@ def _endpoint_schema(schema: dict[str, Any]) -> None:
     schema["not"] = {"required": ["method", "methods"]}
 
 
-class EndpointConfig(_Model):
+class EndpointConfig(Model):
     """One route of the HTTP server."""
 
     model_config = ConfigDict(json_schema_extra=_endpoint_schema)
@@ -206,6 +251,14 @@ class EndpointConfig(_Model):
         description="How long a call by this endpoint may take; without it, what the plugin's timeout says.",
         examples=["500ms"],
     )
+    retry: Annotated[int, whole(0, 10)] = Field(
+        default=0,
+        description=(
+            "How often a call is tried again whose worker process died in it, or that was refused before it began, "
+            "for at most a second. Only for requests that may have their effect twice."
+        ),
+        examples=[1],
+    )
     description: Annotated[str, text("a text")] | None = Field(
         default=None,
         description="A sentence for the API's documentation.",
@@ -221,23 +274,23 @@ class EndpointConfig(_Model):
         return value
 
 
-class Config(_Model):
+class Config(Model):
     """The configuration of a Backworks host."""
 
     model_config = ConfigDict(title="Backworks configuration")
 
-    server: Annotated[ServerConfig, _SECTION] = Field(
+    server: Annotated[ServerConfig, SECTION] = Field(
         default=ServerConfig(), description="Where and how HTTP is served."
     )
-    plugin_discovery: Annotated[DiscoveryConfig, _SECTION] = Field(
+    plugin_discovery: Annotated[DiscoveryConfig, SECTION] = Field(
         default=DiscoveryConfig(), description="Directories in which plugins are found; none by default."
     )
-    plugins: Annotated[dict[str, Annotated[PluginConfig, _SECTION]], _SECTION] = Field(
+    plugins: Annotated[dict[str, Annotated[PluginConfig, SECTION]], SECTION] = Field(
         default_factory=dict,
         description="The plugins, each under the name that endpoints call it by.",
         examples=[{"weather": {"path": "./plugins/weather", "timeout": "2s", "config": {}}}],
     )
-    endpoints: Annotated[dict[str, EndpointConfig], _SECTION] = Field(
+    endpoints: Annotated[dict[str, EndpointConfig], SECTION] = Field(
         default_factory=dict,
         description="The routes, each under its path: /api/weather/{station} takes any station.",
         examples=[{"/api/weather/{station}": {"runtime": {"type": "plugin", "handler": "weather"}}}],

@@ -11,10 +11,8 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from pathlib import Path
+from typing import NamedTuple
 
 __all__ = ["KeyPath", "Position", "Problem", "Source", "path_text", "show"]
 
@@ -69,6 +67,11 @@ class Source:
     written: Mapping[KeyPath, str] = field(default_factory=dict)
     holes: frozenset[KeyPath] = frozenset()
     problems: Sequence[Problem] = ()
+
+    @property
+    def file(self) -> Path | None:
+        """The file, absolute, or ``None`` for a dict."""
+        return None if self.name is None else self.base / Path(self.name).name
 
     def position(self, problem: Problem) -> Position | None:
         """Finds the place of a problem: its key or value, or the nearest that has a place."""

@@ -21,12 +21,15 @@ if TYPE_CHECKING:
 
     from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 
-__all__ = ["Accepts", "Duration", "Size", "Switch", "choice", "custom", "text", "whole"]
+__all__ = ["Accepts", "CpuTime", "Duration", "Memory", "Size", "Switch", "choice", "custom", "text", "whole"]
 
 #: The longest time: a day. A call that needs longer is none that somebody waits for.
 MAX_SECONDS = 86_400.0
 #: The largest size: what an answer is limited to as well.
 MAX_BYTES = 1 << 30
+#: The memory that a process may be given: from what one needs to do nothing, to more than any machine has.
+MIN_MEMORY = 16 << 20
+MAX_MEMORY = 1 << 46
 
 _NUMBER = r"[0-9]+(?:\.[0-9]+)?"
 _DURATION = re.compile(rf"({_NUMBER})\s*(ms|s|m|h)?")
@@ -124,6 +127,20 @@ def _size(value: object) -> int:
     return int(size)
 
 
+def _memory(value: object) -> int:
+    size = _measure(value, _SIZE, _BYTES)
+    if size != int(size) or not MIN_MEMORY <= size <= MAX_MEMORY:
+        raise ValueError
+    return int(size)
+
+
+def _cpu_time(value: object) -> int:
+    seconds = _duration(value)
+    if seconds != int(seconds):  # systems count whole ones
+        raise ValueError
+    return int(seconds)
+
+
 def _measure(value: object, pattern: re.Pattern[str], units: dict[str | None, float]) -> float:
     if isinstance(value, str) and (match := pattern.fullmatch(value.strip())):
         return float(match[1]) * units[match[2]]
@@ -160,6 +177,30 @@ Size = Annotated[
         (
             {"type": "integer", "minimum": 0, "maximum": MAX_BYTES},
             {"type": "string", "pattern": rf"^\s*{_SIZE.pattern}\s*$"},
+        ),
+    ),
+]
+
+Memory = Annotated[
+    int,
+    Accepts(
+        "a size such as 512MiB, 2GiB, or a number of bytes, from 16MiB to 65536GiB",
+        _memory,
+        (
+            {"type": "integer", "minimum": MIN_MEMORY, "maximum": MAX_MEMORY},
+            {"type": "string", "pattern": rf"^\s*{_SIZE.pattern}\s*$"},
+        ),
+    ),
+]
+
+CpuTime = Annotated[
+    int,
+    Accepts(
+        "whole seconds such as 60s, 5m, 1h, or a number of them, from 1 to 24h",
+        _cpu_time,
+        (
+            {"type": "integer", "minimum": 1, "maximum": MAX_SECONDS},
+            {"type": "string", "pattern": rf"^\s*{_DURATION.pattern}\s*$"},
         ),
     ),
 ]

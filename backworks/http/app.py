@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -70,22 +71,20 @@ class HttpApp:
 
     Attributes:
         config: The configuration.
+        loop: The event loop that it runs in, if that is known.
         metrics: The numbers.
     """
 
     def __init__(self, config: Config, manager: PluginManager | None) -> None:
         self.config = config
-        self._manager = manager
+        self.loop: asyncio.AbstractEventLoop | None = None
+        self._manager: PluginManager | None = None
         self._calls = Calls()
         self.metrics = Metrics()
-        targets: dict[str, Endpoint | Page] = {**pages(config, self.metrics)}
-        for route, endpoint in config.endpoints.items():
-            targets[route] = Endpoint(route, endpoint, config.server.max_body, self._calls, self.metrics)
-        try:
-            self._router = Router(targets)
-        except ValueError as error:
-            raise ConfigError([f"endpoints: {error}"]) from None
-        self._allow = {route: _allow(target.methods) for route, target in targets.items()}
+        if manager is None:
+            self.switch(self.prepare(config))
+        else:
+            self._adopt(manager)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -130,17 +129,57 @@ class HttpApp:
         """Answers the requests that wait for a plugin with 503, because the server stops."""
         self._calls.give_up()
 
+    def prepare(self, config: Config) -> tuple[Config, Router[Endpoint | Page]]:
+        """Makes the routes of a configuration, and changes nothing.
+
+        Raises:
+            ConfigError: Two routes match the same paths.
+        """
+        targets: dict[str, Endpoint | Page] = {**pages(config, self.metrics)}
+        for route, endpoint in config.endpoints.items():
+            targets[route] = Endpoint(route, endpoint, config.server.max_body, self._calls, self.metrics)
+        try:
+            return config, Router(targets)
+        except ValueError as error:
+            raise ConfigError([f"endpoints: {error}"]) from None
+
+    def switch(self, prepared: tuple[Config, Router[Endpoint | Page]]) -> None:
+        """Goes over to other routes; requests that have found theirs keep it."""
+        self.config, self._router = prepared
+
+    def settle(self, timeout: float | None) -> None:
+        """Waits until the requests that found their routes before :meth:`switch` are with their plugins.
+
+        Not in the event loop's own thread, which has to go on for that.
+        """
+        loop = self.loop
+        if loop is None or not loop.is_running():
+            return
+        with suppress(RuntimeError):
+            if asyncio.get_running_loop() is loop:
+                return
+        with suppress(TimeoutError):
+            asyncio.run_coroutine_threadsafe(self._calls.settled(), loop).result(timeout)
+
+    def _adopt(self, manager: PluginManager) -> None:
+        """Goes over to a manager: its plugins, its numbers, and each configuration that it will load."""
+        self.metrics.manager = manager
+        self.switch(self.prepare(self.config))
+        self._manager = manager
+        manager.follow(self)
+
     async def _ask(
         self, target: Endpoint | Page, params: Mapping[str, str], scope: Scope, receive: Receive
     ) -> Answer | bytes:
         method = scope["method"]
         if method not in target.methods:
-            allow = ((b"allow", self._allow[target.route]),)
+            taken = _allow(target.methods)
+            allow = ((b"allow", taken),)
             if method == "OPTIONS":
                 return Answer(204, headers=allow)
             if method != "HEAD" or "GET" not in target.methods:
-                taken = self._allow[target.route].decode()
-                return problem(405, f"{target.route} does not take {method}; it takes {taken}", headers=allow)
+                detail = f"{target.route} does not take {method}; it takes {taken.decode()}"
+                return problem(405, detail, headers=allow)
             method = "GET"
         if self._manager is None:
             return problem(503, "the plugins have not been started: the server has to speak the ASGI lifespan protocol")
@@ -157,6 +196,7 @@ class HttpApp:
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         await receive()
+        self.loop = asyncio.get_running_loop()
         if self._manager is not None:
             await send({"type": "lifespan.startup.complete"})
             await receive()
@@ -164,7 +204,8 @@ class HttpApp:
             threads = ThreadPool(1, "backworks-lifespan")  # a plugin that hangs must not hold the event loop
             try:
                 start = threads.submit(lambda: PluginManager.from_config(self.config))
-                manager = self._manager = await asyncio.wrap_future(start)
+                manager = await asyncio.wrap_future(start)
+                self._adopt(manager)
             except Exception as error:
                 if not isinstance(error, BackworksError):
                     _logger.exception("the start failed")

@@ -24,6 +24,8 @@ __all__ = ["Calls"]
 #: Seconds from one look at the waiting calls to the next. A client is watched after one to two of them: far above what
 #: most calls take, far below what anybody notices.
 _LOOK = 0.1
+#: Seconds from one look at the bodies that have to come before a plugin may be ended to the next.
+_SETTLED = 0.01
 
 Result = TypeVar("Result")
 
@@ -69,6 +71,12 @@ class Calls:
         for wait in tuple(self._waiting):
             wait.end(PluginUnavailable("the server stops before the request is answered", plugin=wait.plugin))
 
+    async def settled(self) -> None:
+        """Waits until all bodies have come that are being waited for now."""
+        reading = {wait for wait in self._waiting if wait.reads}
+        while reading & self._waiting:  # noqa: ASYNC110  # an event would make every request dearer
+            await asyncio.sleep(_SETTLED)
+
     def _look(self, loop: asyncio.AbstractEventLoop) -> None:
         if not self._waiting:
             self._looked_after_by = None
@@ -93,6 +101,11 @@ class _Wait:
         self.watcher: asyncio.Task[None] | None = None
         self._receive = receive
         self._was_found = False
+
+    @property
+    def reads(self) -> bool:
+        """Whether it waits for a body."""
+        return self._receive is None
 
     def found(self) -> None:
         """Notes that it still waits."""

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from time import perf_counter
 from typing import TYPE_CHECKING
 
-from backworks.errors import BackworksError, Code, PluginError, PluginStateError, PluginUnavailable
+from backworks.errors import (
+    BackworksError,
+    Code,
+    PluginCrashed,
+    PluginError,
+    PluginStateError,
+    PluginUnavailable,
+)
 from backworks.http.asgi import JSON, Answer, Receive, Scope, encode_headers
 from backworks.http.problems import problem, problem_of
 from backworks.http.request import (
@@ -28,12 +36,16 @@ if TYPE_CHECKING:
     from backworks.http.metrics import Metrics
     from backworks.manager import PluginManager
 
+    Asked = tuple[str, str, bytes, float | None, bytes | str | None, bytes | str | None]
+
 __all__ = ["Endpoint"]
 
 _logger = logging.getLogger("backworks.http")
 
 #: Found once: to CPython 3.11 the member of an enumeration is more than an attribute.
 _OK, _INTERNAL = Code.OK, Code.INTERNAL
+#: Seconds that a call which may be tried again waits for that, at most: who opens a breaker does not want callers kept.
+_SOON = 1.0
 
 
 class Endpoint:
@@ -53,6 +65,7 @@ class Endpoint:
         self._plugin = config.runtime.handler
         self._as_body = config.data == "body"
         self._timeout = config.timeout
+        self._retry = config.retry
         self._max_body = max_body
         self._calls = calls
         self._metrics = metrics.of_plugin(self._plugin)
@@ -107,6 +120,10 @@ class Endpoint:
             except PluginStateError:  # it closes; it may have been reloaded
                 again = manager.answer_async(self._plugin, *asked)
                 result = await self._calls.wait(again, receive, self._plugin)
+            except (PluginCrashed, PluginUnavailable) as error:
+                if not self._retry:
+                    raise
+                result = await self._try_again(error, manager, asked, receive, start)
             code = _OK
         except Disconnected:
             code = Code.CANCELLED
@@ -123,6 +140,32 @@ class Endpoint:
             detail = f"the plugin has no answer for {method} {self.route}"
             return problem(404, detail, plugin=self._plugin)
         return _answer_of(result)
+
+    async def _try_again(
+        self,
+        error: PluginCrashed | PluginUnavailable,
+        manager: PluginManager,
+        asked: Asked,
+        receive: Receive,
+        start: float,
+    ) -> bytes | PluginResult | None:
+        """Tries a call again that has died, or had not begun, as often as it is allowed, within its time."""
+        timeout = manager.current(self._plugin).timeout if self._timeout is None else self._timeout
+        for _ in range(self._retry):
+            after = 0.0 if isinstance(error, PluginCrashed) else error.retry_after
+            left = None if timeout is None else timeout - (perf_counter() - start)
+            if after is None or after > _SOON or (left is not None and after >= left):
+                break
+            try:
+                if after:
+                    await self._calls.wait(asyncio.sleep(after), receive, self._plugin)
+                again = manager.answer_async(
+                    self._plugin, *asked[:3], None if left is None else left - after, *asked[4:]
+                )
+                return await self._calls.wait(again, receive, self._plugin)
+            except (PluginCrashed, PluginUnavailable) as another:
+                error = another
+        raise error
 
     def _failed(self, method: str, error: BackworksError) -> Answer:
         answer = problem_of(error)

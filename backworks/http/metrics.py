@@ -1,30 +1,39 @@
 """The numbers of the HTTP side, for Prometheus.
 
 They are counted in the event loop's thread alone, with plain integers and no lock, which costs a fraction of what the
-counters of ``prometheus_client`` do. That library writes them out, and is imported when they are first asked for.
+counters of ``prometheus_client`` do. That library writes them out, and is imported when they are first asked for. What
+a program calls through the manager itself is counted there, in :mod:`backworks.resilience.counters`, and told as well.
 
 =================================  ====================  ==========================================================
 ``backworks_calls_total``          plugin, code          calls that are over; ``code`` is the plugin's, by name
 ``backworks_call_seconds``         plugin                how long they were waited for (a histogram)
 ``backworks_calls_in_flight``      plugin                calls that are being waited for
 ``backworks_plugin_up``            plugin                1 where the plugin runs
+``backworks_breaker_state``        plugin,               1 for what the circuit breaker is: ``closed``, ``open`` or
+                                   backworks_breaker_    ``half-open``
+                                   state
+``backworks_worker_restarts_total``  plugin              worker processes that took the place of one that ended
+``backworks_workers``              plugin                worker processes that live
+``backworks_worker_memory_bytes``  plugin, kind          their memory: ``rss``, and ``pss``, which counts what they
+                                                         share once (Linux)
 ``backworks_http_requests_total``  route, method,        requests that were answered; ``route`` as the configuration
                                    status                writes it, ``unmatched`` where none matched; 499 for a client
                                                          that hung up
 =================================  ====================  ==========================================================
 
 Where several processes serve (``server.workers``), any of them tells the numbers of all; see
-:mod:`backworks.http.sharing`. ``backworks_plugin_up`` is that of the one that was asked.
+:mod:`backworks.http.sharing`; but what is now (``up``, ``state``, workers, memory) is that of the one that was asked.
 
 No label takes its value from a client: a method that nobody knows is counted as ``OTHER``.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from typing import TYPE_CHECKING, Any
 
 from backworks.errors import Code
+from backworks.resilience.breaker import Position
+from backworks.resilience.counters import BOUNDS, Counters, PluginMetrics, Tally
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -34,45 +43,41 @@ if TYPE_CHECKING:
     from backworks.http.sharing import Shared
     from backworks.manager import PluginManager
 
-__all__ = ["UNMATCHED", "CallNumbers", "Metrics"]
+__all__ = ["UNMATCHED", "Metrics"]
 
 #: The route of a request that no endpoint matches.
 UNMATCHED = "unmatched"
 
-#: Upper bounds in seconds: from a C function in this process to the longest that anybody waits.
-_BOUNDS = (1e-5, 1e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 _METHODS = frozenset(("CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"))
-
-
-class CallNumbers:
-    """The calls of one plugin."""
-
-    __slots__ = ("buckets", "codes", "in_flight", "seconds")
-
-    def __init__(self) -> None:
-        self.in_flight = 0
-        self.codes = [0] * len(Code)
-        self.buckets = [0] * (len(_BOUNDS) + 1)
-        self.seconds = 0.0
-
-    def done(self, code: Code, seconds: float) -> None:
-        """Counts a call that is over."""
-        self.codes[code] += 1
-        self.buckets[bisect_left(_BOUNDS, seconds)] += 1
-        self.seconds += seconds
 
 
 class Metrics:
     """The numbers of one application."""
 
     def __init__(self) -> None:
-        self._plugins: dict[str, CallNumbers] = {}
+        self._counters = Counters()
+        self._manager: PluginManager | None = None
+        self._plugins: dict[str, Tally] = {}
+        self._restarts: dict[str, int] = {}  # of other processes
         self._requests: dict[tuple[str, str, int], int] = {}
         self._shared: Shared | None = None
 
-    def of_plugin(self, plugin: str) -> CallNumbers:
-        """Finds the numbers of a plugin's calls."""
-        return self._plugins.setdefault(plugin, CallNumbers())
+    @property
+    def manager(self) -> PluginManager | None:
+        """What has the plugins, and counts their calls with this."""
+        return self._manager
+
+    @manager.setter
+    def manager(self, manager: PluginManager) -> None:
+        self._manager = manager
+        self._counters = manager.counters
+        self._plugins.clear()
+
+    def of_plugin(self, plugin: str) -> Tally:
+        """Finds what counts a plugin's calls in the event loop's thread."""
+        if plugin not in self._plugins:
+            self._plugins[plugin] = self._counters.tally(plugin)
+        return self._plugins[plugin]
 
     def answered(self, route: str, method: str, status: int) -> None:
         """Counts a request."""
@@ -95,11 +100,11 @@ class Metrics:
         if self._shared is not None:
             self._shared.write(self._state())
 
-    def exposition(self, manager: PluginManager, accept: str) -> tuple[bytes, str]:
+    def exposition(self, plugins: Mapping[str, PluginMetrics], accept: str) -> tuple[bytes, str]:
         """Writes everything as OpenMetrics or as Prometheus' own text, as the client asks.
 
         Args:
-            manager: What has the plugins.
+            plugins: What :meth:`backworks.PluginManager.metrics` returned.
             accept: The request's Accept.
 
         Returns:
@@ -108,10 +113,8 @@ class Metrics:
         from prometheus_client import CollectorRegistry
         from prometheus_client.exposition import choose_encoder
 
-        up = {name: plugin.state == "running" for name, plugin in manager.plugins.items()}
-        up |= dict.fromkeys(manager.failed, False)
         registry = CollectorRegistry(auto_describe=False)
-        registry.register(_Collector(self._of_all(), up))
+        registry.register(_Collector(self._of_all(), plugins))
         encode, content_type = choose_encoder(accept)
         return encode(registry), content_type
 
@@ -125,10 +128,14 @@ class Metrics:
 
     def _state(self) -> dict[str, Any]:
         plugins = {
-            plugin: {slot: getattr(numbers, slot) for slot in CallNumbers.__slots__}
-            for plugin, numbers in self._plugins.items()
+            plugin: {slot: getattr(numbers, slot) for slot in Tally.__slots__}
+            for plugin, numbers in ((plugin, self._counters.total(plugin)) for plugin in self._counters.plugins())
         }
-        return {"plugins": plugins, "requests": [[*key, count] for key, count in self._requests.items()]}
+        restarts = dict(self._restarts)
+        for plugin, count in ({} if self._manager is None else self._manager.restarts()).items():
+            restarts[plugin] = restarts.get(plugin, 0) + count
+        requests = [[*key, count] for key, count in self._requests.items()]
+        return {"plugins": plugins, "requests": requests, "restarts": restarts}
 
     def _add(self, state: dict[str, Any]) -> None:
         for plugin, more in state["plugins"].items():
@@ -137,16 +144,23 @@ class Metrics:
             numbers.seconds += more["seconds"]
             numbers.codes = [a + b for a, b in zip(numbers.codes, more["codes"], strict=True)]
             numbers.buckets = [a + b for a, b in zip(numbers.buckets, more["buckets"], strict=True)]
+        for plugin, count in state["restarts"].items():
+            self._restarts[plugin] = self._restarts.get(plugin, 0) + count
         for route, method, status, count in state["requests"]:
             self._requests[route, method, status] = self._requests.get((route, method, status), 0) + count
 
-    def families(self, up: Mapping[str, bool]) -> Iterator[Metric]:
+    def families(self, found: Mapping[str, PluginMetrics]) -> Iterator[Metric]:
         """Makes what ``prometheus_client`` writes.
 
         Args:
-            up: Plugin to whether it runs.
+            found: What :meth:`backworks.PluginManager.metrics` returned.
         """
-        from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+        from prometheus_client.core import (
+            CounterMetricFamily,
+            GaugeMetricFamily,
+            HistogramMetricFamily,
+            StateSetMetricFamily,
+        )
 
         calls = CounterMetricFamily(
             "backworks_calls", "Calls that are over, by what the plugin answered.", labels=("plugin", "code")
@@ -157,38 +171,58 @@ class Metrics:
         in_flight = GaugeMetricFamily(
             "backworks_calls_in_flight", "Calls that are being waited for.", labels=("plugin",)
         )
-        for plugin, numbers in self._plugins.items():
+        for plugin in self._counters.plugins():
+            numbers = self._counters.total(plugin)
             for code, count in enumerate(numbers.codes):
                 if count:
                     calls.add_metric((plugin, Code(code).name), count)
             seconds.add_metric((plugin,), list(_cumulated(numbers.buckets)), numbers.seconds)
             in_flight.add_metric((plugin,), numbers.in_flight)
         plugin_up = GaugeMetricFamily("backworks_plugin_up", "1 where the plugin runs.", labels=("plugin",))
-        for plugin, runs in up.items():
-            plugin_up.add_metric((plugin,), int(runs))
+        breaker = StateSetMetricFamily(
+            "backworks_breaker_state", "What the circuit breaker of a plugin is.", labels=("plugin",)
+        )
+        restarts = CounterMetricFamily(
+            "backworks_worker_restarts", "Worker processes that took the place of one that ended.", labels=("plugin",)
+        )
+        workers = GaugeMetricFamily("backworks_workers", "Worker processes that live.", labels=("plugin",))
+        memory = GaugeMetricFamily(
+            "backworks_worker_memory_bytes", "The memory of worker processes.", labels=("plugin", "kind")
+        )
+        for plugin, one in found.items():
+            plugin_up.add_metric((plugin,), int(one.state == "running"))
+            if one.breaker is not None:
+                breaker.add_metric((plugin,), {str(state): state == one.breaker for state in Position})
+            if one.workers or one.restarts:
+                restarts.add_metric((plugin,), self._restarts.get(plugin, one.restarts))
+                workers.add_metric((plugin,), len(one.workers))
+            for kind in ("rss", "pss"):
+                sizes = [size for worker in one.workers if (size := getattr(worker, kind)) is not None]
+                if sizes:
+                    memory.add_metric((plugin, kind), sum(sizes))
         requests = CounterMetricFamily(
             "backworks_http_requests", "Requests that were answered.", labels=("route", "method", "status")
         )
         for (route, method, status), count in self._requests.items():
             requests.add_metric((route, method, str(status)), count)
-        yield from (calls, seconds, in_flight, plugin_up, requests)
+        yield from (calls, seconds, in_flight, plugin_up, breaker, restarts, workers, memory, requests)
 
 
 class _Collector:
     """What a registry of ``prometheus_client`` asks."""
 
-    def __init__(self, metrics: Metrics, up: Mapping[str, bool]) -> None:
+    def __init__(self, metrics: Metrics, found: Mapping[str, PluginMetrics]) -> None:
         self._metrics = metrics
-        self._up = up
+        self._found = found
 
     def collect(self) -> Iterable[Metric]:
-        return self._metrics.families(self._up)
+        return self._metrics.families(self._found)
 
 
 def _cumulated(buckets: Iterable[int]) -> Iterator[tuple[str, float]]:
     from prometheus_client.utils import floatToGoString
 
     total = 0
-    for bound, count in zip((*_BOUNDS, float("inf")), buckets, strict=True):
+    for bound, count in zip((*BOUNDS, float("inf")), buckets, strict=True):
         total += count
         yield floatToGoString(bound), total  # type: ignore[no-untyped-call]  # it has no annotations

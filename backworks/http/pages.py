@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import re
@@ -14,6 +15,7 @@ from pydantic_core import to_json
 from backworks.http.asgi import Answer, Receive, Scope
 from backworks.http.openapi import describe
 from backworks.http.readiness import Readiness
+from backworks.isolation.threads import ThreadPool
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -77,6 +79,7 @@ class _Own:
         self._config = config
         self._metrics = metrics
         self._readiness = Readiness()
+        self._threads = ThreadPool(1, "backworks-metrics")
 
     async def healthz(self, manager: PluginManager, scope: Scope) -> Answer:
         return Answer(200, b'{"status":"ok"}', _JSON, _FRESH)
@@ -87,7 +90,9 @@ class _Own:
 
     async def metrics(self, manager: PluginManager, scope: Scope) -> Answer:
         accept = b",".join(value for name, value in scope["headers"] if name == b"accept")
-        text, content_type = self._metrics.exposition(manager, accept.decode("latin-1"))
+        # In a thread, because it reads from the system what memory worker processes use.
+        found = await asyncio.wrap_future(self._threads.submit(manager.metrics))
+        text, content_type = self._metrics.exposition(found, accept.decode("latin-1"))
         return Answer(200, text, content_type.encode(), _FRESH)
 
     async def openapi(self, manager: PluginManager, scope: Scope) -> Answer:

@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic_core import to_json
 
-from backworks.errors import BackworksError, Code, PluginContractError, PluginError, PluginUnavailable
+from backworks.errors import BackworksError, Code, PluginContractError, PluginCrashed, PluginError, PluginUnavailable
 from backworks.http.asgi import Answer
 
 __all__ = ["MEDIA_TYPE", "STATUS_OF_CODE", "problem", "problem_of", "status_of", "title"]
@@ -57,11 +57,12 @@ _SILENT = {
 def status_of(error: BackworksError) -> int:
     """Chooses the HTTP status of an error.
 
-    A broken contract is 502, which RFC 9110 has for a gateway that got an answer which is none. The plugin's own
+    A broken contract, and the death of a worker process, is 502, which RFC 9110 has for a gateway that got an answer
+    which is none. The plugin's own
     INTERNAL is 500. An error of the host's state (a plugin that is closing, or not there) is 503.
     """
     match error:
-        case PluginContractError():
+        case PluginContractError() | PluginCrashed():
             return 502
         case PluginError():
             return error.http_status or STATUS_OF_CODE[error.code]

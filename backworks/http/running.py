@@ -13,6 +13,7 @@ import uvicorn
 
 from backworks.http.app import HttpApp, create_app
 from backworks.http.protocol import http_protocol
+from backworks.http.reloads import Reloads, attempt
 from backworks.http.sharing import EVERY
 from backworks.manager import PluginManager
 
@@ -37,6 +38,7 @@ def run(
     stop: Stop,
     announce: Callable[[], object],
     shared: Shared | None = None,
+    reloads: Reloads | None = None,
 ) -> None:
     """Serves until it is asked to stop.
 
@@ -46,6 +48,7 @@ def run(
         stop: The wish that it ends.
         announce: Called as soon as it takes requests.
         shared: What it shares with other processes.
+        reloads: The wish that the configuration is loaded anew.
 
     Raises:
         PluginLoadError, PluginError: A critical plugin does not start.
@@ -56,7 +59,7 @@ def run(
         app = create_app(config, manager=manager)
         if shared is not None:
             app.metrics.share_by(shared)
-        server = _Server(app, stop, timeout)
+        server = _Server(app, stop, timeout, reloads or Reloads(config), manager)
         server.announce = announce
         if not stop.asked:
             server.run(sockets=sockets)
@@ -112,7 +115,7 @@ class _Server(uvicorn.Server):
 
     announce: Callable[[], object]
 
-    def __init__(self, app: HttpApp, stop: Stop, timeout: float) -> None:
+    def __init__(self, app: HttpApp, stop: Stop, timeout: float, reloads: Reloads, manager: PluginManager) -> None:
         super().__init__(
             uvicorn.Config(
                 app,
@@ -130,19 +133,35 @@ class _Server(uvicorn.Server):
         self._app = app
         self._stop = stop
         self._timeout = timeout
+        self._reloads = reloads
+        self._manager = manager
+        self._reloading: threading.Thread | None = None
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        self._app.loop = asyncio.get_running_loop()
         await super().startup(sockets)
         self.announce()
 
     async def on_tick(self, counter: int) -> bool:
         if counter % (10 * EVERY) == 0:  # it comes ten times a second
             self._app.metrics.share()
+        if self._reloading is None or not self._reloading.is_alive():
+            wish = self._reloads.take()
+            if wish is not None:
+                self._reloading = threading.Thread(target=self._reload, args=wish, name="backworks-reload", daemon=True)
+                self._reloading.start()
         return self._stop.asked or await super().on_tick(counter)
+
+    def _reload(self, config: Config | None) -> None:
+        def load() -> tuple[Config, object]:
+            changed = self._manager.reload_config(config)
+            return self._app.config, changed
+
+        attempt(self._reloads, load)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._stop.ask()

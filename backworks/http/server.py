@@ -7,6 +7,8 @@ The order of an end, after Ctrl-C or SIGTERM: no new connections; those that wai
 ``server.shutdown_timeout`` to end and are then answered with 503; the plugins are shut down in what is left of that
 time, and have half a second at least. A second signal ends the process at once.
 
+SIGHUP loads the configuration anew while requests are answered; see :meth:`backworks.PluginManager.reload_config`.
+
 With ``server.workers`` above 1 this happens in as many processes, which share the sockets; see
 :mod:`backworks.http.workers`.
 """
@@ -20,6 +22,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from backworks.errors import ListenError
+from backworks.http.reloads import Reloads, watching
 from backworks.http.running import Stop, run
 from backworks.http.workers import supervise
 
@@ -41,6 +44,7 @@ def serve(
     port: int | None = None,
     workers: int | None = None,
     *,
+    reload: bool = False,
     announce: Callable[[str], None] = _print,
     prepare: Callable[[], None] | None = None,
 ) -> None:
@@ -52,6 +56,7 @@ def serve(
         host, port: Where to listen instead of where the configuration says; port 0 takes a free one.
         workers: In how many processes, instead of what the configuration says. With more than one the calling program
             needs the ``if __name__ == "__main__":`` that :mod:`multiprocessing` asks for.
+        reload: Whether to load the configuration anew whenever its file, or a library that it names, has changed.
         announce: Is given one line as soon as the server listens.
         prepare: A function of a module, called first in each process that is started, for instance to set up logging.
 
@@ -72,11 +77,15 @@ def serve(
         for listener in sockets:
             stack.callback(listener.close)
         stack.enter_context(stop.signals())
+        reloads = Reloads(config)
+        stack.enter_context(reloads.signals())
+        if reload:
+            stack.enter_context(watching(reloads))
         started = partial(announce, _announcement(config, sockets, count))
         if count == 1:
-            run(config, sockets, stop, started)
+            run(config, sockets, stop, started, reloads=reloads)
         else:
-            supervise(config, sockets, count, stop, started, prepare)
+            supervise(config, sockets, count, stop, started, prepare, reloads)
 
 
 def _listen(host: str, port: int) -> list[socket.socket]:

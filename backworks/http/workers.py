@@ -5,9 +5,9 @@ plugins; none is forked, because neither threads nor a library's state survive t
 one of those that wait for it.
 
 A pipe leads from the first process to each worker. A worker writes one message to it: that it serves, or the exception
-that kept it from it. One message to the worker asks it to stop. The pipe's end is the first process's end: a worker
-that serves then stops by itself, and one that was stopping already ends at once, which is what a second Ctrl-C is for.
-That is why workers ignore Ctrl-C, which a terminal sends to all of them.
+that kept it from it. A message to the worker is a configuration to go over to, or asks it to stop. The pipe's end is
+the first process's end: a worker that serves then stops by itself, and one that was stopping already ends at once,
+which is what a second Ctrl-C is for. That is why workers ignore Ctrl-C, which a terminal sends to all of them.
 
 A worker that ends without having been asked is replaced; the others serve on meanwhile. One that ends before all of
 them serve for the first time ends the start.
@@ -25,13 +25,16 @@ import tempfile
 import threading
 import time
 from contextlib import contextmanager, suppress
+from functools import partial
 from multiprocessing import resource_tracker
 from typing import TYPE_CHECKING
 
 from backworks.errors import BackworksError, WorkerError
+from backworks.http.reloads import Reloads, attempt
 from backworks.http.running import Stop, run
 from backworks.http.sharing import Shared
 from backworks.staging import private_directory
+from backworks.startup import file_of, read_config
 
 if TYPE_CHECKING:
     import socket
@@ -61,6 +64,7 @@ def supervise(
     stop: Stop,
     announce: Callable[[], object],
     prepare: Prepare,
+    reloads: Reloads,
 ) -> None:
     """Serves in several processes until it is asked to stop.
 
@@ -71,6 +75,7 @@ def supervise(
         stop: The wish that it ends.
         announce: Called as soon as all of them take requests.
         prepare: Called first in each.
+        reloads: The wish that the configuration is loaded anew.
 
     Raises:
         PluginLoadError, PluginError: A critical plugin does not start.
@@ -89,6 +94,9 @@ def supervise(
             time.sleep(_LOOK)
             for worker in workers:
                 worker.replace()
+            if (wish := reloads.take()) is not None and attempt(reloads, partial(_read, reloads, wish[0])):
+                for worker in workers:
+                    worker.reload(reloads.config)
     finally:
         for worker in workers:
             worker.ask()
@@ -154,6 +162,12 @@ class _Worker:
         with suppress(OSError):  # it has ended
             self._pipe.send(None)
 
+    def reload(self, config: Config) -> None:
+        """Asks it to go over to another configuration, with which one that takes its place will start."""
+        self._arguments = (config, *self._arguments[1:])
+        with suppress(OSError):  # it has ended
+            self._pipe.send(config)
+
     def close(self, until: float) -> None:
         """Waits for its end, and makes one.
 
@@ -193,24 +207,34 @@ def _signal_name(number: int) -> str:
 def _work(pipe: Connection, config: Config, sockets: list[socket.socket], shared: Shared, prepare: Prepare) -> None:
     """What a worker does."""
     stop = Stop()
+    reloads = Reloads(config)
     for name in ("SIGINT", "SIGBREAK"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
     if sys.platform != "win32":
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     signal.signal(signal.SIGTERM, lambda *_: stop.ask())
+    if hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, lambda *_: reloads.ask())
     if prepare is not None:
         prepare()
-    threading.Thread(target=_obey, args=(pipe, stop), name="backworks-obey", daemon=True).start()
+    threading.Thread(target=_obey, args=(pipe, stop, reloads), name="backworks-obey", daemon=True).start()
     try:
-        run(config, sockets, stop, lambda: pipe.send(None), shared)
+        run(config, sockets, stop, lambda: pipe.send(None), shared, reloads)
     except BackworksError as error:
         pipe.send(error)
 
 
-def _obey(pipe: Connection, stop: Stop) -> None:
+def _read(reloads: Reloads, wanted: Config | None) -> tuple[Config, object]:
+    """Reads the configuration anew, and leaves the plugins to the workers."""
+    config = read_config(file_of(reloads.config) if wanted is None else wanted)
+    return config, "the workers go over to it"
+
+
+def _obey(pipe: Connection, stop: Stop, reloads: Reloads) -> None:
     try:
-        pipe.recv()
+        while (config := pipe.recv()) is not None:
+            reloads.ask(config)
         stop.ask()
         pipe.recv()
     except (EOFError, OSError):

@@ -1,0 +1,603 @@
+"""Circuit breaker, bounds, health checks and numbers."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sys
+import threading
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import ECHO, CompilePlugin
+from gate import GATED, PATIENCE, Gate
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
+from test_http_app import Client
+from test_plugin import in_thread
+
+import backworks
+from backworks import BackworksPlugin, Code, PluginManager
+from backworks.ffi.contract import Reply
+from backworks.http import create_app
+from backworks.lifecycle import State
+from backworks.plugin import Plugin, PluginInfo
+from backworks.resilience.breaker import TRANSITIONS, CircuitBreaker, Position
+from backworks.resilience.guard import guarded
+from backworks.resilience.health import HealthMonitor
+from backworks.resilience.memory import memory_of
+from backworks.resilience.policy import Breaker, Policy
+
+#: A plugin that answers with the code that it was sent, if that is one digit or two; and with a status that is none,
+#: if it is asked for /broken.
+CODES = ECHO.replace(
+    "  return backworks_answer(response, request->data, request->data_size);",
+    """  int code = 0;
+  response->http_status = request->endpoint_size == sizeof "/broken" - 1 ? 999 : 0;
+  for (size_t i = 0; i < request->data_size; i++) {
+    code = code * 10 + request->data[i] - '0';
+  }
+  return code ? backworks_fail(response, code, "as told") : backworks_answer(response, "0", 1);""",
+)
+
+
+class Clock:
+    """A time that passes when it is told to."""
+
+    def __init__(self) -> None:
+        """Starts anywhere."""
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        """Tells the time."""
+        return self.now
+
+
+class Events(list[str]):
+    """A breaker, what it told, and its clock."""
+
+    def __init__(self, *settings: Any) -> None:
+        """Makes a closed breaker: failures, window, open, probes."""
+        super().__init__()
+        self.clock = Clock()
+        self.breaker = CircuitBreaker(Breaker(*settings), moved=self.append, clock=self.clock)
+
+    def enter(self) -> int:
+        """Lets a call in."""
+        period = self.breaker.enter()
+        assert period is not None
+        return period
+
+    def fail(self, times: int = 1) -> None:
+        """Lets calls in that fail."""
+        for _ in range(times):
+            self.breaker.fail(self.enter())
+
+
+def at(position: Position) -> Events:
+    """Brings a breaker of 2 failures in 10 s, 5 s open, 2 probes into a position."""
+    events = Events(2, 10.0, 5.0, 2)
+    if position is not Position.CLOSED:
+        events.fail(2)
+    if position is Position.HALF_OPEN:
+        events.clock.now += 5
+        events.breaker.withdraw(events.enter())
+    assert events.breaker.position is position
+    events.clear()
+    return events
+
+
+class TestBreaker:
+    """The table of positions and events."""
+
+    @pytest.mark.parametrize("position", Position)
+    @pytest.mark.parametrize(
+        "event", ["success", "failure", "failure, success, failure", "failures", "failures far apart", "nothing"]
+    )
+    def test_table(self, position: Position, event: str) -> None:
+        """Each event leads from each position to where the table says, and nowhere else."""
+        events = at(position)
+        breaker = events.breaker
+        before = [breaker.enter(), breaker.enter()]
+        if position is Position.OPEN:
+            assert before == [None, None]
+            assert breaker.retry_after == 5
+            return
+        first, second = (period for period in before if period is not None)
+        match event:
+            case "success":
+                breaker.succeed(first)
+                breaker.succeed(second)
+            case "failure":
+                breaker.fail(first)
+                breaker.withdraw(second)
+            case "failure, success, failure":
+                breaker.fail(first)
+                breaker.succeed(second)
+                breaker.fail(second)
+            case "failures":
+                breaker.fail(first)
+                breaker.fail(second)
+            case "failures far apart":
+                breaker.fail(first)
+                events.clock.now += 11
+                breaker.fail(second)
+            case "nothing":
+                breaker.withdraw(first)
+                breaker.withdraw(second)
+
+        wanted = {
+            (Position.CLOSED, "failures"): (Position.OPEN, ["too many failed"]),
+            (Position.HALF_OPEN, "success"): (Position.CLOSED, ["probes succeeded"]),
+            (Position.HALF_OPEN, "failure"): (Position.OPEN, ["probe failed"]),
+            (Position.HALF_OPEN, "failure, success, failure"): (Position.OPEN, ["probe failed"]),
+            (Position.HALF_OPEN, "failures"): (Position.OPEN, ["probe failed"]),
+            (Position.HALF_OPEN, "failures far apart"): (Position.OPEN, ["probe failed"]),
+        }.get((position, event), (position, []))
+        assert (breaker.position, list(events)) == wanted
+
+    def test_time(self) -> None:
+        """It is open for its time and not longer, and tells how much of that is left."""
+        events = at(Position.OPEN)
+        events.clock.now += 4.5
+
+        assert events.breaker.enter() is None
+        assert events.breaker.retry_after == 0.5
+        events.clock.now += 0.5
+        assert events.breaker.enter() is not None
+        assert events.breaker.position is Position.HALF_OPEN
+        assert events == ["time is over"]
+
+    def test_probes(self) -> None:
+        """Half-open, so many calls are let in as there are probes; one that comes to nothing frees its place."""
+        events = at(Position.HALF_OPEN)
+        first = events.enter()
+        events.enter()
+
+        assert events.breaker.enter() is None
+        events.breaker.withdraw(first)
+        assert events.breaker.enter() is not None
+        assert events.breaker.enter() is None
+
+    def test_late(self) -> None:
+        """What a call came to that began before the breaker moved says nothing any more."""
+        events = at(Position.CLOSED)
+        early = [events.enter() for _ in range(4)]
+        events.fail(2)
+        events.clock.now += 5
+        events.enter()
+        for period in early:
+            events.breaker.fail(period)
+            events.breaker.succeed(period)
+            events.breaker.withdraw(period)
+
+        assert events.breaker.position is Position.HALF_OPEN
+        assert events == ["too many failed", "time is over"]
+
+
+class BreakerMachine(RuleBasedStateMachine):
+    """The breaker beside a model that keeps the whole history."""
+
+    # Invariant: the breaker moves only as its table says, lets in no more probes than it may while half-open, and never
+    # refuses for longer than its open time unless probes are inside.
+
+    def __init__(self) -> None:
+        """Starts with a closed breaker."""
+        super().__init__()
+        self.events = Events(3, 10.0, 5.0, 2)
+        self.position = Position.CLOSED
+        self.inside: list[tuple[int, Position]] = []
+        self.moves = 0
+
+    @rule()
+    def call(self) -> None:
+        """A call wants in."""
+        breaker = self.events.breaker
+        period = breaker.enter()
+        if period is None:
+            assert breaker.position is not Position.CLOSED
+            if breaker.position is Position.OPEN:
+                assert 0 < breaker.retry_after <= 5
+        else:
+            self.inside.append((period, breaker.position))
+
+    @precondition(lambda self: self.inside)
+    @rule(data=st.data(), outcome=st.sampled_from(["succeed", "fail", "withdraw"]))
+    def leave(self, data: st.DataObject, outcome: str) -> None:
+        """A call is over."""
+        period, _ = self.inside.pop(data.draw(st.integers(0, len(self.inside) - 1)))
+        getattr(self.events.breaker, outcome)(period)
+
+    @rule(seconds=st.sampled_from([0.1, 4.0, 5.0, 11.0]))
+    def wait(self, seconds: float) -> None:
+        """Time passes."""
+        self.events.clock.now += seconds
+
+    @invariant()
+    def moves_by_the_table(self) -> None:
+        """Each move is one of the table's, and is told once."""
+        for event in self.events[self.moves :]:
+            self.position = TRANSITIONS[self.position, event]
+        self.moves = len(self.events)
+
+        assert self.events.breaker.position is self.position
+
+    @invariant()
+    def few_probes(self) -> None:
+        """While half-open no more calls of that period are inside than there are probes."""
+        breaker = self.events.breaker
+        if breaker.position is Position.HALF_OPEN and self.inside:
+            newest = max(period for period, _ in self.inside)
+            probes = [period for period, position in self.inside if period == newest and position is Position.HALF_OPEN]
+            assert len(probes) <= 2
+
+
+TestBreakerMachine = BreakerMachine.TestCase
+TestBreakerMachine.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+
+
+@pytest.mark.parametrize("isolation", ["none", "thread"])
+class TestGuard:
+    """The breaker around a plugin."""
+
+    def manager(self, compile_plugin: CompilePlugin, isolation: str, **breaker: Any) -> PluginManager:
+        """Runs a plugin that fails as it is told."""
+        manager = PluginManager()
+        policy = Policy(breaker=Breaker(**{"failures": 2, "open": 60.0, **breaker}))
+        manager.load(compile_plugin(CODES, "codes"), plugin_id="codes", isolation=isolation, policy=policy)
+        return manager
+
+    @pytest.mark.parametrize("code", Code)
+    def test_codes(self, compile_plugin: CompilePlugin, isolation: str, code: Code) -> None:
+        """INTERNAL, UNKNOWN and DATA_LOSS open it; every other code is an answer of a plugin that works."""
+        with self.manager(compile_plugin, isolation) as manager:
+            for _ in range(2):
+                with suppress(backworks.PluginError):
+                    manager.call("codes", "/", "GET", str(int(code)))
+            assert manager.metrics()["codes"].codes == {code: 2}
+            breaker = manager.metrics()["codes"].breaker
+
+        assert breaker == ("open" if code in (Code.INTERNAL, Code.UNKNOWN, Code.DATA_LOSS) else "closed")
+
+    @pytest.mark.parametrize("code", ["0", "3"])
+    def test_broken_answer(self, compile_plugin: CompilePlugin, isolation: str, code: str) -> None:
+        """An answer that breaks the rules opens it, whatever its code is."""
+        with self.manager(compile_plugin, isolation) as manager:
+            for _ in range(2):
+                with pytest.raises(backworks.PluginContractError, match="http_status is 999"):
+                    manager.call("codes", "/broken", "GET", code)
+
+            assert manager.metrics()["codes"].breaker == "open"
+
+    def test_refusal(self, compile_plugin: CompilePlugin, isolation: str, caplog: pytest.LogCaptureFixture) -> None:
+        """While it is open calls are refused at once, with the time to wait, and the log says so once."""
+        caplog.set_level(logging.INFO, "backworks.plugin.codes")
+        with self.manager(compile_plugin, isolation) as manager:
+            for _ in range(2):
+                with pytest.raises(backworks.PluginError, match="as told"):
+                    manager.call("codes", "/", "GET", "13")
+            for _ in range(3):
+                with pytest.raises(backworks.PluginUnavailable, match="its circuit breaker is open") as caught:
+                    manager.call("codes", "/", "GET", "0")
+                assert caught.value.retry_after is not None
+                assert 50 < caught.value.retry_after <= 60
+            with pytest.raises(backworks.PluginUnavailable):
+                asyncio.run(manager.call_async("codes", "/", "GET", "0"))
+            numbers = manager.metrics()["codes"]
+
+        assert numbers.codes == {Code.INTERNAL: 2, Code.UNAVAILABLE: 4}
+        assert [record.message for record in caplog.records] == [
+            "its circuit breaker opens for 60 s: calls in a row that failed: 2"
+        ]
+
+    def test_recovery(self, compile_plugin: CompilePlugin, isolation: str) -> None:
+        """After its time a call that succeeds closes it; and both ways of calling count."""
+        with self.manager(compile_plugin, isolation, open=0.0) as manager:
+            for _ in range(2):
+                with pytest.raises(backworks.PluginError, match="as told"):
+                    asyncio.run(manager.call_async("codes", "/", "GET", "13"))
+            assert manager.metrics()["codes"].breaker == "open"
+            assert manager.process_endpoint_data("codes", "/", "GET", "0") == "0"
+
+            assert manager.metrics()["codes"].breaker == "closed"
+
+
+class TestQueue:
+    """The bound on the calls of a plugin in threads."""
+
+    def test_full(self, compile_plugin: CompilePlugin) -> None:
+        """A call that finds the threads at work and the queue full is refused at once; the others are answered."""
+        with PluginManager() as manager, Gate() as gate:
+            manager.load(compile_plugin(GATED, "gated"), isolation="thread", workers=1, policy=Policy(queue=1))
+            first = in_thread(lambda: manager.process_endpoint_data("echo", "/", "GET", "1"))
+            gate.wait()
+            second = in_thread(lambda: manager.process_endpoint_data("echo", "/", "GET", "2"))
+            while manager.plugins["echo"].in_flight < 2:
+                pass
+            for call in (manager.call, lambda *a: asyncio.run(manager.call_async(*a))):
+                with pytest.raises(
+                    backworks.PluginUnavailable, match="its queue is full: 1 calls run and 1 wait"
+                ) as no:
+                    call("echo", "/", "GET", "3")
+                assert no.value.retry_after == 1
+            gate.open()
+
+            assert (first.result(PATIENCE), second.result(PATIENCE)) == ("1", "2")
+            assert manager.process_endpoint_data("echo", "/", "GET", "4") == "4"
+
+    def test_not_asked_for(self) -> None:
+        """Where nothing is asked for, nothing stands in the way."""
+        runner = FakeRunner()
+
+        assert guarded("fake", runner, Policy(), workers=4) is runner
+        assert guarded("fake", runner, Policy(queue=1)) is runner
+
+
+class FakeRunner:
+    """Workers that answer a check as they are told."""
+
+    def __init__(self) -> None:
+        """Starts with one that is well."""
+        self.state = State.RUNNING
+        self.in_flight = 0
+        self.restarts = 0
+        self.pids = (1, 2)
+        self.answers: list[tuple[int, Reply | Exception]] = []
+        self.replaced: list[tuple[int, str]] = []
+
+    def check_workers(self, timeout: float) -> list[tuple[int, Reply | Exception]]:
+        """Answers."""
+        return self.answers
+
+    def replace(self, pid: int, why: str) -> None:
+        """Notes it."""
+        self.replaced.append((pid, why))
+
+    def health_check(self, timeout: float | None) -> Reply:
+        """Is well."""
+        return WELL
+
+    def close(self, timeout: float | None) -> bool:
+        """Ends."""
+        self.state = State.CLOSED
+        return True
+
+    def process(self, *arguments: Any) -> Reply:
+        """Answers."""
+        return WELL
+
+    async def process_async(self, *arguments: Any) -> Reply:
+        """Answers."""
+        return WELL
+
+
+WELL = Reply(Code.OK, None, 0, None, None)
+ILL = Reply(Code.UNAVAILABLE, b"tired", 0, None, None)
+
+
+class Patient(BackworksPlugin):
+    """A plugin that is ill when it is told so."""
+
+    name = "patient"
+    version = "1.0.0"
+
+    def __init__(self) -> None:
+        """Starts well."""
+        self.ill = False
+        self.asked = threading.Semaphore(0)
+
+    def health_check(self) -> None:
+        """Says how it is."""
+        self.asked.release()
+        if self.ill:
+            raise backworks.PluginError("tired", code=Code.UNAVAILABLE)
+
+
+class TestHealth:
+    """Health checks on an interval."""
+
+    def test_changes(self, caplog: pytest.LogCaptureFixture) -> None:
+        """A check that fails is logged once, and so is the first that succeeds after that; readiness follows."""
+        caplog.set_level(logging.INFO, "backworks.plugin.patient")
+        patient = Patient()
+        with PluginManager() as manager:
+            manager.register_builtin(patient, policy=Policy(health_check=3600.0))
+            monitor = HealthMonitor(manager.plugins["patient"], 1.0)
+            for ill in (False, True, True, False, False):
+                patient.ill = ill
+                assert monitor.check().ok is not ill
+
+        assert [(record.levelname, record.message) for record in caplog.records] == [
+            ("WARNING", "unhealthy: UNAVAILABLE: tired"),
+            ("INFO", "healthy again"),
+        ]
+
+    def test_interval(self) -> None:
+        """The plugin is asked again and again; who wants to know how it is, is told what it said last."""
+        patient = Patient()
+        with PluginManager() as manager:
+            manager.register_builtin(patient, policy=Policy(health_check=0.01))
+            for _ in range(3):
+                assert patient.asked.acquire(timeout=PATIENCE)
+            patient.ill = True
+            while manager.health()["patient"].ok:
+                pass
+
+            assert manager.health()["patient"].message == "tired"
+            assert not manager.is_ready(manager.health())
+        while patient.asked.acquire(timeout=0.1):
+            pass
+
+    def test_workers(self) -> None:
+        """A worker process that fails three checks in a row is replaced; one that is busy is not ill."""
+        runner = FakeRunner()
+        info = PluginInfo("fake", "fake", "1.0.0", "", None, None, "process", True)
+        plugin = Plugin(info, guarded("fake", runner, Policy(breaker=Breaker())), None)
+        monitor = HealthMonitor(plugin, 1.0)
+        for answers in ([(1, ILL)], [(1, ILL), (2, WELL)], [(1, WELL)], [(1, ILL)], [], [(1, ILL)]):
+            runner.answers = answers
+            monitor.check()
+        assert runner.replaced == []
+        runner.answers = [(1, backworks.PluginTimeout("no answer within 1 s", plugin="fake"))]
+        found = monitor.check()
+        plugin.close()
+
+        assert not found.ok
+        assert [pid for pid, _ in runner.replaced] == [1]
+        assert "3 health checks in a row have failed, the last with 'no answer within 1 s'" in runner.replaced[0][1]
+
+
+#: A plugin that crashes in each call but every third, which it knows by a file; its configuration is the file's path.
+CRASHES = CODES.replace(
+    "  int code = 0;",
+    """  FILE *file = fopen(plugin->path, "ab+");
+  fputc('x', file);
+  long calls = ftell(file);
+  fclose(file);
+  if (calls % 3) {
+    abort();
+  }
+  int code = 0;""",
+)
+CRASHES = (
+    CRASHES.replace("  const backworks_host *host;", "  const backworks_host *host;\n  char path[4096];")
+    .replace("  (void)plugin;\n", "")
+    .replace("  (void)config;\n  (void)config_size;\n", "")
+    .replace(
+        "  plugin->host = host;",
+        """  plugin->host = host;
+  char text[4096];
+  snprintf(text, sizeof text, "%.*s", (int)config_size, config);
+  if (sscanf(text, "{\\"path\\": \\"%4095[^\\"]", plugin->path) != 1) {
+    return backworks_fail(error, BACKWORKS_INVALID_ARGUMENT, "no path");
+  }""",
+    )
+)
+
+
+class TestHttp:
+    """What a client is answered when a worker process dies."""
+
+    def app(self, compile_plugin: CompilePlugin, tmp_path: Path, retry: int, **settings: Any) -> Any:
+        """Makes a manager and an application with one endpoint."""
+        config = {
+            "plugins": {
+                "it": {
+                    "path": str(compile_plugin(CRASHES, "crashes")),
+                    "config": {"path": str(tmp_path / "calls")},
+                    "restart": {"initial": "1ms", "maximum": "1ms"},
+                    **settings,
+                }
+            },
+            "endpoints": {"/": {"methods": ["POST"], "runtime": {"handler": "it"}, "data": "body", "retry": retry}},
+        }
+        manager = PluginManager.from_config(config)
+        return manager, Client(create_app(manager))
+
+    def test_crash(self, compile_plugin: CompilePlugin, tmp_path: Path) -> None:
+        """A crash is 502, and the next call has a live worker; all of it can be read in the metrics."""
+        manager, ask = self.app(compile_plugin, tmp_path, 0)
+        with manager:
+            answers = [ask("POST", "/", content=b"0") for _ in range(3)]
+            text = ask("GET", "/metrics", headers={"accept": "application/openmetrics-text; version=1.0.0"}).text
+            numbers = manager.metrics()["it"]
+
+        assert [answer.status_code for answer in answers] == [502, 502, 200]
+        assert answers[0].json()["plugin"] == "it"
+        assert "SIGABRT" in answers[0].json()["detail"]
+        assert numbers.codes == {Code.OK: 1, Code.INTERNAL: 2}
+        assert (numbers.restarts, len(numbers.workers), numbers.breaker) == (2, 1, "closed")
+        names = {sample.name for family in parse_openmetrics(text) for sample in family.samples}
+        assert {"backworks_worker_restarts_total", "backworks_workers", "backworks_breaker_state"} <= names
+        assert 'backworks_worker_restarts_total{plugin="it"} 2.0' in text
+        assert 'backworks_breaker_state{backworks_breaker_state="closed",plugin="it"} 1.0' in text
+        if sys.platform == "linux":
+            assert numbers.workers[0].rss
+            assert 'backworks_worker_memory_bytes{kind="pss",plugin="it"}' in text
+
+    @pytest.mark.parametrize(("retry", "status"), [(1, 502), (2, 200)])
+    def test_retry(self, compile_plugin: CompilePlugin, tmp_path: Path, retry: int, status: int) -> None:
+        """A call that died is tried again as often as the endpoint says, and no more; it counts as one."""
+        manager, ask = self.app(compile_plugin, tmp_path, retry)
+        with manager:
+            assert ask("POST", "/", content=b"0").status_code == status
+            assert manager.metrics()["it"].calls == 1
+        assert len((tmp_path / "calls").read_bytes()) == retry + 1
+
+    def test_breaker(self, compile_plugin: CompilePlugin, tmp_path: Path) -> None:
+        """While the breaker is open it is 503 with the time to wait, and a retry does not wait for that."""
+        manager, ask = self.app(compile_plugin, tmp_path, 1, breaker={"failures": 2, "open": "1m"})
+        with manager:
+            first, second = ask("POST", "/", content=b"0"), ask("POST", "/", content=b"0")
+
+        assert (first.status_code, second.status_code) == (502, 503)
+        assert 50 < int(second.headers["retry-after"]) <= 60
+        assert second.json()["detail"].startswith("its circuit breaker is open")
+
+
+class TestMetrics:
+    """The numbers of a manager."""
+
+    def test_counts(self, compile_plugin: CompilePlugin) -> None:
+        """Calls through the manager are counted by code and time, also without a server."""
+        with PluginManager() as manager:
+            manager.load(compile_plugin(CODES, "codes"), plugin_id="codes", isolation="none")
+            manager.process_endpoint_data("codes", "/", "GET", "0")
+            asyncio.run(manager.call_async("codes", "/", "GET", "0"))
+            with pytest.raises(backworks.PluginError):
+                manager.call("codes", "/", "GET", "5")
+            with pytest.raises(backworks.PluginStateError):
+                manager.call("nobody", "/")
+            numbers = manager.metrics()
+
+        assert set(numbers) == {"codes"}
+        one = numbers["codes"]
+        assert (one.state, one.calls, one.in_flight, one.restarts, one.workers) == ("running", 3, 0, 0, ())
+        assert one.codes == {Code.OK: 2, Code.NOT_FOUND: 1}
+        assert one.breaker is None
+        assert sum(one.seconds.counts) == 3
+        assert len(one.seconds.counts) == len(one.seconds.bounds) + 1
+        assert one.seconds.seconds > 0
+
+    def test_in_flight(self, compile_plugin: CompilePlugin) -> None:
+        """A call that is being waited for is in flight."""
+        with PluginManager() as manager, Gate() as gate:
+            manager.load(compile_plugin(GATED, "gated"))
+            call = in_thread(lambda: manager.call("echo", "/"))
+            gate.wait()
+            during = manager.metrics()["echo"].in_flight
+            gate.open()
+            call.result(PATIENCE)
+
+            assert (during, manager.metrics()["echo"].in_flight) == (1, 0)
+
+    def test_threads(self, compile_plugin: CompilePlugin) -> None:
+        """No call is lost when many threads count at the same time."""
+        with PluginManager() as manager:
+            manager.load(compile_plugin(), isolation="none")
+            calls = [in_thread(lambda: [manager.call("echo", "/") for _ in range(500)] and None) for _ in range(8)]
+            for call in calls:
+                call.result(PATIENCE)
+
+            assert manager.metrics()["echo"].calls == 4000
+
+    def test_failed(self, compile_plugin: CompilePlugin) -> None:
+        """A plugin that did not start is listed as failed."""
+        config = {"plugins": {"ghost": {"path": "/nowhere/ghost.so", "critical": False}}}
+        with PluginManager.from_config(config) as manager:
+            assert manager.metrics()["ghost"].state == "failed"
+
+    @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells it as files")
+    def test_memory(self) -> None:
+        """The memory of a process is what the system says of it; of one that is gone there is none."""
+        rss, pss = memory_of(os.getpid())
+
+        assert rss is not None
+        assert pss is not None
+        assert 1 << 20 < pss <= rss
+        assert memory_of(2**22 + 1) == (None, None)
