@@ -24,7 +24,7 @@ make run      serve the example plugins on http://127.0.0.1:8080 until Ctrl-C
 make test     run all tests
 make check    lint, format and types
 make wheel    build the sdist, and a wheel from it, into dist/
-make soak     make 100 million calls of a plugin, of every kind, and see that memory does not grow (three minutes)
+make soak     kill, replace and reload under load; 100 million calls: what is left behind? (six minutes)
 make bench    measure everything, beside its peers, into benchmarks/results/ (15 minutes; bench-quick: two)
 make clean    remove all that was made
 endef
@@ -68,8 +68,9 @@ check: env
 wheel: env
 	@$(BIN)/python -m build --outdir dist
 
-# tests/isolated/leaks.py; `make test` has it make 300,000.
+# tests/soak.py, for SECONDS, then tests/isolated/leaks.py; `make test` has both for a moment.
 soak: env
+	@$(BIN)/python tests/soak.py $(SECONDS)
 	@SOAK_CALLS=100000000 $(BIN)/python -m pytest -q -s --timeout 0 -k test_leaks tests/test_ffi_native.py
 
 # An environment of their own, in build/bench; see benchmarks/README.md.

@@ -1,0 +1,14 @@
+// Crashes in the constructor of a static object.
+#define ZOO_NAME "crashes-in-constructor"
+#define ZOO_TAME
+#include "zoo.h"
+
+namespace {
+
+struct Crash {
+  Crash() { std::abort(); }
+};
+
+Crash crash;
+
+}  // namespace

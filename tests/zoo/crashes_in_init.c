@@ -1,0 +1,18 @@
+/* Crashes in its init. */
+#define ZOO_NAME "crashes-in-init"
+#define ZOO_OWN_INIT
+#define ZOO_TAME
+#include "zoo.h"
+
+int32_t
+backworks_plugin_init(const backworks_host *host, const char *config, size_t config_size, backworks_plugin **out,
+                      backworks_response *error)
+{
+  (void)host;
+  (void)config;
+  (void)config_size;
+  (void)out;
+  (void)error;
+  fprintf(stderr, "the last words of init\n");
+  abort();
+}

@@ -1,0 +1,14 @@
+/* Crashes while a child holds all of its descriptors, so that no pipe of it comes to an end. */
+#define ZOO_NAME "crashes-with-child"
+#include "zoo.h"
+
+static int32_t
+bite(backworks_plugin *plugin, backworks_response *response)
+{
+  (void)plugin;
+  (void)response;
+  if (fork() == 0) {
+    zoo_linger();
+  }
+  abort();
+}

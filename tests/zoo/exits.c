@@ -1,0 +1,11 @@
+/* Ends its process as if all were well. */
+#define ZOO_NAME "exits"
+#include "zoo.h"
+
+static int32_t
+bite(backworks_plugin *plugin, backworks_response *response)
+{
+  (void)plugin;
+  (void)response;
+  exit(0);
+}

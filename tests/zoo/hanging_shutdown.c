@@ -1,0 +1,13 @@
+/* Never comes back from its shutdown. */
+#define ZOO_NAME "hanging-shutdown"
+#define ZOO_OWN_SHUTDOWN
+#define ZOO_TAME
+#include "zoo.h"
+
+int32_t
+backworks_plugin_shutdown(backworks_plugin *plugin)
+{
+  (void)plugin;
+  zoo_hang();
+  return BACKWORKS_OK;
+}

@@ -1,0 +1,14 @@
+/* Kills its whole process group, which must be its own. */
+#define ZOO_NAME "kills-group"
+#include "zoo.h"
+
+static int32_t
+bite(backworks_plugin *plugin, backworks_response *response)
+{
+  (void)plugin;
+  (void)response;
+  if (getpgrp() == getpid()) {
+    kill(0, SIGKILL);
+  }
+  return BACKWORKS_INTERNAL;
+}

@@ -1,0 +1,12 @@
+/* Answers with no bytes, and a size. */
+#define ZOO_NAME "null-with-size"
+#include "zoo.h"
+
+static int32_t
+bite(backworks_plugin *plugin, backworks_response *response)
+{
+  (void)plugin;
+  response->data = NULL;
+  response->size = 5;
+  return BACKWORKS_OK;
+}

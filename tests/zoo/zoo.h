@@ -1,0 +1,105 @@
+/* What the animals of the zoo share: each answers what it was sent, unless that is "bite".
+ *
+ * An animal defines ZOO_NAME, includes this file, and defines bite(). One whose hostile part is another function
+ * defines ZOO_OWN_INIT, ZOO_OWN_SHUTDOWN or ZOO_OWN_FREE first, and that function afterwards.
+ *
+ * None does harm outside of the process that loads it and of that process's children, and none outlives ZOO_LIFETIME,
+ * so that an animal that escapes from a broken host is a failed test and not a broken machine.
+ */
+#ifndef ZOO_H
+#define ZOO_H
+
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+
+#include <backworks_plugin.h>
+
+#include <pthread.h>
+#include <signal.h>
+#include <time.h>
+#include <unistd.h>
+
+/* Seconds that are for ever to a test. */
+#define ZOO_LIFETIME 60
+
+BACKWORKS_PLUGIN(ZOO_NAME, "1.0.0", "description": "An animal of the zoo")
+
+struct backworks_plugin {
+  const backworks_host *host;
+};
+
+/* The hostile thing. Returns what the call returns, if it returns. */
+static int32_t
+bite(backworks_plugin *plugin, backworks_response *response);
+
+/* Does nothing, for ever. */
+static inline void
+zoo_hang(void)
+{
+  time_t end = time(NULL) + ZOO_LIFETIME;
+
+  while (time(NULL) < end) {
+    sleep(1);
+  }
+  _exit(99);
+}
+
+/* Becomes a child that does nothing, for ever. */
+static inline void
+zoo_linger(void)
+{
+  signal(SIGTERM, SIG_IGN);
+  signal(SIGHUP, SIG_IGN);
+  zoo_hang();
+}
+
+#ifndef ZOO_OWN_FREE
+BACKWORKS_PLUGIN_FREE_STRING
+#endif
+
+#ifndef ZOO_OWN_INIT
+int32_t
+backworks_plugin_init(const backworks_host *host, const char *config, size_t config_size, backworks_plugin **out,
+                      backworks_response *error)
+{
+  static backworks_plugin plugin;
+
+  (void)config;
+  (void)config_size;
+  (void)error;
+  plugin.host = host;
+  *out = &plugin;
+  return BACKWORKS_OK;
+}
+#endif
+
+int32_t
+backworks_plugin_process_endpoint_data(backworks_plugin *plugin, const backworks_request *request,
+                                       backworks_response *response)
+{
+  if (backworks_equal(request->data, request->data_size, "bite")) {
+    return bite(plugin, response);
+  }
+  return backworks_answer(response, request->data, request->data_size);
+}
+
+#ifndef ZOO_OWN_SHUTDOWN
+int32_t
+backworks_plugin_shutdown(backworks_plugin *plugin)
+{
+  (void)plugin;
+  return BACKWORKS_OK;
+}
+#endif
+
+#ifdef ZOO_TAME
+static int32_t
+bite(backworks_plugin *plugin, backworks_response *response)
+{
+  (void)plugin;
+  return backworks_answer(response, "tame", 4);
+}
+#endif
+
+#endif
