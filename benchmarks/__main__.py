@@ -13,7 +13,7 @@ from benchmarks.harness import Figure
 from benchmarks.machine import describe
 
 #: The modules, in the order in which they are run.
-FIGURES = ("calls", "scaling", "event_loop", "server", "routing", "startup", "leak", "server_choice")
+FIGURES = ("calls", "scaling", "event_loop", "isolated", "server", "routing", "startup", "leak", "server_choice")
 #: What a quick run leaves out.
 FULL_ONLY = {"server_choice"}
 

@@ -101,6 +101,16 @@ def thread_request() -> HttpApp:
     return _ours("thread", "request")
 
 
+def process_body() -> HttpApp:
+    """Backworks, ``isolation: process``, the body alone for the plugin."""
+    return _ours("process", "body")
+
+
+def process_request() -> HttpApp:
+    """Backworks, ``isolation: process``, the JSON of the request for the plugin."""
+    return _ours("process", "request")
+
+
 def fastapi_ctypes() -> Any:
     """FastAPI routes that call the same libraries by ctypes: in the event loop and, as `def`, in its thread pool."""
     from fastapi import FastAPI, Request, Response

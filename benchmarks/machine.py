@@ -27,6 +27,7 @@ PACKAGES = (
     "httptools",
     "granian",
     "hypercorn",
+    "grpcio",
     "fastapi",
     "starlette",
 )

@@ -25,6 +25,8 @@ CASES = {
         "Backworks, none, data: request": ("none_request", "/constant"),
         "Backworks, thread, data: body": ("thread_body", "/constant"),
         "Backworks, thread, data: request": ("thread_request", "/constant"),
+        "Backworks, process, data: body": ("process_body", "/constant"),
+        "Backworks, process, data: request": ("process_request", "/constant"),
         "FastAPI and ctypes, async def": ("fastapi_ctypes", "/constant"),
         "FastAPI and ctypes, def": ("fastapi_ctypes", "/constant/thread"),
     },
@@ -32,6 +34,7 @@ CASES = {
         "bare ASGI": ("bare_echo", "/echo"),
         "Backworks, none, data: body": ("none_body", "/echo"),
         "Backworks, thread, data: body": ("thread_body", "/echo"),
+        "Backworks, process, data: body": ("process_body", "/echo"),
         "FastAPI and ctypes, async def": ("fastapi_ctypes", "/echo"),
     },
 }
