@@ -125,6 +125,7 @@ class Traces:
         return cls(
             frozenset(children(os.getpid())),
             tuple(sorted(opened)),
-            frozenset(threading.enumerate()),
+            # What Python has for a thread of C's stays until another has that thread's number, which may be long after.
+            frozenset(each for each in threading.enumerate() if not isinstance(each, threading._DummyThread)),
             frozenset(directory.rglob("*")),
         )
