@@ -33,6 +33,7 @@ if sys.platform == "linux":
     from backworks.isolation.codec import HEADER, HEALTH, REPLY, FrameError, Gone, Late
     from backworks.isolation.mailbox import MailboxChannel, create
     from backworks.isolation.options import Limits
+    from backworks.isolation.processes import ProcessRunner
 
 HERE = Path(__file__).resolve().parent
 PATIENCE = 20.0
@@ -603,7 +604,7 @@ def test_resources() -> None:
 
 
 def test_interruptions(compile_plugin: CompilePlugin) -> None:
-    """A signal's handler that raises, at any moment of a call, leaves no worker behind that is nobody's."""
+    """A signal's handler that raises, at any moment of a call, costs no worker and leaves none that is nobody's."""
     interrupted = 0
 
     def interrupt(*_: object) -> None:
@@ -611,6 +612,8 @@ def test_interruptions(compile_plugin: CompilePlugin) -> None:
 
     before = signal.signal(signal.SIGALRM, interrupt)
     plugin = backworks.load(compile_plugin(ECHO), isolation="process")
+    assert isinstance(plugin.runner, ProcessRunner)
+    pids = plugin.runner.pids
     try:
         for microseconds in range(1, 300):
             try:
@@ -620,6 +623,7 @@ def test_interruptions(compile_plugin: CompilePlugin) -> None:
             except InterruptedError:
                 interrupted += 1
             assert plugin.process_endpoint_data("/", "POST", "alive", timeout=PATIENCE) == "alive"
+        assert plugin.runner.pids == pids
     finally:
         signal.signal(signal.SIGALRM, before)
         assert plugin.close(PATIENCE)

@@ -55,8 +55,13 @@ class Channel(Protocol):
 
     What is raised: :exc:`Late`, :exc:`Gone`, :exc:`FrameError` (all three leave it unusable), ``ContractViolation``
     (the plugin's answer is broken, the channel is not), and ``TypeError`` or ``ValueError`` for arguments that cannot
-    be sent, before anything is.
+    be sent, before anything is. The handler of a signal may raise anything at any time.
     """
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a request was sent whose reply was not taken."""
+        ...
 
     def call(
         self,
@@ -116,6 +121,7 @@ class PipeChannel:
 
     Attributes:
         number: The last request that was sent, whose reply is expected.
+        is_open: Whether that reply has not come yet.
         ended: Whether the worker has ended.
 
     Args:
@@ -134,6 +140,7 @@ class PipeChannel:
         self._max_output = limits.output
         self._reader = FrameReader(reply_limits(limits))
         self.number = 0
+        self.is_open = False
         self._rest = memoryview(b"")  # of the request
         self._poll = select.poll()
         self._poll.register(replies, select.POLLIN)
@@ -220,8 +227,13 @@ class PipeChannel:
         os.close(self._requests)
         os.close(self._replies)
 
+    def expect(self, number: int) -> None:
+        """Takes note that the reply to a request will come here which has gone another way."""
+        self.number = number
+        self.is_open = True
+
     def _send(self, frame: bytes) -> None:
-        self.number += 1
+        self.expect(self.number + 1)
         self._rest = memoryview(frame)
         self._flush()
 
@@ -270,6 +282,7 @@ class PipeChannel:
                 self._reader.filled(count)
         except BlockingIOError:
             return None
+        self.is_open = False
         return checked(frame, self.number)
 
     def _stop_writing(self) -> None:
@@ -300,7 +313,7 @@ class ThreadChannel:
         self._frames: SimpleQueue[bytes | None] = SimpleQueue()
         self._changed = threading.Condition()
         self._answer: Frame | Exception | None = None
-        self._open = False  # whether a request is
+        self.is_open = False
         self._watcher: tuple[asyncio.AbstractEventLoop, Callable[[], object]] | None = None
         threading.Thread(target=self._work, name="backworks-channel", daemon=True).start()
 
@@ -340,7 +353,7 @@ class ThreadChannel:
             answer = self._answer
             if isinstance(answer, Frame):
                 self._answer = None
-                self._open = False
+                self.is_open = False
         if isinstance(answer, Exception):
             raise answer
         return answer
@@ -365,14 +378,14 @@ class ThreadChannel:
     def notify(self) -> None:
         """Gives the thread the time to see the pipe's end, or the reply before it."""
         with self._changed:
-            self._changed.wait_for(lambda: not self._open or self._answer is not None, _LAST)
+            self._changed.wait_for(lambda: not self.is_open or self._answer is not None, _LAST)
 
     def close(self) -> None:
         self._frames.put(None)
 
     def _send(self, frame: bytes) -> None:
         self.number += 1
-        self._open = True
+        self.is_open = True
         self._frames.put(frame)
 
     def _wait(self, until: float | None) -> Reply:

@@ -74,7 +74,6 @@ class MailboxChannel:
         self._box = mailbox
         self._max_output = limits.output
         self._allowed = reply_limits(limits)
-        self._on_pipe = False  # whether the open request's reply comes there
         self._watcher: tuple[asyncio.AbstractEventLoop, Callable[[], object]] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None  # which watches the eventfd, also between calls
         self._false_alarms = 0
@@ -88,20 +87,20 @@ class MailboxChannel:
         """Whether the worker has ended."""
         return self._box.ended
 
+    @property
+    def is_open(self) -> bool:
+        """Whether a request was sent whose reply was not taken."""
+        return self._box.is_open or self._pipe.is_open
+
     def advance(self) -> Reply | None:
         """Returns the reply to what was begun, if it is there."""
-        if self._on_pipe:
-            reply = self._pipe.advance()
-            if reply is not None:
-                self._on_pipe = False
-            return reply
-        return self._box.advance()
+        return self._pipe.advance() if self._pipe.is_open else self._box.advance()
 
     def watch(self, loop: asyncio.AbstractEventLoop, callback: Callable[[], object]) -> None:
         """Has an event loop call a function whenever :meth:`advance` may have something to do."""
         self._watcher = loop, callback
         self._false_alarms = 0
-        if self._on_pipe:
+        if self._pipe.is_open:
             self._pipe.watch(loop, callback)
         elif self._loop is not loop:
             self._leave_loop()
@@ -129,7 +128,6 @@ class MailboxChannel:
         if len(payload) > _LARGEST:
             self._pipe.begin_control(kind, payload)
             self._box.announce()
-            self._on_pipe = True
         else:
             self._box.begin_control(kind, payload)
 
@@ -182,19 +180,17 @@ class MailboxChannel:
         """Begins such a call."""
         self._pipe.begin(endpoint, method, data, timeout, traceparent, tracestate)
         self._box.announce()
-        self._on_pipe = True
         return None
 
     def from_pipe(self, number: int, timeout: float | None) -> Reply:
         """Takes a reply that does not fit into the mailbox."""
         until = None if timeout is None else time.monotonic() + timeout
-        self._pipe.number = number
+        self._pipe.expect(number)
         return self._pipe.wait(until)
 
     def begin_from_pipe(self, number: int) -> Reply | None:
         """Begins to take such a reply."""
-        self._pipe.number = number
-        self._on_pipe = True
+        self._pipe.expect(number)
         if self._watcher is not None:
             self._pipe.watch(*self._watcher)
         return self.advance()
@@ -218,7 +214,7 @@ class MailboxChannel:
 
     def _alarm(self) -> None:
         """The eventfd is readable."""
-        if self._watcher is not None and not self._on_pipe:
+        if self._watcher is not None and not self._pipe.is_open:
             self._watcher[1]()
             return
         self._box.drain()

@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ProcessRunner"]
 
-#: What a channel raises that can be used again: the answer is at fault, or the arguments, which were not sent.
-_BEFORE = (ContractViolation, TypeError, ValueError, OverflowError)
+#: After these a channel cannot be used again.
+_LOST = (Late, FrameError, Gone)
 
 
 class ProcessRunner:
@@ -223,10 +223,12 @@ class ProcessRunner:
             channel.unwatch()
             if timer is not None:
                 timer.cancel()
-            if found is None:
+            if isinstance(found, _LOST):
+                self._explain(worker, found, Ended(Exit(None, None), ()), "a call that nobody waits for any more", None)
+            elif channel.is_open:
+                self._crew.retire(worker)
+            else:
                 self._crew.give_back(worker)
-                return
-            self._explain(worker, found, Ended(Exit(None, None), ()), "a call that nobody waits for any more", None)
 
         def look() -> None:
             if not over:
@@ -284,11 +286,11 @@ class ProcessRunner:
     def _explain(
         self, worker: Worker, error: BaseException, ended: Ended, endpoint: str | bytes, timeout: float | None
     ) -> BaseException:
-        if isinstance(error, _BEFORE):
-            self._crew.give_back(worker)
-            return error
-        if not isinstance(error, Exception):  # the caller was interrupted, and does not wait any more
-            self._adopt(worker, None if timeout is None else time.monotonic() + timeout)
+        if not isinstance(error, _LOST):
+            if worker.channel.is_open:  # the caller was interrupted, and does not wait any more
+                self._adopt(worker, None if timeout is None else time.monotonic() + timeout)
+            else:  # the arguments are at fault, and were not sent, or the answer is
+                self._crew.give_back(worker)
             return error
         where = endpoint if isinstance(endpoint, str) else bytes(endpoint).decode("utf-8", "replace")
         found: Exception = error
@@ -302,9 +304,9 @@ class ProcessRunner:
             text = f"its worker process sent {error}, and was killed"
             found = PluginContractError(text, plugin=self._crew.plugin)
             self._crew.logger.warning("%s: %s", where, text)
-        elif isinstance(error, Gone) and why is not None:
+        elif why is not None:
             found = PluginUnavailable(f"its worker process was ended during the call: {why}", plugin=self._crew.plugin)
-        elif isinstance(error, Gone):
+        else:
             found = PluginCrashed(
                 f"its worker process {ended.how} during the call",
                 plugin=self._crew.plugin,
