@@ -439,6 +439,57 @@ class TestTime:
             assert plugin.runner.waiting == 0  # type: ignore[attr-defined]
         assert call(plugin, "hello") == "hello"
 
+    def test_one_loop(self, load: Load, tmp_path: Path) -> None:
+        """Calls of one event loop that have queued each get what is theirs, whatever happens to those between them."""
+        plugin = load()
+
+        async def main() -> list[Any]:
+            commands: list[Any] = [f"call {number}" for number in range(40)]
+            commands[5], commands[10], commands[15], commands[20] = "!fail", object(), "!null", "!crash"
+            calls = [asyncio.ensure_future(plugin.process_endpoint_data_async("/x", data=data)) for data in commands]
+            await asyncio.sleep(0)
+            assert plugin.runner.waiting == len(calls)  # type: ignore[attr-defined]
+            calls[25].cancel()
+            await asyncio.to_thread(inside.__exit__)
+            return await asyncio.gather(*calls, return_exceptions=True)
+
+        inside = Inside(plugin, tmp_path)
+        inside.__enter__()
+        results = asyncio.run(main())
+
+        kinds = {
+            5: PluginError,
+            10: TypeError,
+            15: PluginContractError,
+            20: PluginCrashed,
+            25: asyncio.CancelledError,
+        }
+        assert {number: type(results[number]) for number in kinds} == kinds
+        assert all(result == f"call {number}" for number, result in enumerate(results) if number not in kinds)
+        assert plugin.in_flight == 0
+
+    @pytest.mark.skipif(sys.platform != "linux", reason="there is a mailbox on Linux only")
+    @pytest.mark.parametrize("transport", ["mailbox"], indirect=True)
+    def test_reply_that_has_come(self, load: Load, tmp_path: Path) -> None:
+        """Through a mailbox, a call finds the worker free whose reply has come and was not taken yet."""
+        plugin = load()
+        fifo = tmp_path / "fifo"
+        os.mkfifo(fifo)
+
+        async def main() -> None:
+            first = asyncio.ensure_future(plugin.process_endpoint_data_async("/x", data=f"!wait {fifo}"))
+            os.close(await asyncio.to_thread(os.open, fifo, os.O_WRONLY))
+            (begun,) = plugin.runner._begun  # type: ignore[attr-defined]
+            eventually(lambda: begun.is_ready)  # without a turn of the loop
+            second = asyncio.ensure_future(plugin.process_endpoint_data_async("/x", data="hello"))
+            assert not begun.future.done()
+            await asyncio.sleep(0)  # the second has run as far as it can
+            assert begun.future.done()
+            assert plugin.runner.waiting == 0  # type: ignore[attr-defined]
+            assert await asyncio.gather(first, second) == ["done", "hello"]
+
+        asyncio.run(main())
+
 
 class TestCrash:
     """A crash is the end of one call, and of nothing else."""

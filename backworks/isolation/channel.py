@@ -63,6 +63,11 @@ class Channel(Protocol):
         """Whether a request was sent whose reply was not taken."""
         ...
 
+    @property
+    def is_ready(self) -> bool:
+        """Whether that reply is there, as far as it can be told without asking the system."""
+        ...
+
     def call(
         self,
         endpoint: str | bytes,
@@ -147,6 +152,10 @@ class PipeChannel:
         self._poll.register(ended, select.POLLIN)
         self._watcher: tuple[asyncio.AbstractEventLoop, Callable[[], object]] | None = None
         self._writes = False  # whether the watcher's loop watches the pipe for requests
+
+    @property
+    def is_ready(self) -> bool:
+        return False
 
     def call(
         self,
@@ -316,6 +325,10 @@ class ThreadChannel:
         self.is_open = False
         self._watcher: tuple[asyncio.AbstractEventLoop, Callable[[], object]] | None = None
         threading.Thread(target=self._work, name="backworks-channel", daemon=True).start()
+
+    @property
+    def is_ready(self) -> bool:
+        return False
 
     def call(
         self,

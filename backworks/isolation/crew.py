@@ -11,7 +11,6 @@ calls do, behind those that came before, and takes every worker.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import logging
 import os
@@ -28,7 +27,7 @@ from backworks.ffi.contract import ContractViolation
 from backworks.isolation import supervisor as supervision
 from backworks.isolation.codec import SHUTDOWN, FrameError, Gone
 from backworks.isolation.restart import Backoff
-from backworks.isolation.waiting import Closer, TaskWaiter, ThreadWaiter
+from backworks.isolation.waiting import Closer, ThreadWaiter
 from backworks.isolation.worker import Worker
 from backworks.lifecycle import State, deadline, refusal
 
@@ -202,35 +201,45 @@ class Crew:
         """Waits for a free worker; returns it with the time that is left."""
         until = deadline(timeout)
         waiter = ThreadWaiter()
-        with self._lock:
-            self._join(waiter, timeout, until)
+        self.join(waiter, timeout, until)
         try:
             waiter.wait(timeout)
         except BaseException:
-            self._abandon(waiter)
+            self.abandon(waiter)
             raise
         return self._leave(waiter, timeout, until)
 
-    async def enter_async(self, timeout: float | None) -> tuple[Worker, float | None]:
-        """As :meth:`enter`, in an event loop."""
-        until = deadline(timeout)
-        loop = asyncio.get_running_loop()
-        waiter = TaskWaiter(loop)
+    def join(self, waiter: Waiter, timeout: float | None, until: float | None) -> None:
+        """Puts one who waits into the queue, and wakes it at once if a worker is free.
+
+        Args:
+            waiter: Who waits.
+            timeout: The time that it has, in seconds, or ``None``.
+            until: When that is over.
+
+        Raises:
+            PluginUnavailable, PluginStateError, PluginTimeout: It may not wait.
+        """
         with self._lock:
-            self._join(waiter, timeout, until)
-        timer = None if timeout is None else loop.call_later(timeout, waiter.wake)
-        try:
-            await waiter.future
-        except BaseException:
-            self._abandon(waiter)
-            raise
-        finally:
-            if timer is not None:
-                timer.cancel()
-        return self._leave(waiter, timeout, until)
+            self._admit(timeout, until)
+            self.waiting.append(waiter)
+            self._dispatch()
 
-    def _join(self, waiter: Waiter, timeout: float | None, until: float | None) -> None:
-        """Puts one who waits into the queue, or says why not; under the lock."""
+    def abandon(self, waiter: Waiter) -> None:
+        """Takes one who does not wait any more out of the queue, or back what it got meanwhile."""
+        with self._lock, contextlib.suppress(ValueError):
+            self.waiting.remove(waiter)
+        if waiter.worker is not None:
+            worker, waiter.worker = waiter.worker, None
+            self.give_back(worker)
+
+    def nobody_was_free(self, timeout: float | None) -> PluginTimeout:
+        """Returns the exception for who has waited in vain."""
+        within = "in time" if timeout is None else f"within {timeout:g} s"
+        return PluginTimeout(f"no worker process was free {within}", plugin=self.plugin)
+
+    def _admit(self, timeout: float | None, until: float | None) -> None:
+        """Says why one may not wait; under the lock."""
         if self._forked:
             raise PluginStateError(
                 f"{self.plugin}: called in a process that was forked off after it was loaded, and whose workers are "
@@ -255,8 +264,6 @@ class Crew:
                 plugin=self.plugin,
                 retry_after=_RETRY_AFTER,
             )
-        self.waiting.append(waiter)
-        self._dispatch()
 
     def _expect_worker(self, until: float | None) -> None:
         """Raises unless a worker is there soon."""
@@ -287,13 +294,7 @@ class Crew:
             return waiter.worker, left
         if waiter.worker is not None:
             self.give_back(waiter.worker)
-        raise PluginTimeout(f"no worker process was free within {timeout:g} s", plugin=self.plugin)
-
-    def _abandon(self, waiter: Waiter) -> None:
-        with self._lock, contextlib.suppress(ValueError):
-            self.waiting.remove(waiter)
-        if waiter.worker is not None:
-            self.give_back(waiter.worker)
+        raise self.nobody_was_free(timeout)
 
     def give_back(self, worker: Worker) -> None:
         """Puts a worker back that can take the next call."""
@@ -322,14 +323,14 @@ class Crew:
                 self.retire(worker)
                 continue
             waiter = self.waiting[0]
+            if not isinstance(waiter, Closer):
+                self.waiting.popleft()
             waiter.worker = worker
             try:
                 waiter.wake()
             except RuntimeError:  # its event loop is closed, and nobody will ever look
                 waiter.worker = None
                 self.free.append(worker)
-            if not isinstance(waiter, Closer):
-                self.waiting.popleft()
 
     def _refuse(self, error: Exception) -> None:
         """Lets all who wait for a worker wait no more; under the lock."""

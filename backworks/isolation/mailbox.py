@@ -92,6 +92,11 @@ class MailboxChannel:
         """Whether a request was sent whose reply was not taken."""
         return self._box.is_open or self._pipe.is_open
 
+    @property
+    def is_ready(self) -> bool:
+        """Whether that reply is in the mailbox."""
+        return self._box.is_ready
+
     def advance(self) -> Reply | None:
         """Returns the reply to what was begun, if it is there."""
         return self._pipe.advance() if self._pipe.is_open else self._box.advance()

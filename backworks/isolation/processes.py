@@ -23,8 +23,9 @@ from backworks.isolation.codec import HEALTH, FrameError, Gone, Late
 from backworks.isolation.crew import DEADLY, LAST_BREATH, Crew
 from backworks.isolation.exits import Exit
 from backworks.isolation.mailbox import native
+from backworks.isolation.taskcall import TaskCall
 from backworks.isolation.worker import Ended, Worker
-from backworks.lifecycle import MAX_TIMEOUT, deadline
+from backworks.lifecycle import MAX_TIMEOUT
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -48,6 +49,7 @@ class ProcessRunner:
         self._crew = crew
         self._free = crew.free
         self._waiting = crew.waiting
+        self._begun: set[TaskCall] = set()
         if (lane := native("lane")) is not None:  # the first lines of process(), and faster
             made = lane(self._free, self._waiting, self.process, self._fail, crew.look)
             self.process = made.process  # type: ignore[method-assign]
@@ -109,19 +111,21 @@ class ProcessRunner:
         traceparent: str | bytes | None,
         tracestate: str | bytes | None,
     ) -> Reply:
+        if not self._free and self._begun:
+            self._gather()
+        asked = (endpoint, method, data, traceparent, tracestate)
         if self._waiting or not self._free or (timeout is not None and not 0 < timeout <= MAX_TIMEOUT):
-            worker, timeout = await self._crew.enter_async(timeout)
-        else:
-            try:
-                worker = self._free.pop()
-            except IndexError:
-                worker, timeout = await self._crew.enter_async(timeout)
+            return await self._finish(TaskCall(self._crew, self._begun, asked, timeout), endpoint)
+        try:
+            worker = self._free.pop()
+        except IndexError:
+            return await self._finish(TaskCall(self._crew, self._begun, asked, timeout), endpoint)
         try:
             reply = worker.begin(endpoint, method, data, timeout, traceparent, tracestate)
         except BaseException as error:  # noqa: BLE001  # it is raised again, as itself or in words
             raise await self._failure_async(worker, error, endpoint, timeout) from None
         if reply is None:
-            reply = await self._finish(worker, endpoint, timeout)
+            return await self._finish(TaskCall(self._crew, self._begun, asked, timeout, worker), endpoint)
         self._crew.give_back(worker)
         return reply
 
@@ -163,49 +167,33 @@ class ProcessRunner:
 
     # What becomes of a call that was not answered.
 
-    async def _finish(self, worker: Worker, endpoint: str | bytes, timeout: float | None) -> Reply:
-        """Waits in an event loop for the reply to what was begun."""
-        until = deadline(timeout)
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[Reply] = loop.create_future()
-        channel = worker.channel
-
-        def look() -> None:
-            if not future.done():
-                try:
-                    reply = channel.advance()
-                except Exception as error:  # noqa: BLE001  # it is the caller's
-                    future.set_exception(error)
-                else:
-                    if reply is not None:
-                        future.set_result(reply)
-
-        def late() -> None:
-            look()
-            if not future.done():
-                future.set_exception(Late())
-
-        channel.watch(loop, look)
-        timer = None if timeout is None else loop.call_later(timeout, late)
+    async def _finish(self, call: TaskCall, endpoint: str | bytes) -> Reply:
+        """Waits for the reply to a call that waits for a worker or has begun."""
         try:
-            reply = await future
-        except Exception as error:  # noqa: BLE001  # it is raised again in words
-            channel.unwatch()
-            raise await self._failure_async(worker, error, endpoint, timeout) from None
-        except BaseException as error:
-            channel.unwatch()
-            if not future.done() or future.cancelled():
-                self._adopt(worker, until)
-            elif (found := future.exception()) is None:
-                self._crew.give_back(worker)
-            else:
-                self._explain(worker, found, Ended(Exit(None, None), ()), endpoint, timeout)
-            raise error from None
+            return await call.future
+        except BackworksError:  # it has not begun
+            raise
+        except Exception as error:  # it is raised again in words
+            if call.worker is None:
+                raise
+            raise await self._failure_async(call.worker, error, endpoint, call.timeout) from None
+        except BaseException:
+            if (left := call.leave()) is not None:
+                worker, found = left
+                if found is None:
+                    self._adopt(worker, call.until)
+                else:
+                    self._explain(worker, found, Ended(Exit(None, None), ()), endpoint, call.timeout)
+            raise
         finally:
-            if timer is not None:
-                timer.cancel()
-        channel.unwatch()
-        return reply
+            call.end()
+
+    def _gather(self) -> None:
+        """Takes the replies that have come and that this event loop was not told of yet, to have the workers back."""
+        loop = asyncio.get_running_loop()
+        for call in tuple(self._begun):
+            if call.loop is loop and call.is_ready:
+                call.look()
 
     def _adopt(self, worker: Worker, until: float | None) -> None:
         """Has the supervisor's thread wait for a reply that nobody wants any more."""

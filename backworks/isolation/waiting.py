@@ -1,4 +1,4 @@
-"""Those who wait for a free worker: a thread, a task of an event loop, or who closes the plugin."""
+"""Those who wait for a free worker: a thread, or who closes the plugin; for an event loop see ``taskcall``."""
 
 from __future__ import annotations
 
@@ -6,11 +6,9 @@ import threading
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    import asyncio
-
     from backworks.isolation.worker import Worker
 
-__all__ = ["Closer", "TaskWaiter", "ThreadWaiter", "Waiter"]
+__all__ = ["Closer", "ThreadWaiter", "Waiter"]
 
 
 class Waiter(Protocol):
@@ -41,29 +39,6 @@ class ThreadWaiter:
     def wait(self, timeout: float | None) -> bool:
         """Waits, and tells whether it has got something."""
         return self._lock.acquire(timeout=-1 if timeout is None else min(timeout, threading.TIMEOUT_MAX))
-
-
-class TaskWaiter:
-    """A :class:`Waiter` of a task in an event loop.
-
-    Attributes:
-        future: Done when it has got something.
-    """
-
-    __slots__ = ("_loop", "error", "future", "worker")
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.worker: Worker | None = None
-        self.error: Exception | None = None
-        self.future: asyncio.Future[None] = loop.create_future()
-        self._loop = loop
-
-    def wake(self) -> None:
-        self._loop.call_soon_threadsafe(self._set)
-
-    def _set(self) -> None:
-        if not self.future.done():
-            self.future.set_result(None)
 
 
 class Closer:

@@ -410,7 +410,7 @@ wait_for(struct box *box, uint64_t time_left)
   uint64_t start, now, deadline;
   bool there;
 
-  if (polls && mailbox_poll(&line->number, old, POLLS_LOCKED)) {
+  if (polls && mailbox_poll(&box->spin, &line->number, old, POLLS_LOCKED)) {
     return take(box, true, time_left != 0 ? mailbox_now() + time_left : 0);
   }
   start = now = mailbox_now();
@@ -451,7 +451,7 @@ wait_no_longer(struct box *box)
   const uint32_t old = atomic_load_explicit(&box->number, memory_order_relaxed) - 1;
   const bool polls = mailbox_may_spin(&box->async_spin, line);
 
-  if (polls && mailbox_poll(&line->number, old, POLLS_LOCKED)) {
+  if (polls && mailbox_poll(&box->async_spin, &line->number, old, POLLS_LOCKED)) {
     return take(box, false, 0);
   }
   box->began = mailbox_now();
@@ -874,6 +874,17 @@ box_get_is_open(PyObject *self, void *unused)
   return PyBool_FromLong(box_of(self)->phase == OPEN);
 }
 
+static PyObject *
+box_get_is_ready(PyObject *self, void *unused)
+{
+  struct box *box = box_of(self);
+  const uint32_t old = atomic_load_explicit(&box->number, memory_order_relaxed) - 1;
+
+  (void)unused;
+  return PyBool_FromLong(box->phase == OPEN && box->shared != NULL &&
+                         atomic_load_explicit(&box->shared->reply.number, memory_order_acquire) != old);
+}
+
 #define FASTCALL(function) ((PyCFunction)(void (*)(void))(function))
 
 static PyMethodDef box_methods[] = {
@@ -905,6 +916,7 @@ static PyGetSetDef box_members[] = {
   { "event_fd", box_get_event_fd, NULL, "The descriptor that becomes readable when a reply is there.", NULL },
   { "ended", box_get_ended, NULL, "Whether notify() was called.", NULL },
   { "is_open", box_get_is_open, NULL, "Whether a request was sent whose reply was not taken.", NULL },
+  { "is_ready", box_get_is_ready, NULL, "Whether that reply is there.", NULL },
   { NULL, NULL, NULL, NULL, NULL },
 };
 
