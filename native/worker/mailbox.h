@@ -105,17 +105,18 @@ mailbox_map(int memory_fd)
 
 /* Polling */
 
-/* The longest that one side polls, in nanoseconds: about what it takes to put a processor to sleep and wake it up. */
-#define MAILBOX_LONGEST_SPIN UINT32_C(50000)
+/* The longest that one side polls, in nanoseconds: about what it costs both sides to put a processor to sleep and to wake
+ * it up, under a hypervisor; and longer than a server takes from one request to the next. */
+#define MAILBOX_LONGEST_SPIN UINT32_C(100000)
 /* Below this, polling is not worth looking at the clock. */
 #define MAILBOX_SHORTEST_SPIN UINT32_C(1000)
 /* A wait that took less than this would have been shorter if the waiter had polled: the time of an answer, and of two
  * wake-ups of idle processors. */
-#define MAILBOX_SHORT_WAIT UINT64_C(100000)
+#define MAILBOX_SHORT_WAIT UINT64_C(150000)
 /* A polling thread that finds so much time gone at once was not running: others want the processor. */
 #define MAILBOX_PREEMPTED UINT64_C(20000)
-/* So many waits it does not poll after that. */
-#define MAILBOX_REST 32u
+/* So many waits it does not poll after that, if it has happened again and again; once is once. */
+#define MAILBOX_LONGEST_REST 31u
 /* So many bytes of a message are fetched before they are written. */
 #define MAILBOX_OWNED ((size_t)2048)
 
@@ -140,8 +141,9 @@ mailbox_own(const struct mailbox_line *line, size_t size)
 
 /* What one side has learnt about polling; private to it. */
 struct mailbox_spin {
-  uint32_t limit; /* nanoseconds to poll; 0: sleep at once */
-  uint32_t rest;  /* waits that are still to do without */
+  uint32_t limit;     /* nanoseconds to poll; 0: sleep at once */
+  uint32_t rest;      /* waits that are still to do without */
+  uint32_t last_rest; /* how many there were last, or 0 if polling was of use since */
 };
 
 static inline uint64_t
@@ -172,10 +174,11 @@ mailbox_pause(void)
 
 /* Polls so many times. Tells whether the word is another than `old`. */
 static inline bool
-mailbox_poll(const _Atomic uint32_t *word, uint32_t old, unsigned times)
+mailbox_poll(struct mailbox_spin *spin, const _Atomic uint32_t *word, uint32_t old, unsigned times)
 {
   while (times-- > 0) {
     if (atomic_load_explicit(word, memory_order_acquire) != old) {
+      spin->last_rest = 0;
       return true;
     }
     mailbox_pause();
@@ -189,10 +192,11 @@ mailbox_poll_long(struct mailbox_spin *spin, const _Atomic uint32_t *word, uint3
 {
   uint64_t last = start, now;
 
-  while (!mailbox_poll(word, old, 16)) {
+  while (!mailbox_poll(spin, word, old, 16)) {
     now = mailbox_now();
     if (now - last > MAILBOX_PREEMPTED) {
-      spin->rest = MAILBOX_REST;
+      spin->last_rest = spin->last_rest < MAILBOX_LONGEST_REST ? 2 * spin->last_rest + 1 : MAILBOX_LONGEST_REST;
+      spin->rest = spin->last_rest;
       return false;
     }
     if (now - start >= spin->limit) {
@@ -221,7 +225,7 @@ mailbox_spin(struct mailbox_spin *spin, const struct mailbox_line *line, uint32_
 {
   bool polls = mailbox_may_spin(spin, line);
 
-  if (polls && mailbox_poll(&line->number, old, 64)) {
+  if (polls && mailbox_poll(spin, &line->number, old, 64)) {
     return true;
   }
   *start = mailbox_now();
@@ -318,6 +322,7 @@ mailbox_open(struct mailbox_worker *worker, int memory_fd, int event_fd)
   worker->sent = 0;
   worker->spin.limit = MAILBOX_LONGEST_SPIN;
   worker->spin.rest = 0;
+  worker->spin.last_rest = 0;
   return worker->box != NULL;
 }
 
