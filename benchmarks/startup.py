@@ -16,8 +16,9 @@ from backworks import PluginDiscovery
 from benchmarks import BUILD
 from benchmarks.apps import configuration
 from benchmarks.command import command
-from benchmarks.contenders import library, optional
+from benchmarks.contenders import library, optional, ours
 from benchmarks.harness import Contender, Figure, Sample, interleave
+from benchmarks.other_processes import by_multiprocessing
 from benchmarks.serving import free_port, python, running
 
 __all__ = ["copies", "figure"]
@@ -144,6 +145,19 @@ def _fastapi() -> float:
     return _until_answer(python("-m", "uvicorn", *options, "benchmarks.apps:fastapi_ctypes"), port)
 
 
+def _first_call(make: Callable[[ExitStack], Callable[[bytes], object]]) -> float:
+    """Milliseconds until another process has answered that is made for it, from a process that has all its imports."""
+    with ExitStack() as stack:
+        start = time.perf_counter()
+        make(stack)(b"x")
+        return (time.perf_counter() - start) * 1e3
+
+
+def _worker(stack: ExitStack) -> Callable[[bytes], object]:
+    plugin = stack.enter_context(ours("echo", isolation="process", workers=1))
+    return partial(plugin.process_endpoint_data, "/", "POST")
+
+
 def _discover(directory: Path, count: int) -> float:
     start = time.perf_counter()
     found = PluginDiscovery([directory]).scan()
@@ -162,6 +176,13 @@ def figure(quick: bool) -> Figure:
     """Measures it."""
     rounds = 3 if quick else 15
     groups = {"a process": _processes(rounds)}
+    others: dict[str, Callable[[ExitStack], Callable[[bytes], object]]] = {
+        "Backworks: a worker, first answer": _worker,
+        "multiprocessing: a process, first answer": by_multiprocessing,
+    }
+    groups["another process"] = interleave(
+        [Contender(name, partial(_first_call, make)) for name, make in others.items()], rounds
+    )
     with ExitStack() as stack:
         found, started = [], []
         for count in FOUND:
@@ -182,7 +203,12 @@ def figure(quick: bool) -> Figure:
         "How long it takes to begin: milliseconds, less is better",
         "ms",
         groups,
-        ("python -c pass", "Backworks: discovery of 1", "Backworks: start of 1"),
+        (
+            "python -c pass",
+            "multiprocessing: a process, first answer",
+            "Backworks: discovery of 1",
+            "Backworks: start of 1",
+        ),
         (
             "A process is timed from outside, from its start to its end; a server until its first answer.",
             (
