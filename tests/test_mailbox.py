@@ -29,10 +29,10 @@ from backworks.ffi.contract import ContractViolation, Reply
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="there is a mailbox on Linux only")
 
 if sys.platform == "linux":
-    from backworks.isolation.channel import PipeChannel
     from backworks.isolation.codec import HEADER, HEALTH, REPLY, FrameError, Gone, Late
     from backworks.isolation.mailbox import MailboxChannel, create
     from backworks.isolation.options import Limits
+    from backworks.isolation.pipechannel import PipeChannel
     from backworks.isolation.processes import ProcessRunner
 
 HERE = Path(__file__).resolve().parent

@@ -33,10 +33,10 @@ from backworks import (
     PluginUnavailable,
 )
 from backworks.isolation import mailbox, supervisor, worker
-from backworks.isolation.channel import ThreadChannel
 from backworks.isolation.options import Limits, ProcessOptions, Restart
 from backworks.isolation.restart import Backoff
 from backworks.isolation.streams import ThreadStream
+from backworks.isolation.threadchannel import ThreadChannel
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the plugin uses what POSIX has")
 

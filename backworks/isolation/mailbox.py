@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     from backworks.ffi._native import Mailbox
     from backworks.ffi.contract import Reply
-    from backworks.isolation.channel import PipeChannel
     from backworks.isolation.options import Limits
+    from backworks.isolation.pipechannel import PipeChannel
 
 __all__ = ["MailboxChannel", "create", "native"]
 

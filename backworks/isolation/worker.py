@@ -40,10 +40,10 @@ from backworks.isolation.mailbox import MailboxChannel
 from backworks.isolation.spawn import spawn
 
 if sys.platform == "win32":
-    from backworks.isolation.channel import ThreadChannel as PipeChannel
     from backworks.isolation.streams import ThreadStream as PipeStream
+    from backworks.isolation.threadchannel import ThreadChannel as PipeChannel
 else:
-    from backworks.isolation.channel import PipeChannel
+    from backworks.isolation.pipechannel import PipeChannel
     from backworks.isolation.streams import DescriptorStream as PipeStream
 
 if TYPE_CHECKING:
