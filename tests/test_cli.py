@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -433,6 +434,60 @@ class TestCall:
         """On a terminal JSON is indented, and other answers end the line."""
         assert on_terminal("plugin", "call", library, "/echo", "--data", '{"a":[1]}') == '{\n  "a": [\n    1\n  ]\n}\n'
         assert on_terminal("plugin", "call", library, "/echo", "--data", "text") == "text\n"
+
+    @posix_only
+    def test_on_a_terminal_bytes_that_are_no_text(self, library: Path, tmp_path: Path) -> None:
+        """Bytes that would garble a terminal are not written to it, and the next step is named."""
+        from terminal import Terminal
+
+        (tmp_path / "d").write_bytes(bytes(range(256)))
+        terminal = Terminal("plugin", "call", library, "/echo", "--data", f"@{tmp_path / 'd'}")
+
+        assert terminal.ends() == 0
+        assert terminal.text.endswith(
+            "backworks: the answer is 256 bytes that are no text: send them to a file, as with > FILE\r\n"
+        )
+        assert "\x00" not in terminal.text
+
+    @pytest.mark.parametrize("endpoint", ["/echo", "/fail"])
+    def test_time(self, library: Path, endpoint: str) -> None:
+        """With --time stderr tells how long the start and the call took, whatever the answer was."""
+        code, out, err = run("plugin", "call", library, endpoint, "--data", "x", "--time")
+        first, *rest = err.splitlines()
+
+        assert (code, out) == ((0, "x") if endpoint == "/echo" else (1, ""))
+        assert re.fullmatch(r"backworks: various: the start took [\d.]+ (µs|ms|s), the call [\d.]+ (ns|µs|ms)", first)
+        assert rest == ([] if endpoint == "/echo" else ["backworks: various: NOT_FOUND: no station KXYZ"])
+
+    @posix_only
+    @pytest.mark.parametrize("isolation", ["thread", "none"])
+    def test_what_takes_long(self, library: Path, isolation: str) -> None:
+        """On a terminal a call that takes long says so until it is done; then that is gone, and the answer stays."""
+        from terminal import Terminal
+
+        terminal = Terminal(
+            "plugin", "call", library, "/hang", "--isolation", isolation, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+        assert terminal.process.stdin is not None
+        assert terminal.process.stdout is not None
+        terminal.until("various: GET /hang")
+        terminal.process.stdin.close()
+        with terminal.process.stdout as stdout:
+            answer = stdout.read()
+
+        assert (terminal.ends(), answer) == (0, b"")
+        assert "INFO backworks.plugin.various: inside\r\n" in terminal.text
+        assert terminal.text.endswith("\x1b[2K")
+
+    @posix_only
+    def test_nothing_of_that_in_a_pipe(self, library: Path) -> None:
+        """In a pipe a call that takes long says nothing."""
+        process = start("plugin", "call", library, "/hang", "--isolation", "none", stdin=subprocess.PIPE)
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(1.5)  # longer than the patience of the progress
+        out, err = process.communicate(timeout=PATIENCE)
+
+        assert (process.returncode, out, err) == (0, b"", b"INFO backworks.plugin.various: inside\n")
 
     @posix_only
     @pytest.mark.parametrize(("isolation", "code"), [("thread", 130), ("none", -signal.SIGINT)])

@@ -1,4 +1,4 @@
-"""Tables and JSON on stdout."""
+"""Tables, JSON and numbers with their units on stdout."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import click
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["json_option", "print_json", "print_table"]
+__all__ = ["bytes_text", "json_option", "print_json", "print_table", "time_text"]
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
@@ -37,3 +37,24 @@ def print_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     widths = [max(map(len, column)) for column in zip(headers, *rows, strict=True)]
     for row in (headers, *rows):
         click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def time_text(nanoseconds: float) -> str:
+    """Writes a time in the unit that suits it, with three figures: ``1.42 µs``."""
+    for unit, factor in (("s", 1e9), ("ms", 1e6), ("µs", 1e3)):
+        if nanoseconds >= 0.9995 * factor:  # what would be rounded up to it, too
+            return f"{_three(nanoseconds / factor)} {unit}"
+    return f"{nanoseconds:.0f} ns"
+
+
+def bytes_text(size: int) -> str:
+    """Writes a size in the unit that suits it: ``4.50 MiB``; below 1 KiB in bytes."""
+    for unit, power in (("GiB", 30), ("MiB", 20), ("KiB", 10)):
+        if abs(size) >= 1 << power:
+            return f"{_three(size / (1 << power))} {unit}"
+    return f"{size} byte{'' if size == 1 else 's'}"
+
+
+def _three(value: float) -> str:
+    """Writes a number with the three figures that count."""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"

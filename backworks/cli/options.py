@@ -1,0 +1,50 @@
+"""What ``plugin call`` and ``plugin bench`` take alike: the request, and the plugin's configuration."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+__all__ = ["ISOLATIONS", "config_option", "data_option", "method_of", "method_option"]
+
+ISOLATIONS = click.Choice(["process", "thread", "none"])
+
+
+def _bytes(ctx: click.Context, parameter: click.Parameter, value: str | None) -> bytes | None:
+    """Reads ``TEXT``, ``@FILE`` or ``-``."""
+    if value == "-":
+        return sys.stdin.buffer.read()
+    if value is not None and value.startswith("@"):
+        try:
+            return Path(value[1:]).read_bytes()
+        except OSError as error:
+            raise click.BadParameter(f"{value[1:]}: {error.strerror or error}", ctx, parameter) from None
+    return None if value is None else value.encode("utf-8", "surrogateescape")
+
+
+def _object(ctx: click.Context, parameter: click.Parameter, value: str | None) -> dict[str, Any]:
+    """Reads a JSON object, or that of a file."""
+    text = _bytes(ctx, parameter, value)
+    try:
+        config = json.loads(text) if text is not None else {}
+    except ValueError as error:
+        raise click.BadParameter(f"no JSON: {error}", ctx, parameter) from None
+    if not isinstance(config, dict):
+        raise click.BadParameter('a configuration is a JSON object, such as {"reports": "x"}', ctx, parameter)
+    return config
+
+
+method_option = click.option("--method", help="The method.  [default: GET, or POST with --data]")
+data_option = click.option(
+    "--data", metavar="TEXT|@FILE|-", callback=_bytes, help="The data; of a file with @, of stdin with -."
+)
+config_option = click.option("--config", metavar="JSON|@FILE", callback=_object, help="The plugin's own configuration.")
+
+
+def method_of(method: str | None, data: bytes | None) -> str:
+    """Returns the method as plugins get it: in upper case, and with a default."""
+    return (method or ("GET" if data is None else "POST")).upper()
