@@ -118,6 +118,7 @@ class TestMain:
             "plugin list",
             "plugin inspect",
             "plugin call",
+            "plugin bench",
             "sdk",
             "sdk path",
         ],

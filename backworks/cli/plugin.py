@@ -1,9 +1,10 @@
-"""``backworks plugin``: list, inspect and call plugins."""
+"""``backworks plugin``: list, inspect, call and measure plugins."""
 
 from __future__ import annotations
 
 import click
 
+from backworks.cli.bench import bench
 from backworks.cli.call import call
 from backworks.cli.exits import CANNOT_LOAD, complain
 from backworks.cli.output import json_option, print_json, print_table
@@ -13,9 +14,10 @@ __all__ = ["plugin"]
 
 @click.group()
 def plugin() -> None:
-    """List, inspect and call plugins."""
+    """List, inspect, call and measure plugins."""
 
 
+plugin.add_command(bench)
 plugin.add_command(call)
 
 

@@ -1,0 +1,131 @@
+"""The figures of ``plugin bench``: as JSON, as tables, and on a terminal with bars beside them."""
+
+from __future__ import annotations
+
+import math
+import platform
+import sys
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from backworks.cli.output import bytes_text, print_table, time_text
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from backworks.bench import LeftOut, Measured, Memory, Request
+
+__all__ = ["data", "print_figures"]
+
+#: Columns of a bar, at most.
+_WIDTH = 32
+
+
+def data(request: Request, seconds: float, results: Sequence[Measured], refused: Sequence[LeftOut]) -> dict[str, Any]:
+    """Returns all of it as ``plugin bench --json`` has it."""
+    return {
+        "endpoint": request.endpoint,
+        "method": request.method,
+        "data_size": len(request.data),
+        "seconds": seconds,
+        "machine": _machine(),
+        "results": [
+            asdict(found)
+            | {"throughput": [asdict(each) | {"calls_per_second": each.per_second} for each in found.throughput]}
+            for found in results
+        ],
+        "left_out": [asdict(each) for each in refused],
+    }
+
+
+def print_figures(request: Request, seconds: float, results: Sequence[Measured]) -> None:
+    """Prints what was measured, and how."""
+    what = f"{request.method} {request.endpoint}, {bytes_text(len(request.data))} there"
+    machine = _machine()
+    cores = f"{machine['cores']} core{'' if machine['cores'] == 1 else 's'}"
+    host = f"{machine['system']}, {cores}, {machine['python']}, binding {machine['binding']}"
+    click.echo(f"{what}, {bytes_text(results[0].answered)} back; {host}")
+    click.echo(
+        f"One call at a time, from Python and back, each timed alone "
+        f"({time_text(results[0].latency.clock_ns)} of the clock's own are taken off); {seconds:g} s for each figure"
+    )
+    click.echo()
+    _print_latency(results)
+    click.echo()
+    _print_throughput(results)
+    click.echo()
+    print_table(("ISOLATION", "MEMORY"), [[found.isolation, _memory(found.memory)] for found in results])
+
+
+def _machine() -> dict[str, Any]:
+    from backworks.bench.runs import cores
+    from backworks.ffi import binding
+
+    return {
+        "system": f"{platform.system()} {platform.machine()}",
+        "cores": cores(),
+        "python": f"{platform.python_implementation()} {platform.python_version()}",
+        "binding": binding().name,
+    }
+
+
+def _print_latency(results: Sequence[Measured]) -> None:
+    """With bars from minimum to 99 %, on a logarithmic scale: a call may take 200 ns here and 50 µs there."""
+    times = [time for found in results for time in (found.latency.minimum_ns, found.latency.p99_ns)]
+    low = math.log(max(min(times), 1))
+    width = math.log(max(*times, 1)) - low or 1
+    rows, bars = [], []
+    for found in results:
+        took = found.latency
+        rows.append(
+            [found.isolation, f"{took.calls:,}", *map(time_text, (took.minimum_ns, took.median_ns, took.p99_ns))]
+        )
+        begin, end = (((math.log(max(time, 1)) - low) / width) for time in (took.minimum_ns, took.p99_ns))
+        bars.append((begin, end))
+    _print(("ISOLATION", "CALLS", "MINIMUM", "MEDIAN", "99 %"), rows, "minimum to 99 %, logarithmic", bars)
+
+
+def _print_throughput(results: Sequence[Measured]) -> None:
+    most = max(each.per_second for found in results for each in found.throughput)
+    rows, bars = [], []
+    for found in results:
+        for each in found.throughput:
+            rows.append([found.isolation, str(each.threads), f"{each.per_second:,.0f}"])
+            bars.append((0.0, each.per_second / most))
+    _print(("ISOLATION", "THREADS", "CALLS PER SECOND"), rows, "", bars)
+
+
+def _memory(memory: Memory) -> str:
+    """Says in words what memory the plugin takes."""
+    if memory.rss is None:
+        return "not told by this system"
+    if memory.of == "host":
+        return f"the host's process has grown by {bytes_text(memory.rss)}"
+    own = "" if memory.pss is None else f", {bytes_text(memory.pss)} without what others have of it"
+    return f"each worker process has {bytes_text(memory.rss)}{own}"
+
+
+def _print(
+    headers: Sequence[str], rows: Sequence[Sequence[str]], title: str, bars: Sequence[tuple[float, float]]
+) -> None:
+    """Prints numbers, and on a terminal a bar for each row, whose ends are shares of the whole width."""
+    if not sys.stdout.isatty():
+        print_table(headers, rows)
+        return
+    from rich import box
+    from rich.bar import Bar
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD)
+    table.add_column(headers[0], no_wrap=True)
+    for header in headers[1:]:
+        table.add_column(header, justify="right", no_wrap=True)
+    table.add_column(title, max_width=_WIDTH)  # what is left for it, on a narrow terminal
+    for row, (begin, end) in zip(rows, bars, strict=True):
+        # Something is to be seen also where a bar is very short.
+        left = min(begin, 1 - 1 / _WIDTH)
+        table.add_row(*row, Bar(1, left, max(end, left + 1 / _WIDTH)))
+    Console().print(table)
