@@ -30,7 +30,7 @@ class PluginRegistry:
     1. A file that the configuration names by its path comes before one that was found. Also if it is broken:
        to run another in its place would hide that.
     2. One that can be loaded here comes before one that cannot. So a plugin may lie in a directory for three
-    systems.
+       systems.
     3. The higher version (semver.org) comes before the lower, and before one without a version.
     4. The one that was added first comes before the later: that in the first directory.
 

@@ -129,6 +129,7 @@ class TestMain:
 
         assert code == 0
         assert out.startswith(f"Usage: backworks {command}")
+        assert "\\b" not in out  # the mark of lines that are shown as they are
         assert "..." not in out.replace("]...", "").replace("[ARGS]...", "").replace("ARGS...", "")
 
     def test_version(self) -> None:

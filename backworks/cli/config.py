@@ -42,7 +42,7 @@ def check(ctx: click.Context, file: str) -> None:
 @config.command()
 @click.argument("file", metavar="[CONFIG]", type=click.Path(), required=False)
 def schema(file: str | None) -> None:
-    r"""Print the JSON Schema of configurations, for editors.
+    """Print the JSON Schema of configurations, for editors.
 
     With a CONFIG, the schema also knows what its plugins accept, as their manifests say.
 
@@ -51,7 +51,7 @@ def schema(file: str | None) -> None:
     \b
       backworks config schema backworks.yaml > backworks.schema.json
       # yaml-language-server: $schema=backworks.schema.json
-    """
+    """  # noqa: D301  # click knows the character, not the two that stand for it
     from backworks.config import config_schema, load_config
     from backworks.config.plugins import add_plugin_schemas
 

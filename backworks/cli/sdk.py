@@ -16,11 +16,11 @@ def sdk() -> None:
 @click.option("--c", "kit", flag_value="c", help="Only the folder of backworks_plugin.h, for cc -I.")
 @click.option("--rust", "kit", flag_value="rust", help="Only the crate backworks-plugin-sdk, for a path dependency.")
 def path(kit: str | None) -> None:
-    r"""Print where the C header and the Rust crate are.
+    """Print where the C header and the Rust crate are.
 
     \b
       cc -shared -fPIC -I"$(backworks sdk path --c)" plugin.c -o libplugin.so
-    """
+    """  # noqa: D301  # click knows the character, not the two that stand for it
     from backworks import sdk as kits
 
     for each in ("c", "rust") if kit is None else (kit,):
