@@ -1,21 +1,25 @@
-"""README.md and docs/*.md are run, block by block, as a reader would.
+"""README.md and the pages of docs/ are run, block by block, as a reader would.
 
 What a fenced block is, is said by the first word after the fence; a second word names a file that the block is written
 to. The blocks of a page run in their order, in one empty directory that has the checkout's ``build``, ``examples`` and
 ``sdk`` in it.
 
-=========== ============================================================================================
-``console`` a session: lines that begin with ``$ `` are run by one ``sh``, with the environment's
-            commands, and continue on lines that begin with ``> ``; what is printed must be what stands
-            below them, where ``...`` stands for anything
-``python``  is run, and if it has prompts (``>>>``) its output is compared
-``yaml``    is a valid configuration
-``json``    is valid
-``c``       is compiled, with every warning an error
-``rust``    is compiled against the SDK
-``text``    is not run
-=========== ============================================================================================
+============== =========================================================================================
+``console``    a session: lines that begin with ``$ `` are run by one ``sh``, with the environment's
+               commands, and continue on lines that begin with ``>``; what is printed must be what
+               stands below them, where ``...`` stands for anything
+``python``     is run, and if it has prompts (``>>>``) its output is compared
+``yaml``       is a valid configuration
+``json``       is valid
+``c``          is compiled, with every warning an error
+``rust``       is compiled against the SDK
+``systemd``    is a unit that systemd accepts
+``dockerfile`` has only instructions that there are, and commands that the command accepts
+``nginx``      is a configuration that nginx accepts
+``text``       is not run
+============== =========================================================================================
 
+What only Linux has (gdb, nginx, systemd) is run there.
 Anything else, or a fence without a word, fails: nothing is left out unseen.
 """
 
@@ -26,20 +30,27 @@ import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
+from click.testing import CliRunner
+from conftest import missing
 
+from backworks import cli
 from backworks.config import load_config
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+#: Tools that only Linux has to have; a page with a session that runs one is left out elsewhere.
+LINUX_TOOLS = {"gdb", "nginx"}
 
 #: Printed between two commands of a session, to tell their output apart.
 MARK = "=====8<====="
@@ -96,16 +107,16 @@ def run(command: list[str], directory: Path) -> subprocess.CompletedProcess[str]
         stderr=subprocess.STDOUT,
         text=True,
         encoding="utf-8",
-        timeout=120,
+        timeout=300,
         check=False,
     )
 
 
 def console(block: Block, directory: Path) -> None:
     """Runs the session, and compares what each command prints."""
-    parts = re.findall(r"^\$ (.*\n(?:> .*\n)*)((?:(?!\$ ).*\n)*)", block.text, re.MULTILINE)
+    parts = re.findall(r"^\$ (.*\n(?:>(?: .*)?\n)*)((?:(?!\$ ).*\n)*)", block.text, re.MULTILINE)
     assert block.text.startswith("$ "), "a session begins with a command"
-    commands = [command.replace("\n> ", "\n").rstrip("\n") for command, _ in parts]
+    commands = [re.sub(r"\n> ?", "\n", command).rstrip("\n") for command, _ in parts]
     # The marker must not change $?, which a session may show.
     marked = (f"{command}\n(code=$?; echo {shlex.quote(MARK)}; exit $code)\n" for command in commands)
     # What still runs in the background ends with the session.
@@ -161,26 +172,82 @@ def rust(block: Block, directory: Path) -> None:
     succeeds(["cargo", "check", "--quiet", "--manifest-path", str(crate / "Cargo.toml")], directory)
 
 
+def systemd(block: Block, directory: Path) -> None:
+    """Has systemd read the unit, with the commands of this environment in the place of those that are deployed."""
+    need("systemd-analyze")
+    file = directory / (block.file or "block.service")
+    here = f"={Path(sys.executable).parent}/"
+    file.write_text(re.sub(r"=/opt/\S+/bin/", here, block.text), encoding="utf-8")
+    succeeds(["systemd-analyze", "verify", "--man=no", str(file)], directory)
+
+
+def nginx(block: Block, directory: Path) -> None:
+    """Has nginx read its configuration."""
+    need("nginx")
+    assert block.file
+    succeeds(["nginx", "-t", "-p", str(directory), "-c", block.file], directory)
+
+
+def dockerfile(block: Block, directory: Path) -> None:
+    """Reads what is to be read without a container: the instructions, and what is started."""
+    lines = block.text.replace("\\\n", "").splitlines()
+    instructions = [line.split(None, 1) for line in lines]
+    known = {"CMD", "COPY", "ENV", "EXPOSE", "FROM", "HEALTHCHECK", "RUN", "USER", "WORKDIR"}
+    assert {name for name, _ in instructions} <= known
+    assert instructions[0][0] == "FROM"
+    for name, arguments in instructions:
+        if name == "CMD":
+            program, *rest = json.loads(arguments)
+            # --help comes last and ends the command, after every option before it was read.
+            done = CliRunner().invoke(cli.main, [*rest, "--help"])
+            assert (program, done.exit_code) == ("backworks", 0), done.output
+        elif name == "HEALTHCHECK":
+            program, flag, code = json.loads(arguments.removeprefix("CMD "))
+            assert (program, flag) == ("python", "-c")
+            compile(code, block.file or name, "exec")
+
+
+def need(tool: str) -> None:
+    """Ends the test where a tool is not: elsewhere than on Linux, and where it is not installed."""
+    if sys.platform != "linux":
+        pytest.skip(f"{tool} is for Linux")
+    if shutil.which(tool) is None:
+        missing(tool)
+
+
 KINDS: dict[str, Callable[[Block, Path], None]] = {
     "c": c,
     "console": console,
+    "dockerfile": dockerfile,
     "json": lambda block, _: json.loads(block.text),
+    "nginx": nginx,
     "python": python,
     "rust": rust,
+    "systemd": systemd,
     "text": lambda *_: None,
     "yaml": yaml,
 }
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def name_of(page: Path) -> str:
+    """What a page is called in the name of its test."""
+    return page.relative_to(ROOT).as_posix()
+
+
+@pytest.mark.timeout(600)  # the pages about Rust compile the crates that it stands on
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_page(page: Path, tmp_path: Path) -> None:
     """Every block of the page does what the page says."""
     for name in ("build", "examples", "sdk"):
         (tmp_path / name).symlink_to(ROOT / name)
+    sessions = "".join(block.text for block in blocks(page) if block.kind == "console")
+    for tool in LINUX_TOOLS & set(re.findall(r"\w+", "".join(re.findall(r"^[$>] .*", sessions, re.MULTILINE)))):
+        need(tool)
     for block in blocks(page):
         where = f"{page.relative_to(ROOT)}:{block.line}"
         assert block.kind in KINDS, f"{where}: a block of kind {block.kind!r}; there are {', '.join(KINDS)}"
         if block.file:
+            (tmp_path / block.file).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / block.file).write_text(block.text, encoding="utf-8")
         try:
             KINDS[block.kind](block, tmp_path)
@@ -189,11 +256,11 @@ def test_page(page: Path, tmp_path: Path) -> None:
             raise
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_links(page: Path) -> None:
-    """Every link of the page to a file of the checkout leads to one."""
+    """Every link of the page to a file leads to one of the checkout."""
     targets = re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text(encoding="utf-8"))
 
-    missing = [target for target in targets if not (page.parent / target).exists()]
+    absent = [target for target in targets if not (page.parent / target).exists()]
 
-    assert missing == []
+    assert absent == []
