@@ -23,13 +23,14 @@ make plugins  build both example plugins into build/plugins/
 make run      serve the example plugins on http://127.0.0.1:8080 until Ctrl-C
 make test     run all tests
 make check    lint, format and types
+make docs     build the site of the documentation into build/docs/
 make wheel    build the sdist, and a wheel from it, into dist/
 make soak     kill, replace and reload under load; 100 million calls: what is left behind? (six minutes)
 make bench    measure everything, beside its peers, into benchmarks/results/ (15 minutes; bench-quick: two)
 make clean    remove all that was made
 endef
 
-.PHONY: help env plugins run test check wheel soak bench bench-env bench-quick clean
+.PHONY: help env plugins run test check docs wheel soak bench bench-env bench-quick clean
 
 help:
 	@: $(info $(HELP))
@@ -64,6 +65,9 @@ check: env
 	@$(BIN)/mypy
 	@$(BIN)/zizmor --quiet --offline .github
 	@$(BIN)/python tools/rust.py check
+
+docs: env
+	@$(BIN)/python tools/site
 
 wheel: env
 	@$(BIN)/python -m build --outdir dist
