@@ -1,4 +1,4 @@
-"""What ``plugin call`` and ``plugin bench`` take alike: the request, and the plugin's configuration."""
+"""What ``plugin call``, ``bench`` and ``test`` take alike: the request, and the plugin's configuration."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``backworks plugin``: list, inspect, call and measure plugins."""
+"""``backworks plugin``: list, inspect, call, test and measure plugins."""
 
 from __future__ import annotations
 
@@ -8,17 +8,19 @@ from backworks.cli.bench import bench
 from backworks.cli.call import call
 from backworks.cli.exits import CANNOT_LOAD, complain
 from backworks.cli.output import json_option, print_json, print_table
+from backworks.cli.test import test
 
 __all__ = ["plugin"]
 
 
 @click.group()
 def plugin() -> None:
-    """List, inspect, call and measure plugins."""
+    """List, inspect, call, test and measure plugins."""
 
 
 plugin.add_command(bench)
 plugin.add_command(call)
+plugin.add_command(test)
 
 
 @plugin.command("list")

@@ -25,6 +25,10 @@
  * - No function throws, longjmps, exits, or lets a panic cross the boundary, in either direction.
  * - All text is UTF-8. Text that is passed as pointer and size is not NUL-terminated and may contain NUL bytes.
  *   `data` may be any bytes.
+ * - A library leaves alone what its process has only one of: standard output, the working directory, the environment,
+ *   the locale, the umask, signal handlers, the floating-point mode, and descriptors that it did not open. It is loaded
+ *   within 100 ms; what takes longer belongs to init. After the last shutdown no thread, child or descriptor of it is
+ *   left, unless its runtime cannot end without the process.
  *
  * 2. Words and tags
  * -----------------

@@ -63,13 +63,15 @@ int32_t
 backworks_plugin_init(const backworks_host *host, const char *config, size_t config_size, backworks_plugin **out,
                       backworks_response *error)
 {
-  static backworks_plugin plugin;
+  backworks_plugin *plugin = (backworks_plugin *)malloc(sizeof *plugin);
 
   (void)config;
   (void)config_size;
-  (void)error;
-  plugin.host = host;
-  *out = &plugin;
+  if (plugin == NULL) {
+    return backworks_fail(error, BACKWORKS_RESOURCE_EXHAUSTED, "no memory");
+  }
+  plugin->host = host;
+  *out = plugin;
   return BACKWORKS_OK;
 }
 #endif
@@ -88,7 +90,7 @@ backworks_plugin_process_endpoint_data(backworks_plugin *plugin, const backworks
 int32_t
 backworks_plugin_shutdown(backworks_plugin *plugin)
 {
-  (void)plugin;
+  free(plugin);
   return BACKWORKS_OK;
 }
 #endif

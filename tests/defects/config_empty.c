@@ -1,0 +1,3 @@
+/* Believes that something is configured. */
+#define ON_CONFIG if (config_size == 2 && config[1] == '}') abort();
+#include "good.h"

@@ -1,0 +1,8 @@
+/* Takes memory back and keeps it. */
+#define OWN_FREE_STRING
+#include "good.h"
+
+void backworks_plugin_free_string(char *data, size_t size) {
+  (void)data;
+  (void)size;
+}

@@ -1,0 +1,3 @@
+/* Has no manifest. */
+#define OWN_MANIFEST
+#include "good.h"

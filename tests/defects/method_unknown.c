@@ -1,0 +1,3 @@
+/* Believes that every method is known. */
+#define ON_CALL if (backworks_equal(request->method, request->method_size, "BREW")) abort();
+#include "good.h"

@@ -1,0 +1,3 @@
+/* Breaks nothing: what the others would be. */
+
+#include "good.h"

@@ -1,0 +1,6 @@
+/* Keeps in one place for all instances what belongs to each. */
+#define ON_INIT instances++;
+#define ON_SHUTDOWN instances--;
+#define ON_ANSWER if (instances > 1 && response->size > 0) response->data[0] = '2';
+static int instances;
+#include "good.h"

@@ -1,0 +1,3 @@
+/* Has no shutdown. */
+#define OWN_SHUTDOWN
+#include "good.h"

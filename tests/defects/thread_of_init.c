@@ -1,0 +1,5 @@
+/* Can be called from the thread of its init only. */
+#define ON_INIT mine = 1;
+#define ON_CALL if (!mine) return backworks_fail(response, BACKWORKS_INTERNAL, "another thread");
+static __thread int mine;
+#include "good.h"

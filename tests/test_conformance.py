@@ -1,0 +1,306 @@
+"""The conformance validator judges rightly: good plugins pass, and each seeded defect is found, it and nothing else."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree as ET
+
+import pytest
+import weather_plugins
+from conftest import ECHO, CompilePlugin, missing
+from leftovers import has_mapped
+from seeded import DEFECTS, ZOO_DEFECTS, Seeded, build
+from zookeeper import Animal
+from zookeeper import build as build_zoo
+
+from backworks import sdk
+from backworks.conformance.catalogue import catalogue
+from backworks.conformance.requests import parse
+from backworks.conformance.results import Result, Status
+from backworks.conformance.runner import Options, run
+from backworks.staging import private_directory
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the plugins and the look behind them need /proc")
+
+SEED = 20261126
+
+
+@pytest.fixture(scope="module", name="zoo")
+def _zoo(cc: list[str], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    return build_zoo(cc, tmp_path_factory.mktemp("zoo"), [Animal(seeded.name) for seeded in ZOO_DEFECTS])
+
+
+def wrong(results: Sequence[Result]) -> dict[str, Status]:
+    """The checks that did not pass, but for those that had nothing to check."""
+    return {result.id: result.status for result in results if result.status not in (Status.PASS, Status.SKIPPED)}
+
+
+def judged(library: Path, seeded: Seeded, **options: Any) -> list[Result]:
+    """What all checks find in a plugin."""
+    calls = tuple(map(parse, seeded.calls))
+    settings = Options(seeded.config, calls, SEED, seeded.timeout, effort=seeded.effort, **options)
+    return run(library, catalogue().values(), settings, lambda result: None)
+
+
+def command(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """``backworks plugin test``, as a person runs it."""
+    return subprocess.run(
+        [sys.executable, "-m", "backworks", "plugin", "test", *map(str, arguments)],
+        capture_output=True,
+        encoding="utf-8",
+        timeout=100,
+        check=False,
+    )
+
+
+class TestCatalogue:
+    """The list of checks."""
+
+    def test_sources(self) -> None:
+        """Each check quotes words that stand in the header."""
+        text = (sdk.path("c") / "backworks_plugin.h").read_text("utf-8")
+        words = " ".join(re.sub(r"^ \*", "", text, flags=re.MULTILINE).split())
+
+        assert not [check.id for check in catalogue().values() if " ".join(check.source.split()) not in words]
+
+    def test_needs(self) -> None:
+        """What a check needs is another check, and no two need each other."""
+        left = dict(catalogue())
+        while free := [check.id for check in left.values() if not set(check.needs) & left.keys()]:
+            for each in free:
+                del left[each]
+
+        assert not left
+        assert {need for check in catalogue().values() for need in check.needs} <= catalogue().keys()
+
+    def test_each_is_proven(self) -> None:
+        """For each check there is a plugin that it finds wrong."""
+        found = {check for seeded in (*DEFECTS, *ZOO_DEFECTS) for check in seeded.wrong}
+
+        assert found == set(catalogue())
+
+
+@pytest.mark.parametrize("seeded", DEFECTS, ids=str)
+def test_defect(seeded: Seeded, cc: list[str], tmp_path: Path) -> None:
+    """A plugin with one defect fails what that breaks, and nothing else."""
+    library = build(cc, tmp_path, seeded.name)
+    results = judged(library, seeded)
+
+    assert wrong(results) == seeded.wrong, [result for result in results if result.status is not Status.PASS]
+
+
+@pytest.mark.parametrize("seeded", ZOO_DEFECTS, ids=str)
+def test_zoo(seeded: Seeded, zoo: dict[str, Path]) -> None:
+    """A hostile plugin fails what it breaks and nothing else, and leaves no process behind."""
+    results = judged(zoo[seeded.name], seeded)
+
+    assert wrong(results) == seeded.wrong, [result for result in results if result.status is not Status.PASS]
+    assert not has_mapped(private_directory())
+
+
+class TestGood:
+    """Plugins that keep the contract."""
+
+    def test_echo(self, compile_plugin: CompilePlugin) -> None:
+        """The smallest plugin passes all, with no warning."""
+        assert wrong(judged(compile_plugin(ECHO), Seeded("echo", {}, effort=1.0))) == {}
+
+    def test_nothing_wrong(self, cc: list[str], tmp_path: Path) -> None:
+        """The plugin that all defects are made from passes all, with no warning."""
+        assert wrong(judged(build(cc, tmp_path, "nothing"), Seeded("nothing", {}, effort=1.0))) == {}
+
+    @pytest.mark.parametrize("language", weather_plugins.LANGUAGES)
+    def test_weather(self, language: str) -> None:
+        """The example plugins pass all, with no warning, and answer the calls that they are for."""
+        reports = weather_plugins.EXAMPLES / "reports.txt"
+        station = re.findall(r"^(?:METAR |SPECI )?([A-Z]{4}) \d{6}Z", reports.read_text("utf-8"), re.MULTILINE)[0]
+        config = json.dumps({"reports": str(reports)})
+        calls = (f"GET /api/weather/{station}", "GET /api/weather?limit=3")
+        results = judged(weather_plugins.library(language), Seeded(language, {}, config, calls, effort=1.0))
+
+        assert wrong(results) == {}
+        assert {result.id for result in results if result.status is Status.PASS} >= {"calls-answered", "messages"}
+
+
+class TestEvidence:
+    """What is said of what was found."""
+
+    def test_shrunk(self, cc: list[str], tmp_path: Path) -> None:
+        """Random data that crashes a plugin is cut down to the byte that does it, from the same seed always."""
+        library = build(cc, tmp_path, "data_byte")
+        checks = [catalogue()["data-any"]]
+        options = Options(seed=SEED, effort=0.2)
+        first = run(library, checks, options, lambda result: None)
+        second = run(library, checks, options, lambda result: None)
+
+        assert r"data b'\x9f'): the process was ended by SIGABRT (abort)" in first[0].found
+        assert first[0].found == second[0].found
+
+    def test_last_words(self, zoo: dict[str, Path]) -> None:
+        """Of a crash there is the call, the signal and what stderr said."""
+        results = judged(zoo["crashes_in_init"], Seeded("crashes_in_init", {}))
+        found = next(result for result in results if result.id == "starts")
+
+        assert "init(config b'{}'): the process was ended by SIGABRT" in found.found
+        assert found.stderr == ("the last words of init",)
+
+    def test_skipped(self, zoo: dict[str, Path]) -> None:
+        """What builds on a check that did not pass is skipped and says so."""
+        results = judged(zoo["segfault"], Seeded("segfault", {}, calls=("POST / bite",)))
+
+        assert {result.blocked_by for result in results} == {"", "answers"}
+        assert next(result for result in results if result.id == "threads-free").found.startswith(
+            "answers did not pass"
+        )
+
+
+class TestProcessOnly:
+    """A plugin whose manifest allows only processes of its own."""
+
+    def test_lenient(self, cc: list[str], compile_plugin: CompilePlugin) -> None:
+        """It is not held to what tells of neighbours, with the manifest as the reason."""
+        source = (Path(__file__).parent / "defects" / "leaves_thread.c").read_text("utf-8")
+        flags = [f"-I{Path(__file__).parent / 'defects'}", "-D_GNU_SOURCE", "-pthread"]
+        members = '-DMEMBERS="\\"isolation\\": [\\"process\\"]"'
+        results = judged(compile_plugin(source, "alone", [*flags, members]), Seeded("alone", {}))
+        left = next(result for result in results if result.id == "threads-left")
+
+        assert wrong(results) == {}
+        assert left.status is Status.SKIPPED
+        assert '"isolation": ["process"]' in left.found
+
+
+class TestCommand:
+    """``backworks plugin test`` from the shell."""
+
+    def test_good(self, compile_plugin: CompilePlugin) -> None:
+        """A good plugin gives one line a test, a sentence at the end, and exit code 0."""
+        ran = command(compile_plugin(ECHO), "--seed", "7")
+
+        assert (ran.returncode, ran.stderr) == (0, "")
+        assert re.search(r"^  pass     starts +The plugin starts", ran.stdout, re.MULTILINE)
+        assert "seed 7." in ran.stdout.splitlines()[-1]
+        assert ran.stdout.endswith("The plugin keeps the contract.\n")
+
+    def test_bad(self, cc: list[str], tmp_path: Path) -> None:
+        """A bad plugin gives the evidence, the header's words and the command that repeats it, and exit code 1."""
+        library = build(cc, tmp_path, "code_99")
+        ran = command(library, "--only", "codes|answers-kept", "--seed", "7", "--config", '{"a": 1}')
+        again = re.search(r"repeat +(backworks .*)", ran.stdout)
+
+        assert ran.returncode == 1
+        assert "returned 99, which is no code of the ABI" in " ".join(ran.stdout.split())
+        assert 'header    "Any other number is taken as BACKWORKS_UNKNOWN"' in ran.stdout
+        assert again is not None
+        assert f"{library} --only '^codes-known$' --seed 7 --config '{{\"a\": 1}}'" in again[1]
+        assert "2 checks: 1 passed, 1 failed" in ran.stdout
+
+    def test_warning(self, cc: list[str], tmp_path: Path) -> None:
+        """A warning is shown, and the exit code is 0."""
+        ran = command(build(cc, tmp_path, "shutdown_code"), "--only", "shutdown-ok")
+
+        assert ran.returncode == 0
+        assert "mend what shutdown-ok warns of" in ran.stdout
+
+    def test_json_and_junit(self, cc: list[str], tmp_path: Path) -> None:
+        """Both tell of every test, with the same outcome."""
+        library = build(cc, tmp_path, "prints")
+        ran = command(library, "--json", "--junit", tmp_path / "report.xml", "--only", "hygiene")
+        told = json.loads(ran.stdout)
+        suites = ET.parse(tmp_path / "report.xml").getroot()
+        cases = {case.get("name"): case for case in suites.iter("testcase")}
+
+        assert ran.returncode == 1
+        assert not told["keeps_the_contract"]
+        assert {test["id"] for test in told["tests"]} == cases.keys()
+        assert [test["id"] for test in told["tests"] if test["status"] == "fail"] == ["stdout-untouched"]
+        assert [name for name, case in cases.items() if case.find("failure") is not None] == ["stdout-untouched"]
+        assert suites.find("testsuite").get("failures") == "1"  # type: ignore[union-attr]
+
+    def test_list(self) -> None:
+        """Every test is listed with its group and its sentence; --only chooses among them."""
+        ran = command("--list")
+        some = json.loads(command("--list", "--only", "^time$", "--json").stdout)
+
+        assert [line.split()[1] for line in ran.stdout.splitlines()[1:]] == list(catalogue())
+        assert {entry["group"] for entry in some} == {"time"}
+
+    @pytest.mark.parametrize(
+        ("arguments", "code", "says"),
+        [
+            (("no-such-file.so",), 4, "no such file"),
+            ((__file__,), 4, "not a library"),
+            ((), 2, "FILE is missing"),
+            ((__file__, "--only", "nothing"), 2, "--list shows"),
+            ((__file__, "--only", "("), 2, "no regular expression"),
+            ((__file__, "--call", "GET"), 2, "METHOD ENDPOINT"),
+            ((__file__, "--config", "[]"), 2, "JSON object"),
+        ],
+    )
+    def test_wrong_use(self, arguments: tuple[str, ...], code: int, says: str) -> None:
+        """A mistake is one sentence and an exit code that can be told apart."""
+        ran = command(*arguments)
+
+        assert ran.returncode == code
+        assert says in ran.stderr
+        assert "Traceback" not in ran.stderr
+
+    def test_junit_not_written(self, compile_plugin: CompilePlugin, tmp_path: Path) -> None:
+        """A report that cannot be written is an error before anything is run."""
+        ran = command(compile_plugin(ECHO), "--junit", tmp_path / "no" / "report.xml")
+
+        assert ran.returncode == 2
+        assert "cannot be written" in ran.stderr
+        assert ran.stdout == ""
+
+
+OVERREAD = """
+#define ON_CALL {                                                       \\
+    char *copy = malloc(8);                                             \\
+    volatile char *volatile end = copy + 8;                             \\
+    if (copy == NULL || *end == 77) return BACKWORKS_INTERNAL;          \\
+    free(copy);                                                         \\
+  }
+#include "good.h"
+"""
+
+
+class TestMemoryTools:
+    """The same tests, with a tool that sees each access."""
+
+    FLAGS = (f"-I{Path(__file__).parent / 'defects'}", "-D_GNU_SOURCE", "-pthread")
+
+    def test_valgrind(self, compile_plugin: CompilePlugin) -> None:
+        """Under valgrind a read behind an allocation is a failure with the place; a good plugin passes."""
+        if shutil.which("valgrind") is None:
+            missing("valgrind")
+        checks = [catalogue()["answers"]]
+        options = Options(seed=SEED, timeout=30.0, valgrind=True)
+        libraries = compile_plugin(OVERREAD, "overread", self.FLAGS), compile_plugin(ECHO)
+        with ThreadPoolExecutor(2) as pool:  # most of it is the start of Python, which takes long there
+            bad, good = pool.map(lambda library: run(library, checks, options, lambda result: None), libraries)
+
+        assert bad[0].status is Status.FAIL
+        assert "Invalid read of size 1" in bad[0].found
+        assert "in backworks_plugin_process_endpoint_data (good.h:" in bad[0].found
+        assert good[0].status is Status.PASS, good
+
+    def test_sanitizer(self, compile_plugin: CompilePlugin) -> None:
+        """A build with AddressSanitizer is tested as it is: what it reports is a crash with its summary."""
+        flags = [*self.FLAGS, "-fsanitize=address"]
+        checks = [catalogue()[name] for name in ("answers", "free-null")]
+        options = Options(seed=SEED, timeout=30.0)
+        bad = run(compile_plugin(OVERREAD, "overread", flags), checks, options, lambda result: None)
+        good = run(compile_plugin(ECHO, "echo", ["-fsanitize=address"]), checks, options, lambda result: None)
+
+        assert wrong(bad) == {"answers": Status.CRASH}
+        assert any("heap-buffer-overflow" in line for result in bad for line in result.stderr), bad
+        assert wrong(good) == {}
