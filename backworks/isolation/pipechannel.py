@@ -9,37 +9,22 @@ import time
 from typing import TYPE_CHECKING
 
 from backworks.isolation.channel import LONGEST_WAIT
-from backworks.isolation.codec import (
-    Frame,
-    FrameReader,
-    Gone,
-    Late,
-    checked,
-    encode,
-    encode_call,
-    reply_limits,
-    reply_of,
-)
-from backworks.isolation.runner import nanoseconds
+from backworks.isolation.codec import Frame, Gone, Late, checked
+from backworks.isolation.framechannel import FrameChannel
 
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
 
-    from typing_extensions import Buffer
-
-    from backworks.ffi.contract import Reply
     from backworks.isolation.options import Limits
 
 __all__ = ["PipeChannel"]
 
 
-class PipeChannel:
+class PipeChannel(FrameChannel):
     """A :class:`~backworks.isolation.channel.Channel` over pipes that do not block.
 
     Attributes:
-        number: The last request that was sent, whose reply is expected.
-        is_open: Whether that reply has not come yet.
         ended: Whether the worker has ended.
 
     Args:
@@ -51,14 +36,11 @@ class PipeChannel:
     """
 
     def __init__(self, requests: int, replies: int, ended: int, limits: Limits) -> None:
+        super().__init__(limits)
         self.ended = False
         self._requests = requests
         self._replies = replies
         self._ended = ended
-        self._max_output = limits.output
-        self._reader = FrameReader(reply_limits(limits))
-        self.number = 0
-        self.is_open = False
         self._rest = memoryview(b"")  # of the request
         self._poll = select.poll()
         self._poll.register(replies, select.POLLIN)
@@ -66,42 +48,7 @@ class PipeChannel:
         self._watcher: tuple[asyncio.AbstractEventLoop, Callable[[], object]] | None = None
         self._writes = False  # whether the watcher's loop watches the pipe for requests
 
-    @property
-    def is_ready(self) -> bool:
-        return False
-
-    def call(
-        self,
-        endpoint: str | bytes,
-        method: str | bytes,
-        data: str | Buffer,
-        timeout: float | None,
-        traceparent: str | bytes | None,
-        tracestate: str | bytes | None,
-    ) -> Reply:
-        until = None if timeout is None else time.monotonic() + timeout
-        self.begin(endpoint, method, data, timeout, traceparent, tracestate)
-        return self.wait(until)
-
-    def begin(
-        self,
-        endpoint: str | bytes,
-        method: str | bytes,
-        data: str | Buffer,
-        timeout: float | None,
-        traceparent: str | bytes | None,
-        tracestate: str | bytes | None,
-    ) -> Reply | None:
-        head, body = encode_call(self.number + 1, endpoint, method, data, nanoseconds(timeout), traceparent, tracestate)
-        self._send(b"".join((head, body)))
-        return None
-
-    def advance(self) -> Reply | None:
-        frame = self.advance_frame()
-        return None if frame is None else reply_of(frame, self._max_output)
-
     def advance_frame(self) -> Frame | None:
-        """As :meth:`advance`, whatever the kind of the frame."""
         ended = self.ended  # looked at before the pipe: what was sent before the end counts
         if self._rest:
             self._flush()
@@ -129,14 +76,6 @@ class PipeChannel:
                 loop.remove_reader(self._replies)
             self._watcher = None
 
-    def control(self, kind: int, payload: bytes, timeout: float | None) -> Reply:
-        until = None if timeout is None else time.monotonic() + timeout
-        self.begin_control(kind, payload)
-        return self.wait(until)
-
-    def begin_control(self, kind: int, payload: bytes) -> None:
-        self._send(encode(kind, self.number + 1, payload))
-
     def notify(self) -> None:
         self.ended = True
         watcher = self._watcher
@@ -148,11 +87,6 @@ class PipeChannel:
         self._reader.close()
         os.close(self._requests)
         os.close(self._replies)
-
-    def expect(self, number: int) -> None:
-        """Takes note that the reply to a request will come here which has gone another way."""
-        self.number = number
-        self.is_open = True
 
     def _send(self, frame: bytes) -> None:
         self.expect(self.number + 1)
@@ -167,10 +101,6 @@ class PipeChannel:
             pass
         except BrokenPipeError:  # whether that was the end is seen where the reply would be
             self._rest = memoryview(b"")
-
-    def wait(self, until: float | None) -> Reply:
-        """Waits for the reply to what was begun, to the request that :attr:`number` names."""
-        return reply_of(self._wait(until), self._max_output)
 
     def _wait(self, until: float | None) -> Frame:
         if self._rest:

@@ -11,27 +11,13 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
 from backworks.isolation.channel import LONGEST_WAIT
-from backworks.isolation.codec import (
-    Frame,
-    FrameError,
-    FrameReader,
-    Gone,
-    Late,
-    checked,
-    encode,
-    encode_call,
-    reply_limits,
-    reply_of,
-)
-from backworks.isolation.runner import nanoseconds
+from backworks.isolation.codec import Frame, FrameError, Gone, Late, checked
+from backworks.isolation.framechannel import FrameChannel
 
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
 
-    from typing_extensions import Buffer
-
-    from backworks.ffi.contract import Reply
     from backworks.isolation.options import Limits
 
 __all__ = ["ThreadChannel"]
@@ -40,7 +26,7 @@ __all__ = ["ThreadChannel"]
 _LAST = 1.0
 
 
-class ThreadChannel:
+class ThreadChannel(FrameChannel):
     """A :class:`~backworks.isolation.channel.Channel` over pipes that block.
 
     Args:
@@ -51,57 +37,19 @@ class ThreadChannel:
     """
 
     def __init__(self, requests: int, replies: int, ended: int, limits: Limits) -> None:
+        super().__init__(limits)
         if sys.platform != "win32":  # there every pipe blocks
             os.set_blocking(requests, True)
             os.set_blocking(replies, True)
         self._requests = requests
         self._replies = replies
-        self._max_output = limits.output
-        self._reader = FrameReader(reply_limits(limits))
-        self.number = 0
         self._frames: SimpleQueue[bytes | None] = SimpleQueue()
         self._changed = threading.Condition()
         self._answer: Frame | Exception | None = None
-        self.is_open = False
         self._watcher: tuple[asyncio.AbstractEventLoop, Callable[[], object]] | None = None
         threading.Thread(target=self._work, name="backworks-channel", daemon=True).start()
 
-    @property
-    def is_ready(self) -> bool:
-        return False
-
-    def call(
-        self,
-        endpoint: str | bytes,
-        method: str | bytes,
-        data: str | Buffer,
-        timeout: float | None,
-        traceparent: str | bytes | None,
-        tracestate: str | bytes | None,
-    ) -> Reply:
-        until = None if timeout is None else time.monotonic() + timeout
-        self.begin(endpoint, method, data, timeout, traceparent, tracestate)
-        return self._wait(until)
-
-    def begin(
-        self,
-        endpoint: str | bytes,
-        method: str | bytes,
-        data: str | Buffer,
-        timeout: float | None,
-        traceparent: str | bytes | None,
-        tracestate: str | bytes | None,
-    ) -> Reply | None:
-        head, body = encode_call(self.number + 1, endpoint, method, data, nanoseconds(timeout), traceparent, tracestate)
-        self._send(b"".join((head, body)))
-        return None
-
-    def advance(self) -> Reply | None:
-        frame = self.advance_frame()
-        return None if frame is None else reply_of(frame, self._max_output)
-
     def advance_frame(self) -> Frame | None:
-        """As :meth:`advance`, whatever the kind of the frame."""
         with self._changed:
             answer = self._answer
             if isinstance(answer, Frame):
@@ -120,14 +68,6 @@ class ThreadChannel:
     def unwatch(self) -> None:
         self._watcher = None
 
-    def control(self, kind: int, payload: bytes, timeout: float | None) -> Reply:
-        until = None if timeout is None else time.monotonic() + timeout
-        self.begin_control(kind, payload)
-        return self._wait(until)
-
-    def begin_control(self, kind: int, payload: bytes) -> None:
-        self._send(encode(kind, self.number + 1, payload))
-
     def notify(self) -> None:
         """Gives the thread the time to see the pipe's end, or the reply before it."""
         with self._changed:
@@ -137,20 +77,19 @@ class ThreadChannel:
         self._frames.put(None)
 
     def _send(self, frame: bytes) -> None:
-        self.number += 1
-        self.is_open = True
+        self.expect(self.number + 1)
         self._frames.put(frame)
 
-    def _wait(self, until: float | None) -> Reply:
+    def _wait(self, until: float | None) -> Frame:
         with self._changed:
             while self._answer is None:
                 left = LONGEST_WAIT if until is None else min(LONGEST_WAIT, until - time.monotonic())
                 if left <= 0:
                     raise Late
                 self._changed.wait(left)
-        reply = self.advance()
-        assert reply is not None  # noqa: S101  # nobody else takes it
-        return reply
+        frame = self.advance_frame()
+        assert frame is not None  # noqa: S101  # nobody else takes it
+        return frame
 
     def _work(self) -> None:
         while (frame := self._frames.get()) is not None:
