@@ -12,6 +12,7 @@
     │   ├── AbiVersionError          another version of the ABI; ``found`` and ``wanted``
     │   ├── IdentityError            its name() or version() returns nothing usable
     │   ├── ManifestError            the manifest is broken, or contradicts the library
+    │   ├── IsolationError           its manifest does not accept the isolation
     │   └── LinkError                the system's dynamic linker refuses it
     ├── PluginStateError         the host was misused: a call after close, an unknown plugin
     ├── ListenError              the server cannot listen at the address
@@ -43,6 +44,7 @@ __all__ = [
     "Code",
     "ConfigError",
     "IdentityError",
+    "IsolationError",
     "LinkError",
     "ListenError",
     "ManifestError",
@@ -173,6 +175,10 @@ class IdentityError(PluginLoadError):
 
 class ManifestError(PluginLoadError):
     """The manifest cannot be read, or says something else than the library."""
+
+
+class IsolationError(PluginLoadError):
+    """The manifest says that the library must not run where it was asked to, such as in the host's process."""
 
 
 class LinkError(PluginLoadError):

@@ -15,13 +15,14 @@ from backworks.direct import inline_plugin, outer_plugin
 from backworks.errors import (
     Code,
     ConfigError,
+    IsolationError,
     PluginContractError,
     PluginLoadError,
     PluginNotFound,
 )
 from backworks.ffi.contract import REQUIRED_SYMBOLS, ContractViolation
 from backworks.identity import check_abi, identify, link_error, missing_symbols
-from backworks.inspection import LibraryInfo, inspect_library, problems
+from backworks.inspection import LibraryInfo, inspect_library, isolation_problem, problems
 from backworks.isolation.inline import InlineRunner
 from backworks.isolation.options import ProcessOptions
 from backworks.isolation.threaded import thread_runner
@@ -128,6 +129,8 @@ class DynamicPluginLoader:
             PluginLoadError: It cannot be loaded; the subclass and the text say why.
         """
         path, staged, manifest = prepared.path, prepared.staged, prepared.manifest
+        if isolation_problem(manifest, "thread"):
+            _check_accepted(prepared, "none")  # of the two ways into this process, one is enough
         binding = self._binding or ffi.binding()
         try:
             library = binding.open(str(staged.path))
@@ -171,6 +174,7 @@ def start(
         policy: How it is supervised.
 
     Raises:
+        IsolationError: The plugin's manifest does not accept the isolation.
         PluginLoadError: The library cannot be loaded; only if that was left to this function.
         PluginInitError: The plugin refuses.
         PluginTimeout, PluginCrashed: A worker process did not start.
@@ -179,6 +183,7 @@ def start(
         ValueError: The isolation, the number of workers or the timeout is none.
     """
     workers = check_isolation(isolation, workers, timeout)
+    _check_accepted(loaded, isolation)
     if isolation != "process" and isinstance(loaded, Prepared):
         loaded = DynamicPluginLoader().open(loaded)
     name = loaded.name if isinstance(loaded, LoadedLibrary) else (loaded.manifest or {}).get("name")
@@ -285,7 +290,7 @@ def load(
         process: The settings of ``"process"``.
 
     Raises:
-        PluginLoadError: The file cannot be loaded; the subclass and the text say why.
+        PluginLoadError: The file cannot be loaded, or not with this isolation; the subclass and the text say why.
         ConfigError: The configuration breaks the schema of the plugin's manifest.
         PluginInitError: The plugin refuses to start.
         PluginTimeout, PluginCrashed: A worker process did not start.
@@ -311,6 +316,13 @@ def check_isolation(isolation: str, workers: int | None, timeout: float | None) 
     if workers < 1:
         raise ValueError(f"workers is {workers}; it takes at least 1")
     return workers
+
+
+def _check_accepted(loaded: LoadedLibrary | Prepared, isolation: str) -> None:
+    problem = isolation_problem(loaded.manifest, isolation)
+    if problem is not None:
+        assert loaded.manifest is not None  # noqa: S101  # for the type checker
+        raise IsolationError(f"{loaded.path}: {problem}", path=loaded.path, plugin=loaded.manifest["name"])
 
 
 def _check_config(config: Mapping[str, Any], manifest: Mapping[str, Any] | None, plugin_id: str | None) -> None:

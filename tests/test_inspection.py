@@ -406,6 +406,7 @@ def test_a_manifest_with_every_member_and_others_is_taken_as_it_is() -> None:
         "authors": ["A", "B"],
         "thread_safe": False,
         "config_schema": {"type": "object"},
+        "isolation": ["process", "none"],
         "permissions": [],
         "x-vendor": {"deep": [1.5, None]},
     }
@@ -466,6 +467,10 @@ def test_a_broken_manifest_is_told_in_a_sentence(section: bytes, words: str) -> 
         ("description", "\x1b[2J", '"description" is "\\u001b[2J", not text without control characters'),
         ("authors", "me", '"authors" is "me", not a list'),
         ("authors", [1], '"authors" is a list, not a list of text'),
+        ("isolation", [], '"isolation" is a list, not a list of one or more of "process", "thread" and "none"'),
+        ("isolation", ["process", "fork"], '"isolation" is a list, not a list of one or more of'),
+        ("isolation", [["process"]], '"isolation" is a list, not a list of one or more of'),
+        ("isolation", "process", '"isolation" is "process", not a list of one or more of'),
         ("permissions", {}, '"permissions" is an object'),
         ("thread_safe", "no", '"thread_safe" is "no", not true or false'),
         ("config_schema", True, '"config_schema" is true, not an object'),

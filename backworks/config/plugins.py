@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from backworks.config.checks import suggestion
 from backworks.config.source import KeyPath, Problem, show
 from backworks.errors import PluginLoadError
-from backworks.inspection import inspect_library, problems
+from backworks.inspection import inspect_library, isolation_problem, problems
 from backworks.paths import resolve_library
 from backworks.registry import PluginRegistry, discover
 from backworks.schema import violations
@@ -26,7 +26,8 @@ class Findings(NamedTuple):
     """What the plugins' files say to a configuration, as lines in the format of a ``ConfigError``.
 
     Attributes:
-        settings: Configurations that break their plugin's schema, and names that no plugin has.
+        settings: Configurations that break their plugin's schema, isolations that its manifest does not accept, and
+            names that no plugin has.
         libraries: Files that will not load on this host.
         left_out: The same of plugins with ``critical: false``, without which the host starts.
     """
@@ -61,6 +62,8 @@ def check_plugins(config: Config) -> Findings:
             continue
         broken += [Problem(("plugins", plugin_id, "path"), str(error)) for error in problems(info)]
         settings += _violations(config, plugin_id, info.manifest)
+        if text := isolation_problem(info.manifest, plugin.isolation):
+            settings.append(Problem(("plugins", plugin_id, "isolation"), text))
     for path, endpoint in config.endpoints.items():
         handler = endpoint.runtime.handler
         if handler not in config.plugins and handler not in found:
@@ -84,11 +87,15 @@ def add_plugin_schemas(schema: dict[str, Any], config: Config) -> None:
             manifest = inspect_library(resolve_library(plugin.path)).manifest
         except PluginLoadError:
             continue
-        if manifest is not None and isinstance(manifest.get("config_schema"), dict):
+        known: dict[str, Any] = {}
+        if manifest is not None and "config_schema" in manifest:
             # A resource of its own, so that its references point into itself.
-            own = {"$id": f"urn:backworks:plugin:{plugin_id}", **manifest["config_schema"]}
-            known = {"$ref": plugins["additionalProperties"]["$ref"], "properties": {"config": own}}
-            plugins.setdefault("properties", {})[plugin_id] = known
+            known["config"] = {"$id": f"urn:backworks:plugin:{plugin_id}", **manifest["config_schema"]}
+        if manifest is not None and "isolation" in manifest:
+            known["isolation"] = {"enum": manifest["isolation"]}
+        if known:
+            reference = plugins["additionalProperties"]["$ref"]
+            plugins.setdefault("properties", {})[plugin_id] = {"$ref": reference, "properties": known}
 
 
 def check_settings(config: Config, plugin_id: str, manifest: Mapping[str, Any] | None) -> list[str]:

@@ -11,13 +11,14 @@ from __future__ import annotations
 from backworks.inspection.checks import problems
 from backworks.inspection.host import this_machine, this_system
 from backworks.inspection.library import LibraryInfo, file_sha256, inspect_library
-from backworks.inspection.manifest import parse_manifest
+from backworks.inspection.manifest import isolation_problem, parse_manifest
 from backworks.inspection.semver import version_key
 
 __all__ = [
     "LibraryInfo",
     "file_sha256",
     "inspect_library",
+    "isolation_problem",
     "parse_manifest",
     "problems",
     "this_machine",

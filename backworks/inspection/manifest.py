@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 from backworks.inspection.semver import SEMVER
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
-__all__ = ["MAX_SECTION", "NAME", "parse_manifest", "read_section"]
+__all__ = ["ISOLATIONS", "MAX_SECTION", "NAME", "isolation_problem", "parse_manifest", "read_section"]
 
 _HEADER = Struct("8sII")
 _MAGIC = b"BWMANIF1"
@@ -29,6 +29,9 @@ MAX_SECTION = _HEADER.size + _MAX_SIZE
 
 #: What a plugin may be called.
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+
+#: Where a plugin can run, the safest first.
+ISOLATIONS = ("process", "thread", "none")
 
 # Control characters would let a file that is only listed steer the terminal it is listed on. Tab and line
 # feed may be.
@@ -87,6 +90,19 @@ def parse_manifest(data: bytes) -> tuple[dict[str, Any] | None, str | None]:
     return (None, "; ".join(problems)) if problems else (manifest, None)
 
 
+def isolation_problem(manifest: Mapping[str, Any] | None, isolation: str) -> str | None:
+    """Tells why a plugin must not run with an isolation, in a sentence, or ``None``.
+
+    Args:
+        manifest: What the plugin's file says of it, if it says anything.
+        isolation: One of :data:`ISOLATIONS`.
+    """
+    accepted = (manifest or {}).get("isolation", ISOLATIONS)
+    if isolation in accepted:
+        return None
+    return f"isolation {isolation!r} is not for this plugin; its manifest accepts {' and '.join(map(repr, accepted))}"
+
+
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, value in pairs:
@@ -129,6 +145,7 @@ def _check_optional(manifest: dict[str, Any]) -> list[str]:
         "description": (_is_text, "text without control characters"),
         "license": (_is_text, "text without control characters"),
         "authors": (_is_list_of_text, "a list of text without control characters"),
+        "isolation": (_is_list_of_isolations, 'a list of one or more of "process", "thread" and "none"'),
         "permissions": (_is_list_of_text, "a list of text without control characters"),
         "thread_safe": (lambda value: isinstance(value, bool), "true or false"),
         "config_schema": (lambda value: isinstance(value, dict), "an object (a JSON Schema)"),
@@ -146,6 +163,10 @@ def _is_text(value: Any) -> bool:
 
 def _is_list_of_text(value: Any) -> bool:
     return isinstance(value, list) and all(_is_text(item) for item in value)
+
+
+def _is_list_of_isolations(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(item in ISOLATIONS for item in value)
 
 
 def _kind(value: Any) -> str:

@@ -252,6 +252,11 @@ BACKWORKS_EXPORT int32_t backworks_plugin_reconfigure(backworks_plugin *plugin, 
  *   config_schema             a JSON Schema (2020-12) of the configuration object; a text whose schema says
  *                             "format": "path" is made absolute by the host, from the directory of the configuration
  *   permissions               list of text: what the plugin asks for, for people and for policies to read
+ *   isolation                 list of one or more of "process", "thread" and "none": where alone the host may run the
+ *                             library (if absent: anywhere). "process" is a process of its own; "thread" and "none"
+ *                             are the host's process, in threads that the host keeps for it or in the caller's.
+ *                             ["process"] is for what must not share a process, such as a language runtime that
+ *                             cannot be there twice. The host never opens such a library in its own process.
  *
  * Other members are kept and ignored. The manifest is optional; a plugin without one cannot be listed, checked or
  * configured without being run. */
