@@ -555,11 +555,11 @@ class TestSdk:
 
     def test_path(self) -> None:
         """The kits' folders, one a line, or the one that is asked for."""
-        c, rust = str(sdk.path("c")), str(sdk.path("rust"))
+        paths = {kit: str(sdk.path(kit)) for kit in sdk.KITS}
 
-        assert run("sdk", "path") == (0, f"{c}\n{rust}\n", "")
-        assert run("sdk", "path", "--c") == (0, f"{c}\n", "")
-        assert run("sdk", "path", "--rust") == (0, f"{rust}\n", "")
+        assert run("sdk", "path") == (0, "".join(f"{path}\n" for path in paths.values()), "")
+        for kit, path in paths.items():
+            assert run("sdk", "path", f"--{kit}") == (0, f"{path}\n", "")
 
 
 def on_terminal(*arguments: str | Path) -> str:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
+
+if TYPE_CHECKING:
+    from backworks.sdk import Kit
 
 __all__ = ["sdk"]
 
@@ -14,16 +19,19 @@ def sdk() -> None:
 
 @sdk.command()
 @click.option("--c", "kit", flag_value="c", help="Only the folder of backworks_plugin.h, for cc -I.")
+@click.option("--cpp", "kit", flag_value="cpp", help="Only the folder of backworks_plugin.hpp, for c++ -I.")
 @click.option("--rust", "kit", flag_value="rust", help="Only the crate backworks-plugin-sdk, for a path dependency.")
-def path(kit: str | None) -> None:
-    """Print where the C header and the Rust crate are.
+@click.option("--go", "kit", flag_value="go", help="Only the Go package.")
+@click.option("--zig", "kit", flag_value="zig", help="Only the folder of the Zig module backworks.zig.")
+def path(kit: Kit | None) -> None:
+    """Print where the C header and the kits for C++, Rust, Go and Zig are.
 
     \b
       cc -shared -fPIC -I"$(backworks sdk path --c)" plugin.c -o libplugin.so
     """  # noqa: D301  # click knows the character, not the two that stand for it
     from backworks import sdk as kits
 
-    for each in ("c", "rust") if kit is None else (kit,):
+    for each in kits.KITS if kit is None else (kit,):
         try:
             click.echo(kits.path(each))
         except FileNotFoundError as error:

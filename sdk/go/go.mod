@@ -1,0 +1,3 @@
+module backworks
+
+go 1.21
