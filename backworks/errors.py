@@ -15,6 +15,8 @@
     │   ├── IsolationError           its manifest does not accept the isolation
     │   └── LinkError                the system's dynamic linker refuses it
     ├── PluginStateError         the host was misused: a call after close, an unknown plugin
+    ├── BuildError               a plugin's project does not build
+    │   └── ToolNotFound             ... because a compiler or another tool is not installed
     ├── ListenError              the server cannot listen at the address
     ├── WorkerError              a process of the server ended before it served
     └── PluginError              a plugin answered with a code other than OK
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AbiVersionError",
     "BackworksError",
+    "BuildError",
     "Code",
     "ConfigError",
     "IdentityError",
@@ -59,6 +62,7 @@ __all__ = [
     "PluginStateError",
     "PluginTimeout",
     "PluginUnavailable",
+    "ToolNotFound",
     "WorkerError",
     "WrongPlatformError",
 ]
@@ -187,6 +191,14 @@ class LinkError(PluginLoadError):
 
 class PluginStateError(BackworksError):
     """The host was misused: a plugin was called after its close, or one that does not exist."""
+
+
+class BuildError(BackworksError):
+    """A plugin's project does not build; what the compiler says of it has been shown."""
+
+
+class ToolNotFound(BuildError):
+    """A compiler, or another tool that the project is built with, is not installed."""
 
 
 class ListenError(BackworksError):

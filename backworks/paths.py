@@ -7,13 +7,18 @@ from pathlib import Path
 
 from backworks.errors import PluginNotFound
 
-__all__ = ["SUFFIXES", "resolve_library"]
+__all__ = ["SUFFIXES", "library_name", "resolve_library"]
 
 #: How libraries end on Linux and most other systems, on macOS, and on Windows.
 SUFFIXES = (".so", ".dylib", ".dll")
 
 # macOS's linkers write .dylib, but much that is built there for another program is named as on Linux.
 _SUFFIXES_HERE = {"win32": (".dll",), "darwin": (".dylib", ".so")}.get(sys.platform, (".so",))
+
+
+def library_name(stem: str) -> str:
+    """Returns what this system calls a library: ``libweather.so``, ``libweather.dylib`` or ``weather.dll``."""
+    return _filenames(stem, _SUFFIXES_HERE[0])[0]
 
 
 def resolve_library(path: str | Path) -> Path:

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 import backworks
+from backworks import sdk
+from backworks.authoring.project import create_project
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -113,8 +115,12 @@ class TestSdist:
             "native/worker/PROTOCOL.md",
             "native/worker/main.c",
             "pyproject.toml",
+            "backworks/authoring/templates/common/dot_github/workflows/ci.yml.in",
             "sdk/c/backworks_plugin.h",
+            "sdk/cpp/backworks_plugin.hpp",
+            "sdk/go/go.mod",
             "sdk/rust/Cargo.toml",
+            "sdk/zig/backworks.zig",
             "tests/isolated/installed.py",
             "tests/test_packaging.py",
         }
@@ -141,7 +147,11 @@ class TestWheel:
         assert "backworks/py.typed" in names
 
     def test_kits(self, names: frozenset[str]) -> None:
-        """It has the header and the Rust crate, without what cargo built of it."""
+        """It has every kit whole, the Rust crate without what cargo built of it."""
+        kits = [kit for kit in (ROOT / "sdk").iterdir() if kit.name != "rust"]
+
+        for kit in kits:
+            assert names >= {f"backworks/_sdk/{name}" for name in files(kit)}
         crate = {name for name in names if name.startswith("backworks/_sdk/rust/")}
 
         assert "backworks/_sdk/c/backworks_plugin.h" in names
@@ -182,7 +192,7 @@ class TestInstalled:
             assert done.returncode == 0
             assert backworks.__version__ in done.stdout
 
-    @pytest.mark.parametrize(("option", "landmark"), [("--c", "backworks_plugin.h"), ("--rust", "Cargo.toml")])
+    @pytest.mark.parametrize(("option", "landmark"), [(f"--{kit}", file) for kit, file in sdk.KITS.items()])
     def test_sdk_path(self, scripts: Path, tmp_path: Path, option: str, landmark: str) -> None:
         """``backworks sdk path`` prints a folder of the installation, and the kit is in it."""
         done = run(scripts / "backworks", "sdk", "path", option, cwd=tmp_path)
@@ -204,3 +214,19 @@ class TestInstalled:
             "process",
             "backworks",
         ]
+
+    @pytest.mark.parametrize("language", sdk.KITS)
+    def test_new(self, scripts: Path, tmp_path: Path, language: str) -> None:
+        """A new project is as complete as one from the checkout."""
+        done = run(scripts / "backworks", "plugin", "new", "hello", "--lang", language, cwd=tmp_path)
+        assert done.returncode == 0
+        (tmp_path / "here").mkdir()
+
+        assert contents(tmp_path / "hello") == contents(create_project("hello", language, tmp_path / "here"))
+
+
+def contents(directory: Path) -> dict[str, bytes]:
+    """The files below a directory, with what is in them."""
+    return {
+        file.relative_to(directory).as_posix(): file.read_bytes() for file in directory.rglob("*") if file.is_file()
+    }

@@ -21,10 +21,14 @@ Exit codes:
   2    wrong use of the command
   3    bad configuration
   4    could not load a plugin, or not listen at the address
+  5    a plugin could not be built
+  6    a tool that is needed to build it is not installed
   130  interrupted by Ctrl-C
 
 \b
 Examples:
+  backworks plugin new hello --lang rust
+  backworks plugin dev hello
   backworks plugin inspect build/libweather.so
   backworks plugin call build/libweather.so /api/weather --data '{"query": {"limit": "3"}}'
   backworks config check backworks.yaml
@@ -41,10 +45,11 @@ Completion in the shell, for this session (or in the shell's start-up file):
 @click.group(cls=ReportingGroup, epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="backworks")
 def main() -> None:
-    """Run compiled plugins: look at them, call them, serve them over HTTP.
+    """Run compiled plugins: make them, look at them, call them, serve them over HTTP.
 
-    A plugin is a shared library (.so, .dylib, .dll) in any language, made with the C header or the Rust crate that
-    `backworks sdk path` finds. A configuration is a YAML file that names plugins and their endpoints.
+    A plugin is a shared library (.so, .dylib, .dll) in C, C++, Rust, Go, Zig or another language, made with the C
+    header or one of the kits that `backworks sdk path` finds. A configuration is a YAML file that names plugins and
+    their endpoints.
     """
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from backworks.errors import BackworksError, ConfigError, PluginError
+from backworks.errors import BackworksError, BuildError, ConfigError, PluginError, ToolNotFound
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -18,6 +18,8 @@ __all__ = [
     "BROKEN_PIPE",
     "CANNOT_LOAD",
     "INTERRUPTED",
+    "NOT_BUILT",
+    "NO_TOOL",
     "OK",
     "PLUGIN_SAID_NO",
     "WRONG_USE",
@@ -34,6 +36,9 @@ WRONG_USE = 2
 BAD_CONFIG = 3
 #: A file cannot be loaded as a plugin, the server cannot listen, or one of its processes does not start.
 CANNOT_LOAD = 4
+#: A compiler, or the project, says why; and a compiler, or another tool, is not installed.
+NOT_BUILT = 5
+NO_TOOL = 6
 #: As shells have it for a process that a signal ended: 128 and the number of SIGINT, of SIGPIPE.
 INTERRUPTED = 130
 BROKEN_PIPE = 141
@@ -43,6 +48,8 @@ def exit_code(error: BackworksError) -> int:
     """Returns what the command ends with after this error."""
     if isinstance(error, ConfigError):
         return BAD_CONFIG
+    if isinstance(error, BuildError):
+        return NO_TOOL if isinstance(error, ToolNotFound) else NOT_BUILT
     return PLUGIN_SAID_NO if isinstance(error, PluginError) else CANNOT_LOAD
 
 

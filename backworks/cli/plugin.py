@@ -1,12 +1,15 @@
-"""``backworks plugin``: list, inspect, call, test and measure plugins."""
+"""``backworks plugin``: make, build, list, inspect, call, test and measure plugins."""
 
 from __future__ import annotations
 
 import click
 
 from backworks.cli.bench import bench
+from backworks.cli.build import build
 from backworks.cli.call import call
+from backworks.cli.dev import dev
 from backworks.cli.exits import CANNOT_LOAD, complain
+from backworks.cli.new import new
 from backworks.cli.output import json_option, print_json, print_table
 from backworks.cli.test import test
 
@@ -15,11 +18,14 @@ __all__ = ["plugin"]
 
 @click.group()
 def plugin() -> None:
-    """List, inspect, call, test and measure plugins."""
+    """Make, build, list, inspect, call, test and measure plugins."""
 
 
 plugin.add_command(bench)
+plugin.add_command(build)
 plugin.add_command(call)
+plugin.add_command(dev)
+plugin.add_command(new)
 plugin.add_command(test)
 
 

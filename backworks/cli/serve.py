@@ -6,7 +6,7 @@ import click
 
 from backworks.cli.exits import complain
 
-__all__ = ["serve"]
+__all__ = ["log_to_stderr", "serve"]
 
 
 @click.command()
@@ -31,13 +31,14 @@ def serve(config: str, host: str | None, port: int | None, workers: int | None, 
     from backworks.config import load_config, warnings_of
     from backworks.http.server import serve as serve_http
 
-    _log_to_stderr()
+    log_to_stderr()
     loaded = load_config(config)
     complain(f"warning: {line}" for line in warnings_of(loaded))
-    serve_http(loaded, host, port, workers, reload=reload, announce=click.echo, prepare=_log_to_stderr)
+    serve_http(loaded, host, port, workers, reload=reload, announce=click.echo, prepare=log_to_stderr)
 
 
-def _log_to_stderr() -> None:
+def log_to_stderr() -> None:
+    """Sends what is logged to stderr, in one line each."""
     import logging
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")

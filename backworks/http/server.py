@@ -28,6 +28,7 @@ from backworks.http.workers import supervise
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from backworks.config import Config
@@ -45,6 +46,7 @@ def serve(
     workers: int | None = None,
     *,
     reload: bool = False,
+    follow: Callable[[Reloads], AbstractContextManager[None]] | None = None,
     announce: Callable[[str], None] = _print,
     prepare: Callable[[], None] | None = None,
 ) -> None:
@@ -57,6 +59,7 @@ def serve(
         workers: In how many processes, instead of what the configuration says. With more than one the calling program
             needs the ``if __name__ == "__main__":`` that :mod:`multiprocessing` asks for.
         reload: Whether to load the configuration anew whenever its file, or a library that it names, has changed.
+        follow: What asks for reloads while it is entered, instead of ``reload``.
         announce: Is given one line as soon as the server listens.
         prepare: A function of a module, called first in each process that is started, for instance to set up logging.
 
@@ -79,8 +82,8 @@ def serve(
         stack.enter_context(stop.signals())
         reloads = Reloads(config)
         stack.enter_context(reloads.signals())
-        if reload:
-            stack.enter_context(watching(reloads))
+        if reload or follow:
+            stack.enter_context((follow or watching)(reloads))
         started = partial(announce, _announcement(config, sockets, count))
         if count == 1:
             run(config, sockets, stop, started, reloads=reloads)

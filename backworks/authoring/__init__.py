@@ -1,0 +1,1 @@
+"""For who writes a plugin: a new project, its build, and a server that follows what is saved."""

@@ -1,0 +1,198 @@
+"""Builds a project and puts its library where its configuration says."""
+
+from __future__ import annotations
+
+import filecmp
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from backworks.authoring.toolchains import Job, Step, Toolchain, toolchain_of
+from backworks.errors import BuildError
+from backworks.paths import SUFFIXES, library_name
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from backworks.config import Config
+
+__all__ = ["Builder", "Built", "Project", "find_project"]
+
+#: The configuration of a project.
+CONFIG = "backworks.yaml"
+
+
+@dataclass(frozen=True)
+class Project:
+    """A directory that holds one plugin.
+
+    Attributes:
+        directory: The directory, absolute.
+        config: Its configuration.
+        plugin_id: What that calls the plugin.
+        library: Where the library goes.
+        toolchain: How it is built.
+    """
+
+    directory: Path
+    config: Config
+    plugin_id: str
+    library: Path
+    toolchain: Toolchain
+
+
+@dataclass(frozen=True)
+class Built:
+    """What a build came to.
+
+    Attributes:
+        library: The file.
+        changed: Whether it is another than before.
+        seconds: How long it took.
+    """
+
+    library: Path
+    changed: bool
+    seconds: float
+
+
+def find_project(directory: Path) -> Project:
+    """Reads what a directory says of the plugin in it.
+
+    Raises:
+        BuildError: It is not the directory of a plugin.
+        ConfigError: Its configuration is wrong.
+    """
+    from backworks.config import load_config
+
+    directory = directory.absolute()
+    if not directory.is_dir():
+        raise BuildError(f"{directory}: there is no such directory")
+    toolchain = toolchain_of(directory)
+    file = directory / CONFIG
+    if not file.is_file():
+        raise BuildError(f"{directory}: there is no {CONFIG}, which says where the library goes")
+    config = load_config(file)
+    within = {
+        plugin_id: plugin.path
+        for plugin_id, plugin in config.plugins.items()
+        if plugin.plugin_type == "external" and plugin.path is not None and directory in _parents(plugin.path)
+    }
+    if len(within) != 1:
+        found = f"{len(within)} of them do ({', '.join(within)})" if within else "none of them does"
+        raise BuildError(f"{file}: one plugin has to have a path within {directory}, for its library; {found}")
+    ((plugin_id, path),) = within.items()
+    return Project(directory, config, plugin_id, _library(path), toolchain)
+
+
+def _parents(path: Path | str) -> Sequence[Path]:
+    return Path(os.path.normpath(path)).parents
+
+
+def _library(path: Path | str) -> Path:
+    path = Path(os.path.normpath(path))
+    return path if path.suffix in SUFFIXES else path.with_name(library_name(path.name))
+
+
+class Builder:
+    """Builds one project, again and again, and can be stopped from another thread.
+
+    Args:
+        directory: The project.
+        say: Is given each command before it runs, as a line.
+    """
+
+    def __init__(self, directory: Path, say: Callable[[str], object]) -> None:
+        self._directory = directory
+        self._say = say
+        self._lock = threading.Lock()
+        self._running: subprocess.Popen[str] | None = None
+        self._stopped = False
+
+    def build(self) -> Built:
+        """Runs the language's tool, with its output on the standard error output, and puts the library in place.
+
+        Raises:
+            ToolNotFound: A tool is missing.
+            BuildError: The tool says no, or it was stopped.
+            ConfigError: The project's configuration is wrong.
+        """
+        began = time.monotonic()
+        project = find_project(self._directory)
+        stem = project.library.stem.removeprefix("lib")
+        job = Job(project.directory, project.directory / "build" / project.toolchain.name, stem)
+        printed = ""
+        for step in project.toolchain.steps(job):
+            printed = self._run(step, project.directory)
+        changed = _place(project.toolchain.product(job, printed), project.library)
+        return Built(project.library, changed, time.monotonic() - began)
+
+    def stop(self) -> None:
+        """Ends what runs, and lets nothing begin any more."""
+        with self._lock:
+            self._stopped = True
+            if self._running is not None:
+                _kill(self._running)
+
+    def _run(self, step: Step, directory: Path) -> str:
+        self._say(f"$ {shlex.join(step.command)}")
+        with self._lock:
+            if self._stopped:
+                raise BuildError("the build was stopped")
+            # A group of its own: a compiler's children end with it.
+            process = self._running = subprocess.Popen(  # noqa: S603  # the tools that toolchains name
+                step.command,
+                cwd=directory,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE if step.reads else sys.stderr,
+                text=True,
+                encoding="utf-8",
+                errors="replace",
+                start_new_session=True,
+            )
+        try:
+            printed, _ = process.communicate()
+        except BaseException:
+            _kill(process)
+            process.wait()
+            raise
+        finally:
+            with self._lock:
+                self._running = None
+        if process.returncode != 0:
+            raise BuildError(f"not built: {step.command[0]} ended with {process.returncode}; its own words are above")
+        return printed or ""
+
+
+def _kill(process: subprocess.Popen[str]) -> None:
+    if sys.platform == "win32":
+        process.kill()
+        return
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except (ProcessLookupError, PermissionError):  # it has ended; macOS says the latter of a group of zombies
+        process.kill()
+
+
+def _place(product: Path, library: Path) -> bool:
+    """Puts a library in place by renaming, for who reads the old one goes on with that; returns whether it is new."""
+    if library.is_file() and filecmp.cmp(product, library, shallow=False):
+        return False
+    library.parent.mkdir(parents=True, exist_ok=True)
+    new = library.with_name(f".{library.name}.new")
+    try:
+        shutil.copy2(product, new)
+        new.replace(library)
+    except OSError as error:
+        raise BuildError(f"{library}: cannot be written: {error.strerror or error}") from error
+    finally:
+        new.unlink(missing_ok=True)
+    return True

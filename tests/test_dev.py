@@ -1,0 +1,232 @@
+"""``backworks plugin dev``: what is saved is built and served, and what does not build changes nothing."""
+
+from __future__ import annotations
+
+import os
+import queue
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from conftest import missing
+
+from backworks.authoring.project import SOURCES, create_project
+from backworks.authoring.toolchains import Job, toolchain_of
+from backworks.errors import ToolNotFound
+
+PATIENCE = 60.0
+
+#: Seconds from the compiler's end to the first answer of what it made, and from Ctrl-C to the end.
+SOON = 2.0
+
+pytestmark = pytest.mark.timeout(300)
+
+
+class Session:
+    """One run of the command, and what it says."""
+
+    def __init__(self, directory: Path) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "backworks", "plugin", "dev", str(directory), "--port", "0"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            text=True,
+            encoding="utf-8",
+            env=os.environ | {"PYTHONUTF8": "1", "PYTHONUNBUFFERED": "1"},
+        )
+        self.lines: queue.Queue[tuple[float, str]] = queue.Queue()
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        with self.process.stdout:
+            for line in self.process.stdout:
+                self.lines.put((time.monotonic(), line))
+
+    def until(self, pattern: str) -> tuple[float, re.Match[str]]:
+        """Waits for a line; returns when it came, and what the pattern found in it."""
+        end = time.monotonic() + PATIENCE
+        while True:
+            when, line = self.lines.get(timeout=max(0.0, end - time.monotonic()))
+            print(line, end="")
+            if match := re.search(pattern, line):
+                return when, match
+
+    def until_served(self) -> str:
+        """Waits until it serves, and returns where."""
+        return self.until(r"Serving 1 endpoint on (http://\S+)")[1][1]
+
+    def close(self) -> None:
+        """Ends it in any case; its compilers hold the pipe no longer than they run."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGINT)
+            try:
+                self.process.wait(PATIENCE)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+        self._reader.join(PATIENCE)
+
+    def end(self) -> float:
+        """Ends it as Ctrl-C does; returns the seconds that it took."""
+        began = time.monotonic()
+        self.process.send_signal(signal.SIGINT)
+        self.process.wait(PATIENCE)
+        return time.monotonic() - began
+
+
+@pytest.fixture(name="start")
+def _start() -> Iterator[list[Session]]:
+    """Sessions that end with the test, whatever becomes of it."""
+    sessions: list[Session] = []
+    yield sessions
+    for session in sessions:
+        session.close()
+
+
+def project(language: str, parent: Path) -> Path:
+    """A new project, if its language can be built here."""
+    directory = create_project("hello", language, parent)
+    try:
+        toolchain_of(directory).steps(Job(directory, directory / "build", "hello"))
+    except ToolNotFound as error:
+        missing(str(error))
+    return directory
+
+
+def hello(url: str) -> str:
+    """What the endpoint answers."""
+    with urllib.request.urlopen(f"{url}/hello", data=b"Ada", timeout=PATIENCE) as answer:
+        return str(answer.read().decode())
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows sends no signal of this kind to one process")
+@pytest.mark.parametrize("language", ["c", "cpp", "go"])
+def test_follows(language: str, tmp_path: Path, start: list[Session]) -> None:
+    """A saved change is answered soon after it is compiled; a broken one is told while the old answer stays."""
+    directory = project(language, tmp_path)
+    source = directory / SOURCES[language]
+    good = source.read_text(encoding="utf-8")
+    session = Session(directory)
+    start.append(session)
+    url = session.until_served()
+    assert hello(url) == "Hello, Ada!"
+
+    source.write_text(good.replace('"Hello, ', '"Welcome, '), encoding="utf-8")
+    built, _ = session.until(r"backworks: built .*hello\S+ in [\d.]+ s$")
+    session.until("plugin.hello: ready to greet")
+    reloaded, _ = session.until("the configuration is reloaded: hello replaced")
+    assert hello(url) == "Welcome, Ada!"
+    assert reloaded - built < SOON
+
+    source.write_text(good.replace("/hello", "/hello\n"), encoding="utf-8")
+    session.until(rf"{re.escape(source.name)}:\d+")
+    session.until("the old one is served on")
+    assert hello(url) == "Welcome, Ada!"
+
+    source.write_text(good.replace('"Hello, ', '"Good day, '), encoding="utf-8")
+    session.until("the configuration is reloaded")
+    assert hello(url) == "Good day, Ada!"
+
+    assert session.end() < SOON
+    assert session.process.returncode == 0
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows sends no signal of this kind to one process")
+class TestC:
+    """With the language that compiles fastest."""
+
+    def test_broken_at_first(self, tmp_path: Path, start: list[Session]) -> None:
+        """What does not compile at the start is waited for, and then served."""
+        directory = project("c", tmp_path)
+        source = directory / "plugin.c"
+        good = source.read_text(encoding="utf-8")
+        source.write_text("oops\n", encoding="utf-8")
+        session = Session(directory)
+        start.append(session)
+        session.until("it is built again when a file changes")
+        source.write_text(good, encoding="utf-8")
+
+        assert hello(session.until_served()) == "Hello, Ada!"
+
+    def test_interrupted_build(self, tmp_path: Path, start: list[Session]) -> None:
+        """Ctrl-C ends a build that hangs, with all its processes."""
+        directory = project("c", tmp_path)
+        mark = tmp_path / "pid"
+        makefile = directory / "Makefile"
+        text = makefile.read_text(encoding="utf-8")
+        makefile.write_text(text.replace("\tmkdir", f"\tsleep 1000 & echo $$! > {mark}; echo hangs; wait\n\tmkdir"))
+        session = Session(directory)
+        start.append(session)
+        session.until("^hangs")
+
+        assert session.end() < SOON
+        assert session.process.returncode == 130
+        deadline = time.monotonic() + PATIENCE
+        pid = int(mark.read_text())
+        while time.monotonic() < deadline:
+            try:
+                os.kill(pid, 0)
+                if Path(f"/proc/{pid}/stat").read_text().split()[2] == "Z":
+                    break
+            except (ProcessLookupError, FileNotFoundError):
+                break
+        else:
+            pytest.fail("what the build has started runs on")
+
+    def test_configuration(self, tmp_path: Path, start: list[Session]) -> None:
+        """A changed configuration is served as well; a wrong one is told with its place."""
+        directory = project("c", tmp_path)
+        config = directory / "backworks.yaml"
+        good = config.read_text(encoding="utf-8")
+        session = Session(directory)
+        start.append(session)
+        url = session.until_served()
+
+        config.write_text(good.replace("timeout: 2s", "timeout: soon"), encoding="utf-8")
+        session.until(r"backworks.yaml:\d+:\d+: plugins.hello.timeout")
+        session.until("the old one is served on")
+        assert hello(url) == "Hello, Ada!"
+
+        config.write_text(good.replace("  /hello:", "  /hello:\n    timeout: 1s"), encoding="utf-8")
+        session.until("the configuration is reloaded")
+        assert hello(url) == "Hello, Ada!"
+
+    def test_does_not_start(self, tmp_path: Path, start: list[Session]) -> None:
+        """A plugin that compiles and refuses to start leaves the old one at work, with the reason."""
+        directory = project("c", tmp_path)
+        source = directory / "plugin.c"
+        good = source.read_text(encoding="utf-8")
+        session = Session(directory)
+        start.append(session)
+        url = session.until_served()
+
+        refuses = '  free(plugin);\n  return backworks_fail(error, BACKWORKS_UNAVAILABLE, "not today");\n  *out'
+        source.write_text(good.replace("  *out", refuses), encoding="utf-8")
+        session.until("the configuration is not reloaded, and the old one stays: hello: UNAVAILABLE: not today")
+        assert hello(url) == "Hello, Ada!"
+
+    def test_missing_tool(self, tmp_path: Path) -> None:
+        """Without its tools it ends at once, with what to install and an exit code of its own."""
+        directory = project("c", tmp_path)
+        done = subprocess.run(
+            [sys.executable, "-m", "backworks", "plugin", "dev", str(directory)],
+            env=os.environ | {"PATH": str(tmp_path)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+        assert done.returncode == 6
+        assert done.stderr.startswith("backworks: GNU make is not installed: ")
+        shutil.rmtree(directory)
