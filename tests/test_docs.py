@@ -12,7 +12,10 @@ to. The blocks of a page run in their order, in one empty directory that has the
 ``yaml``       is a valid configuration
 ``json``       is valid
 ``c``          is compiled, with every warning an error
+``cpp``        the same, as C++
 ``rust``       is compiled against the SDK
+``go``         is formatted as Go wants it; a session builds it
+``zig``        is Zig; a session builds it
 ``systemd``    is a unit that systemd accepts
 ``dockerfile`` has only instructions that there are, and commands that the command accepts
 ``nginx``      is a configuration that nginx accepts
@@ -168,6 +171,31 @@ def c(block: Block, directory: Path) -> None:
     succeeds([*compiler, *options, "-I", str(ROOT / "sdk" / "c"), str(file)], directory)
 
 
+def cpp(block: Block, directory: Path) -> None:
+    """Compiles the block."""
+    file = directory / (block.file or "block.cpp")
+    file.write_text(block.text, encoding="utf-8")
+    compiler = shlex.split(os.environ.get("CXX", "c++"))
+    options = ["-std=c++17", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-fsyntax-only"]
+    kits = [f"-I{ROOT / 'sdk' / kit}" for kit in ("c", "cpp")]
+    succeeds([*compiler, *options, *kits, str(file)], directory)
+
+
+def go(block: Block, directory: Path) -> None:
+    """Parses the block, and compares it with how gofmt would write it."""
+    if shutil.which("gofmt") is None:
+        missing("Go")
+    assert block.file
+    formatted = run(["gofmt", block.file], directory).stdout
+    assert formatted == block.text
+
+
+def zig(block: Block, directory: Path) -> None:
+    """Parses the block."""
+    assert block.file
+    succeeds([sys.executable, "-m", "ziglang", "ast-check", block.file], directory)
+
+
 def rust(block: Block, directory: Path) -> None:
     """Compiles the block as the library of a crate that has nothing but the SDK."""
     crate = directory / "block"
@@ -223,7 +251,9 @@ def need(tool: str) -> None:
 KINDS: dict[str, Callable[[Block, Path], None]] = {
     "c": c,
     "console": console,
+    "cpp": cpp,
     "dockerfile": dockerfile,
+    "go": go,
     "json": lambda block, _: json.loads(block.text),
     "nginx": nginx,
     "python": python,
@@ -231,6 +261,7 @@ KINDS: dict[str, Callable[[Block, Path], None]] = {
     "systemd": systemd,
     "text": lambda *_: None,
     "yaml": yaml,
+    "zig": zig,
     "{eval-rst}": lambda *_: None,
     "{toctree}": lambda *_: None,
 }
