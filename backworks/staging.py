@@ -56,7 +56,8 @@ def stage(path: Path) -> Staged:
         sha256 = digest.hexdigest()
         target = directory / sha256 / path.name
         target.parent.mkdir(mode=0o700, exist_ok=True)
-        temporary.chmod(0o500)
+        if sys.platform != "win32":  # there it would be read-only, which is a file that cannot be removed
+            temporary.chmod(0o500)
         with _placing:
             if not target.exists():  # else it has the same bytes and is perhaps mapped: keep that file
                 temporary.replace(target)
@@ -89,34 +90,47 @@ def private_directory() -> Path:
 
 @functools.cache
 def _make_private_directory() -> Path:
-    _sweep(Path(tempfile.gettempdir()))
-    new = Path(tempfile.mkdtemp(prefix=".backworks-"))
-    _lock(new)
-    directory = new.rename(new.with_name(new.name[1:]))  # from here on it is swept if nobody holds the lock
+    parent = Path(tempfile.gettempdir())
+    _sweep(parent)
+    directory = _make(parent)
     atexit.register(_remove, directory, os.getpid())
     return directory
 
 
 def _remove(directory: Path, owner: int) -> None:
     if os.getpid() == owner:  # a forked child has the same hook and no right to the directory
-        # Windows keeps an open library locked; what cannot be removed is left to the system's temporary-file cleaning.
+        # Windows keeps an open library locked: the next process sweeps it up.
         shutil.rmtree(directory, ignore_errors=True)
 
 
 if sys.platform == "win32":
+    _LOCK = "lock"
 
-    def _lock(directory: Path) -> None:
-        """Nothing: there a directory cannot be locked, and none is swept."""
+    def _make(parent: Path) -> Path:
+        """Makes the directory, with a file in it that nobody can remove while this process lives."""
+        directory = Path(tempfile.mkdtemp(prefix="backworks-", dir=parent))
+        os.open(directory / _LOCK, os.O_CREAT | os.O_EXCL | os.O_WRONLY)  # until the process ends, however it ends
+        return directory
 
     def _sweep(parent: Path) -> None:
-        """Nothing."""
+        """Removes the directories of processes that have ended, which could not remove what they had open."""
+        for directory in parent.glob("backworks-*"):
+            with contextlib.suppress(OSError):  # its process lives, it is another's, or being swept by somebody else
+                (directory / _LOCK).unlink()
+                try:
+                    shutil.rmtree(directory)
+                except OSError:  # a worker that is just ending has it open: the next one
+                    (directory / _LOCK).touch()
+                    raise
 
 else:
     import fcntl
 
-    def _lock(directory: Path) -> None:
-        """Holds a lock until the process ends, however it ends; it also keeps systemd-tmpfiles from cleaning up."""
-        fcntl.flock(os.open(directory, os.O_RDONLY | os.O_CLOEXEC), fcntl.LOCK_SH)
+    def _make(parent: Path) -> Path:
+        """Makes the directory, under a lock until the process ends; it also keeps systemd-tmpfiles from cleaning up."""
+        new = Path(tempfile.mkdtemp(prefix=".backworks-", dir=parent))
+        fcntl.flock(os.open(new, os.O_RDONLY | os.O_CLOEXEC), fcntl.LOCK_SH)
+        return new.rename(new.with_name(new.name[1:]))  # from here on it is swept if nobody holds the lock
 
     def _sweep(parent: Path) -> None:
         """Removes the directories of processes that were killed and so could not do it themselves."""
