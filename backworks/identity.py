@@ -87,7 +87,9 @@ def link_error(path: Path, staged: Path, text: str) -> LinkError:
         staged: Its private copy, which the user does not know.
         text: The linker's words.
     """
-    return LinkError(f"{path}: the dynamic linker refuses it: {text.replace(str(staged), path.name)}", path=path)
+    for copy in (str(staged), repr(str(staged))[1:-1]):  # in the second each backslash is two
+        text = text.replace(copy, path.name)
+    return LinkError(f"{path}: the dynamic linker refuses it: {text}", path=path)
 
 
 def _text(text: bytes | None, member: str, path: Path) -> str:

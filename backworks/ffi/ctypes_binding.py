@@ -162,7 +162,12 @@ class _Library:
     def __init__(self, path: str) -> None:
         self.path = path
         if sys.platform == "win32":
-            self._dll = ctypes.CDLL(path, winmode=OPEN_FLAGS)
+            try:
+                self._dll = ctypes.CDLL(path, winmode=OPEN_FLAGS)
+            except OSError as error:
+                if error.winerror and error.filename is None:  # then ctypes leaves out which file it was
+                    error.filename = path
+                raise
         else:
             self._dll = ctypes.CDLL(path, mode=OPEN_FLAGS)
         self._functions = {
