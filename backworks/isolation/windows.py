@@ -6,12 +6,11 @@ Each is in a job object that ends, with all that the worker has started, when th
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import subprocess
 import sys
 import threading
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from backworks.isolation.exits import Exit
 
@@ -21,10 +20,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 __all__ = ["Pipes", "Process", "start"]
-
-_KILLED = 1
-_EXTENDED_LIMIT_INFORMATION = 9
-_KILL_ON_JOB_CLOSE = 0x2000
 
 #: What a process ends with that an exception of the processor has ended.
 _EXCEPTIONS = {
@@ -52,31 +47,6 @@ class Pipes(NamedTuple):
             os.close(descriptor)
 
 
-class _BasicLimits(ctypes.Structure):
-    _fields_ = (
-        ("PerProcessUserTimeLimit", ctypes.c_int64),
-        ("PerJobUserTimeLimit", ctypes.c_int64),
-        ("LimitFlags", ctypes.c_uint32),
-        ("MinimumWorkingSetSize", ctypes.c_size_t),
-        ("MaximumWorkingSetSize", ctypes.c_size_t),
-        ("ActiveProcessLimit", ctypes.c_uint32),
-        ("Affinity", ctypes.c_size_t),
-        ("PriorityClass", ctypes.c_uint32),
-        ("SchedulingClass", ctypes.c_uint32),
-    )
-
-
-class _ExtendedLimits(ctypes.Structure):
-    _fields_ = (
-        ("BasicLimitInformation", _BasicLimits),
-        ("IoInfo", ctypes.c_uint64 * 6),
-        ("ProcessMemoryLimit", ctypes.c_size_t),
-        ("JobMemoryLimit", ctypes.c_size_t),
-        ("PeakProcessMemoryUsed", ctypes.c_size_t),
-        ("PeakJobMemoryUsed", ctypes.c_size_t),
-    )
-
-
 class Process:
     """A worker process from its start until it was reaped. Thread-safe.
 
@@ -85,26 +55,17 @@ class Process:
     """
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        from backworks.isolation.job import Job  # ctypes, which takes a while, is for those who start workers
+
         self.pid = process.pid
         self._process = process
-        self._ending = threading.Lock()
-        self._kernel = _kernel()
-        self._job = self._kernel.CreateJobObjectW(None, None)
-        limits = _ExtendedLimits()
-        limits.BasicLimitInformation.LimitFlags = _KILL_ON_JOB_CLOSE
-        # The worker is our own program until it is told what to load, so that nothing was started outside of the job.
-        if (
-            not self._job
-            or not self._kernel.SetInformationJobObject(
-                self._job, _EXTENDED_LIMIT_INFORMATION, ctypes.byref(limits), ctypes.sizeof(limits)
-            )
-            or not self._kernel.AssignProcessToJobObject(self._job, int(process._handle))  # type: ignore[attr-defined]  # noqa: SLF001  # subprocess has no other name for it
-        ):
-            error = OSError(f"the worker cannot be put into a job object (error {ctypes.get_last_error()})")  # type: ignore[attr-defined, unused-ignore]
+        try:
+            # The worker is our own program until it is told what to load: nothing was started outside of the job.
+            self._job = Job(int(process._handle))  # type: ignore[attr-defined]  # noqa: SLF001  # subprocess has no other name for it
+        except OSError:
             process.kill()
             process.wait()
-            self.close()
-            raise error
+            raise
 
     def fileno(self) -> int:
         """Returns -1: there is no descriptor to wait for."""
@@ -125,9 +86,7 @@ class Process:
 
     def kill(self) -> None:
         """Ends the process and all that it has started."""
-        with self._ending:
-            if self._job:
-                self._kernel.TerminateJobObject(self._job, _KILLED)
+        self._job.end()
 
     def reap(self) -> Exit:
         """Ends what the process has left behind, and tells how it ended."""
@@ -140,10 +99,7 @@ class Process:
 
     def close(self) -> None:
         """Closes what belongs to it."""
-        with self._ending:
-            if self._job:
-                self._kernel.CloseHandle(self._job)
-                self._job = None
+        self._job.close()
 
     def forget(self) -> None:
         """Nothing: no process is forked off here."""
@@ -195,15 +151,3 @@ if sys.platform == "win32":
             for descriptor in theirs:
                 os.close(descriptor)
         return process, Pipes(*mine)
-
-
-def _kernel() -> Any:
-    kernel = ctypes.WinDLL("kernel32", use_last_error=True)  # type: ignore[attr-defined, unused-ignore]
-    handle = ctypes.c_void_p
-    kernel.CreateJobObjectW.restype = handle
-    kernel.CreateJobObjectW.argtypes = (handle, ctypes.c_wchar_p)
-    kernel.SetInformationJobObject.argtypes = (handle, ctypes.c_int, handle, ctypes.c_uint32)
-    kernel.AssignProcessToJobObject.argtypes = (handle, handle)
-    kernel.TerminateJobObject.argtypes = (handle, ctypes.c_uint32)
-    kernel.CloseHandle.argtypes = (handle,)
-    return kernel
