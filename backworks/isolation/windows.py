@@ -106,7 +106,16 @@ class Process:
 
 
 if sys.platform == "win32":
+    import _winapi
     import msvcrt
+
+    #: Bytes that a pipe holds, as on Linux. With the 4096 of os.pipe a large frame is handed over in many small pieces.
+    _ROOM = 1 << 16
+
+    def _pipe() -> tuple[int, int]:
+        """Makes a pipe as :func:`os.pipe` does."""
+        reading, writing = _winapi.CreatePipe(None, _ROOM)  # no child inherits it
+        return msvcrt.open_osfhandle(reading, os.O_RDONLY), msvcrt.open_osfhandle(writing, os.O_WRONLY)
 
     def start(
         program: Path, options: Sequence[str], descriptors: Sequence[int], environment: Mapping[str, str]
@@ -126,7 +135,7 @@ if sys.platform == "win32":
         theirs: list[int] = []
         try:
             for host_writes in (True, False, False, False):
-                reading, writing = os.pipe()
+                reading, writing = _pipe()
                 mine.append(writing if host_writes else reading)
                 theirs.append(reading if host_writes else writing)
             requests, replies, stderr, log = theirs
