@@ -106,7 +106,7 @@ class TestAccepted:
 
         assert (config.server.host, config.server.port) == ("0.0.0.0", 9000)
         assert (config.server.max_body, config.server.shutdown_timeout) == (65536, 0.5)
-        assert config.plugin_discovery.directories == (tmp_path / "plugins", Path("/opt/plugins"))
+        assert config.plugin_discovery.directories == (tmp_path / "plugins", tmp_path / "/opt/plugins")
         assert (weather.path, weather.isolation, weather.workers) == (tmp_path / "plugins/weather", "thread", 2)
         assert (weather.timeout, weather.critical) == (2.0, False)
         assert weather.config == {"reports": "./reports.txt", "api_key": "12345"}
