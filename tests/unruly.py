@@ -1,6 +1,23 @@
-"""A plugin that does to its process whatever it is told."""
+"""A plugin that does to its process whatever it is told, and what a test needs beside it."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
 
 from conftest import ECHO
+
+#: What is said of a process that ended in one of these ways.
+CRASHED = (
+    {"segfault": "access violation", "abort": "stack buffer overrun or abort"}
+    if sys.platform == "win32"
+    else {"segfault": "SIGSEGV", "abort": "SIGABRT"}
+)
+
+#: What is put behind ``!child`` or ``!daemon``: on Windows, where nothing forks, what to start.
+CHILD = f' "{sys.executable}" -c "import time; time.sleep(60)"' if sys.platform == "win32" else ""
 
 #: Takes commands as data, such as ``!exit 3``; whatever else comes is echoed.
 UNRULY = ECHO.replace(
@@ -13,7 +30,104 @@ UNRULY = ECHO.replace(
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#ifdef _WIN32
+#include <windows.h>
+
+#include <process.h>
+
+#define getpid _getpid
+
+static void
+crash(void)
+{
+  *(volatile int *)NULL = 0;
+}
+
+static void
+pause(void)
+{
+  Sleep(INFINITE);
+}
+
+static void
+stop(void)
+{
+  SuspendThread(GetCurrentThread());
+}
+
+/* Runs a command line that prints nothing, "!child " or "!daemon " before it, and returns the process's number. */
+static int
+child(char *command)
+{
+  const DWORD apart = DETACHED_PROCESS | CREATE_NEW_PROCESS_GROUP;
+  STARTUPINFOA start = { .cb = sizeof start };
+  PROCESS_INFORMATION process;
+
+  if (!CreateProcessA(NULL, strchr(command, ' ') + 1, NULL, NULL, TRUE, command[1] == 'd' ? apart : 0, NULL, NULL,
+                      &start, &process)) {
+    return -(int)GetLastError();
+  }
+  return (int)process.dwProcessId;
+}
+
+/* Writes what is no frame to every pipe there is. */
+static void
+litter(void)
+{
+  DWORD written;
+  uintptr_t handle;
+
+  for (handle = 4; handle < 4096; handle += 4) {
+    if (GetFileType((HANDLE)handle) == FILE_TYPE_PIPE) {
+      WriteFile((HANDLE)handle, "this is no frame", 16, &written, NULL);
+    }
+  }
+}
+#else
 #include <unistd.h>
+
+static void
+crash(void)
+{
+  signal(SIGSEGV, SIG_DFL);
+  raise(SIGSEGV);
+}
+
+static void
+stop(void)
+{
+  raise(SIGSTOP);
+}
+
+static int
+child(char *command)
+{
+  pid_t started = fork();
+  if (started == 0) {
+    if (command[1] == 'd' || command[1] == 'f') {
+      setsid();
+    }
+    for (;;) {
+      pause();
+    }
+  }
+  return (int)started;
+}
+
+static void
+litter(void)
+{
+  int i;
+
+  for (i = 3; i < 1024; i++) {
+    if (fcntl(i, F_GETFL) >= 0 && (fcntl(i, F_GETFL) & O_ACCMODE) == O_WRONLY) {
+      if (write(i, "this is no frame", 16) != 16) {
+        abort();
+      }
+    }
+  }
+}
+#endif
 """,
 ).replace(
     "  (void)plugin;\n  return backworks_answer(",
@@ -27,8 +141,7 @@ UNRULY = ECHO.replace(
   command[size] = 0;
   if (strcmp(command, "!crash") == 0) {
     fputs("about to crash\\n", stderr);
-    signal(SIGSEGV, SIG_DFL);
-    raise(SIGSEGV);
+    crash();
   }
   if (sscanf(command, "!exit %d", &number) == 1) {
     exit(number);
@@ -39,40 +152,22 @@ UNRULY = ECHO.replace(
     }
   }
   if (strcmp(command, "!stop") == 0) {
-    raise(SIGSTOP);
+    stop();
   }
-  if (strncmp(command, "!wait ", 6) == 0) { /* until somebody has opened that FIFO for writing and closed it again */
-    char byte;
-    int fifo = open(command + 6, O_RDONLY);
-    while (read(fifo, &byte, 1) > 0) {
+  if (strncmp(command, "!wait ", 6) == 0) { /* until somebody has opened that FIFO and closed it again */
+    FILE *fifo = fopen(command + 6, "rb");
+    while (fifo != NULL && fgetc(fifo) != EOF) {
     }
-    close(fifo);
+    fclose(fifo);
     return backworks_answer(response, "done", 4);
   }
-  if (strcmp(command, "!child") == 0 || strcmp(command, "!daemon") == 0) {
-    pid_t child = fork();
-    if (child == 0) {
-      if (command[1] == 'd') {
-        setsid();
-      }
-      for (;;) {
-        pause();
-      }
-    }
-    number = snprintf(text, sizeof text, "%d", (int)child);
+  if (strncmp(command, "!child", 6) == 0 || strncmp(command, "!daemon", 7) == 0) {
+    number = snprintf(text, sizeof text, "%d", child(command));
     return backworks_answer(response, text, (size_t)number);
   }
   if (strcmp(command, "!forkcrash") == 0) { /* the child holds all of the pipes */
-    pid_t child = fork();
-    if (child == 0) {
-      setsid();
-      for (;;) {
-        pause();
-      }
-    }
-    fprintf(stderr, "%d\\n", (int)child);
-    signal(SIGSEGV, SIG_DFL);
-    raise(SIGSEGV);
+    fprintf(stderr, "%d\\n", child(command));
+    crash();
   }
   if (strcmp(command, "!pid") == 0) {
     number = snprintf(text, sizeof text, "%d", (int)getpid());
@@ -98,13 +193,7 @@ UNRULY = ECHO.replace(
     backworks_log(plugin->host, 30, "%s", command + 5);
   }
   if (strcmp(command, "!garbage") == 0) {
-    for (i = 3; i < 1024; i++) {
-      if (fcntl(i, F_GETFL) >= 0 && (fcntl(i, F_GETFL) & O_ACCMODE) == O_WRONLY) {
-        if (write(i, "this is no frame", 16) != 16) {
-          abort();
-        }
-      }
-    }
+    litter();
   }
   if (strcmp(command, "!null") == 0) {
     response->data = NULL;
@@ -116,3 +205,56 @@ UNRULY = ECHO.replace(
   }
   return backworks_answer(""",
 )
+
+
+class Fifo:
+    """What ``!wait`` waits for: a FIFO, or a named pipe of Windows.
+
+    Args:
+        directory: Where it may be.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        name = f"fifo-{os.getpid()}-{time.monotonic_ns()}"
+        if sys.platform == "win32":
+            from multiprocessing.connection import Listener
+
+            self.path = rf"\\.\pipe\{name}"
+            self._listener = Listener(self.path)
+        else:
+            self.path = str(directory / name)
+            os.mkfifo(self.path)
+
+    def wait(self) -> None:
+        """Returns when the plugin has opened it."""
+        if sys.platform == "win32":
+            self._end = self._listener.accept()
+        else:
+            self._writing = os.open(self.path, os.O_WRONLY)
+
+    def close(self) -> None:
+        """Lets the plugin go on."""
+        if sys.platform == "win32":
+            self._end.close()
+            self._listener.close()
+        else:
+            os.close(self._writing)
+
+
+def is_alive(pid: int) -> bool:
+    """Tells whether a process runs; one that waits to be reaped does not."""
+    if sys.platform == "win32":
+        import _winapi
+
+        try:
+            process = _winapi.OpenProcess(_winapi.SYNCHRONIZE, False, pid)
+        except OSError:
+            return False
+        try:
+            return _winapi.WaitForSingleObject(process, 0) == _winapi.WAIT_TIMEOUT
+        finally:
+            _winapi.CloseHandle(process)
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
