@@ -1,4 +1,6 @@
 // Crashes in the constructor of a static object.
+#include <cstdlib>
+
 #define ZOO_NAME "crashes-in-constructor"
 #define ZOO_TAME
 #include "zoo.h"

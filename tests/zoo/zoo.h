@@ -15,10 +15,17 @@
 
 #include <backworks_plugin.h>
 
-#include <pthread.h>
 #include <signal.h>
 #include <time.h>
 #include <unistd.h>
+
+#ifdef _WIN32
+#define WIN32_LEAN_AND_MEAN
+#include <io.h>
+#include <windows.h>
+#else
+#include <pthread.h>
+#endif
 
 /* Seconds that are for ever to a test. */
 #define ZOO_LIFETIME 60
@@ -40,11 +47,16 @@ zoo_hang(void)
   time_t end = time(NULL) + ZOO_LIFETIME;
 
   while (time(NULL) < end) {
+#ifdef _WIN32
+    Sleep(1000);
+#else
     sleep(1);
+#endif
   }
   _exit(99);
 }
 
+#ifndef _WIN32
 /* Becomes a child that does nothing, for ever. */
 static inline void
 zoo_linger(void)
@@ -53,6 +65,7 @@ zoo_linger(void)
   signal(SIGHUP, SIG_IGN);
   zoo_hang();
 }
+#endif
 
 #ifndef ZOO_OWN_FREE
 BACKWORKS_PLUGIN_FREE_STRING
