@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from typing import TYPE_CHECKING, Any
 
 from backworks.answers import check_init
@@ -15,6 +14,7 @@ from backworks.isolation.processes import ProcessRunner
 from backworks.plugin import PluginInfo
 from backworks.resilience.guard import guarded
 from backworks.staging import stage
+from backworks.systemwords import system_words
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -76,7 +76,7 @@ class _LibraryJob:
             check_init(refused.reply, None, self.plugin)
         if refused.stage == _LIMITS:
             raise PluginUnavailable(
-                f"limits.{refused.text}: the system does not set this limit: {os.strerror(refused.detail)}",
+                f"limits.{refused.text}: the system does not set this limit: {system_words(refused.detail)}",
                 plugin=self.plugin,
             )
         if refused.stage == _OPEN:

@@ -498,8 +498,11 @@ class TestStart:
         with socket.create_server(("127.0.0.1", 0)) as other:
             port = other.getsockname()[1]
 
-            with pytest.raises(ListenError, match=rf"cannot listen at 127\.0\.0\.1:{port}: .+; stop what listens"):
+            with pytest.raises(
+                ListenError, match=rf"cannot listen at 127\.0\.0\.1:{port}: .+; stop what listens"
+            ) as caught:
                 serve(config_of(libraries), port=port, announce=self.refuse)
+        assert "nknown error" not in str(caught.value)
 
     def test_no_such_host(self, libraries: dict[str, str]) -> None:
         """A host that is none is told by its name."""

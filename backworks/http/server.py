@@ -25,6 +25,7 @@ from backworks.errors import ListenError
 from backworks.http.reloads import Reloads, watching
 from backworks.http.running import Stop, run
 from backworks.http.workers import supervise
+from backworks.systemwords import system_words
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 
 __all__ = ["serve"]
 
+#: From here on an error number is one of Windows' network.
+_WINSOCK = 10000
 #: Who waits for the line may read it through a pipe.
 _print = partial(print, flush=True)
 
@@ -113,7 +116,9 @@ def _listen(host: str, port: int) -> list[socket.socket]:
             tcp = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP, fileno=listener.detach())
             sockets.append(tcp)
     if not sockets:
-        reason = os.strerror(failures[0].errno) if failures[0].errno else str(failures[0])
+        number = failures[0].errno
+        # Windows gives an error of the network, unless C has a number for it, the system's.
+        reason = (system_words if number >= _WINSOCK else os.strerror)(number) if number else str(failures[0])
         raise ListenError(
             f"cannot listen at {where}: {reason[0].lower()}{reason[1:]}; "
             "stop what listens there, or choose another server.host or server.port (--host, --port)"
