@@ -1,0 +1,137 @@
+"""What Windows does in its own way: where DLLs are looked for, which files are locked, names, jobs and their limits."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+import zlib
+from pathlib import Path
+
+import pytest
+from conftest import ECHO, CompilePlugin
+from unruly import CHILD, UNRULY, is_alive
+
+import backworks
+from backworks import LinkError, PluginUnavailable
+from backworks.ffi import binding_named
+from backworks.isolation.options import Limits, ProcessOptions
+from backworks.staging import private_directory
+
+pytestmark = pytest.mark.skipif(sys.platform != "win32", reason="Windows alone does this")
+
+ISOLATIONS = ["none", "thread", "process"]
+
+
+@pytest.fixture(name="dependent")
+def _dependent(request: pytest.FixtureRequest, compile_plugin: CompilePlugin, tmp_path: Path) -> Path:
+    """A plugin that needs a DLL, which is elsewhere, in a directory of its own.
+
+    Each test has another DLL: one whose name the process has loaded already is not looked for again.
+    """
+    name = f"helper{zlib.crc32(request.node.name.encode())}"
+    source = "#include <backworks_plugin.h>\nBACKWORKS_EXPORT int help(void);\nint help(void) { return 1; }"
+    helper = compile_plugin(source, name)
+    needs = ECHO.replace("  (void)plugin;\n", "  extern int help(void);\n  (void)plugin;\n  (void)help();\n")
+    (tmp_path / "plugins").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / helper.name).write_bytes(helper.read_bytes())
+    plugin = tmp_path / "plugins" / "dependent.dll"
+    plugin.write_bytes(compile_plugin(needs, "dependent", [str(helper)]).read_bytes())
+    return plugin
+
+
+@pytest.mark.parametrize("name", ["native", "cffi", "ctypes"])
+@pytest.mark.parametrize("place", ["PATH", "the current directory"])
+def test_no_search(dependent: Path, name: str, place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A DLL that a plugin needs is not taken from where anybody may have put one."""
+    elsewhere = dependent.parent.parent / "elsewhere"
+    if place == "PATH":
+        monkeypatch.setenv("PATH", str(elsewhere), prepend=os.pathsep)
+    else:
+        monkeypatch.chdir(elsewhere)
+
+    with pytest.raises(OSError, match="dependent.dll"):
+        binding_named(name).open(str(dependent))
+
+
+@pytest.mark.parametrize("isolation", ISOLATIONS)
+def test_not_found(dependent: Path, isolation: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error is about the user's file, wherever it runs; with the DLL beside it the plugin is loaded."""
+    monkeypatch.chdir(dependent.parent.parent / "elsewhere")
+    with pytest.raises(LinkError, match="the dynamic linker refuses it") as caught:
+        backworks.load(dependent, isolation=isolation)
+
+    assert str(caught.value).startswith(str(dependent))
+    assert private_directory().name not in str(caught.value)
+    (helper,) = Path().iterdir()
+    (dependent.parent / helper.name).write_bytes(helper.read_bytes())
+    with backworks.load(dependent, isolation=isolation) as plugin:
+        assert plugin.process_endpoint_data("/", data="found") == "found"
+
+
+@pytest.mark.parametrize("isolation", ISOLATIONS)
+def test_file_is_free(compile_plugin: CompilePlugin, tmp_path: Path, isolation: str) -> None:
+    """The file of a plugin that is loaded can be replaced and removed: only its private copy is locked."""
+    file = tmp_path / "echo.dll"
+    file.write_bytes(compile_plugin().read_bytes())
+    with backworks.load(file, isolation=isolation) as plugin:
+        copies = list(private_directory().glob("*/echo.dll"))
+        file.write_bytes(b"something else")
+        file.unlink()
+
+        assert plugin.process_endpoint_data("/", data="still here") == "still here"
+        for copy in copies:
+            with pytest.raises(PermissionError):
+                copy.write_bytes(b"something else")
+
+
+@pytest.mark.parametrize("isolation", ISOLATIONS)
+@pytest.mark.parametrize("name", ["with spaces", "Größe und Maß", "天気予報"])
+def test_names(compile_plugin: CompilePlugin, tmp_path: Path, isolation: str, name: str) -> None:
+    """Directories and files have any name that Windows allows."""
+    file = tmp_path / name / f"{name}.dll"
+    file.parent.mkdir()
+    file.write_bytes(compile_plugin().read_bytes())
+
+    with backworks.load(file, isolation=isolation) as plugin:
+        assert plugin.process_endpoint_data("/", data=name) == name
+
+
+@pytest.mark.parametrize("binding_name", ["native", "cffi", "ctypes"])
+def test_names_of_bindings(compile_plugin: CompilePlugin, tmp_path: Path, binding_name: str) -> None:
+    """Every binding opens a library whose name has letters of several scripts."""
+    file = tmp_path / "größe 天気.dll"
+    file.write_bytes(compile_plugin().read_bytes())
+
+    assert binding_named(binding_name).open(str(file)).name() == b"echo"
+
+
+class TestJob:
+    """What a worker has started ends with it."""
+
+    def test_close(self, compile_plugin: CompilePlugin) -> None:
+        """A process that the plugin has left behind ends when the plugin is closed."""
+        with backworks.load(compile_plugin(UNRULY, "unruly"), isolation="process") as plugin:
+            child = int(plugin.process_endpoint_data("/", data="!daemon" + CHILD) or 0)
+            alive = is_alive(child)
+
+        assert alive
+        until = time.monotonic() + 30
+        while is_alive(child):
+            assert time.monotonic() < until
+
+    def test_processes(self, compile_plugin: CompilePlugin) -> None:
+        """A plugin that may have no other process cannot start one."""
+        options = ProcessOptions(limits=Limits(processes=1))
+        with backworks.load(compile_plugin(UNRULY, "unruly"), isolation="process", process=options) as plugin:
+            assert int(plugin.process_endpoint_data("/", data="!child" + CHILD) or 0) < 0
+
+    def test_open_files(self, compile_plugin: CompilePlugin) -> None:
+        """A limit that Windows does not have is refused by its name, and not forgotten."""
+        with pytest.raises(
+            PluginUnavailable, match="limits.open_files: the system does not set this limit: "
+        ) as caught:
+            backworks.load(compile_plugin(), isolation="process", process=ProcessOptions(limits=Limits(open_files=8)))
+
+        assert "nknown error" not in str(caught.value)
