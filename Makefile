@@ -22,6 +22,7 @@ make env      make .venv, with the project (editable) and its tools
 make plugins  build both example plugins into build/plugins/
 make run      serve the example plugins on http://127.0.0.1:8080 until Ctrl-C
 make test     run all tests
+make test-windows  run them with Windows' Python under Wine, which the first run sets up in five minutes
 make check    lint, format and types
 make docs     build the site of the documentation into build/docs/
 make wheel    build the sdist, and a wheel from it, into dist/
@@ -30,7 +31,7 @@ make bench    measure everything, beside its peers, into benchmarks/results/ (15
 make clean    remove all that was made
 endef
 
-.PHONY: help env plugins run test check docs wheel soak bench bench-env bench-quick clean
+.PHONY: help env plugins run test test-windows check docs wheel soak bench bench-env bench-quick clean
 
 help:
 	@: $(info $(HELP))
@@ -58,6 +59,11 @@ run: plugins
 test: plugins
 	@$(BIN)/python tools/rust.py test
 	@$(BIN)/python -m pytest
+
+# With Windows' Python, its wheels and Wine, which it keeps outside of the checkout; tools/windows/test.py.
+# ARGS is for pytest: make test-windows ARGS=tests/test_ffi.py
+test-windows: env
+	@$(BIN)/python tools/windows/test.py $(ARGS)
 
 check: env
 	@$(BIN)/ruff check .

@@ -1,0 +1,64 @@
+"""What Wine cannot do, test by test: a plugin of pytest, for `make test-windows` alone.
+
+A test on this list is expected to fail, and is an error when it passes; so is an entry that names no test. One that
+cannot even be begun has a reason that starts with "not run:".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pytest
+
+_COMPILERS = "gcc and clang are not there: Zig's compiler stands in for them"
+_ABORT = "its abort() ends the process with the exit code 3, where that of Windows raises 0xC0000409"
+_STACK = "a stack overflow hangs instead of ending the process with 0xC00000FD"
+_JOB = "its job objects keep no limit of memory or processes"
+
+#: The test, or all cases of it -> why it fails.
+CANNOT: Mapping[str, str] = {
+    "tests/test_ffi_native.py::TestSources::test_no_warning": _COMPILERS,
+    "tests/test_header.py::TestCompilers::test_no_warning": _COMPILERS,
+    "tests/test_processes.py::TestStart::test_crash": _ABORT,
+    "tests/test_processes.py::TestCrash::test_signal": "it writes a line of its own to the stderr of what crashes",
+    "tests/test_processes.py::TestLog::test_flood": "not run: a write to a pipe takes it most of a millisecond",
+    "tests/test_windows.py::TestJob::test_processes": _JOB,
+    "tests/test_zoo.py::TestCalled::test_bite[pipes-aborts]": _ABORT,
+    "tests/test_zoo.py::TestCalled::test_bite[pipes-freed_twice]": _ABORT,
+    "tests/test_zoo.py::TestCalled::test_bite[pipes-throws]": _ABORT,
+    "tests/test_zoo.py::TestCalled::test_bite[pipes-stack_overflow]": _STACK,
+    "tests/test_zoo.py::TestCalled::test_bite[pipes-eats_memory]": _JOB,
+    "tests/test_zoo.py::TestCalled::test_bite_at_start[pipes-crashes_in_constructor]": _ABORT,
+    "tests/test_zoo.py::TestCalled::test_bite_at_start[pipes-crashes_in_init]": _ABORT,
+    "tests/test_zoo.py::TestCalled::test_bite_at_end[pipes-crashes_in_shutdown]": _ABORT,
+    "tests/test_zoo.py::test_crash_tells_all": _ABORT,
+    "tests/test_zoo.py::TestServed::test_bite[aborts]": _ABORT,
+    "tests/test_zoo.py::TestServed::test_bite[freed_twice]": _ABORT,
+    "tests/test_zoo.py::TestServed::test_bite[throws]": _ABORT,
+    "tests/test_zoo.py::TestServed::test_bite[stack_overflow]": _STACK,
+    "tests/test_zoo.py::TestServed::test_bite[eats_memory]": _JOB,
+    "tests/test_zoo.py::TestServed::test_not_started[crashes_in_constructor]": _ABORT,
+    "tests/test_zoo.py::TestServed::test_not_started[crashes_in_init]": _ABORT,
+}
+
+
+def _entry(test: str) -> str | None:
+    """Returns the entry that a test falls under."""
+    return next((name for name in (test, test.partition("[")[0]) if name in CANNOT), None)
+
+
+@pytest.hookimpl(tryfirst=True)  # before tests are deselected
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Marks what is on the list, and refuses a list with what is no test."""
+    left = set(CANNOT)
+    for item in items:
+        if (name := _entry(item.nodeid)) is not None:
+            left.discard(name)
+            reason = f"Wine: {CANNOT[name]}"
+            item.add_marker(pytest.mark.xfail(reason=reason, strict=True, run=not CANNOT[name].startswith("not run:")))
+    if any("::" in argument for argument in config.args):
+        return  # single tests were asked for
+    files = {item.nodeid.partition("::")[0] for item in items}
+    absent = sorted(name for name in left if name.partition("::")[0] in files)
+    if absent:
+        raise pytest.UsageError(f"tests/wine.py lists what is no test: {', '.join(absent)}")
