@@ -6,18 +6,20 @@ cannot even be begun has a reason that starts with "not run:".
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 import pytest
 
 _COMPILERS = "gcc and clang are not there: Zig's compiler stands in for them"
+_CARGO = "there is no Rust for Windows: cargo is not there"
 _ABORT = "its abort() ends the process with the exit code 3, where that of Windows raises 0xC0000409"
 _STACK = "a stack overflow hangs instead of ending the process with 0xC00000FD"
 _BREAK = "GenerateConsoleCtrlEvent refuses a group of processes, so that nobody can press Ctrl-Break"
 _SHARED = "not run: of the connections to a socket on which two processes listen, some are never answered"
 _JOB = "its job objects keep no limit of memory or processes"
 
-#: The test, or all cases of it -> why it fails.
+#: The test, or all cases of it, or all that * stands for -> why it fails.
 CANNOT: Mapping[str, str] = {
     "tests/test_ffi_native.py::TestSources::test_no_warning": _COMPILERS,
     "tests/test_header.py::TestCompilers::test_no_warning": _COMPILERS,
@@ -35,6 +37,15 @@ CANNOT: Mapping[str, str] = {
     "tests/test_processes.py::TestCrash::test_signal": "it writes a line of its own to the stderr of what crashes",
     "tests/test_processes.py::TestLog::test_flood": "not run: a write to a pipe takes it most of a millisecond",
     "tests/test_resilience.py::TestHttp::test_crash": _ABORT,
+    "tests/test_rust_sdk.py::test_cargo_finds_nothing": _CARGO,
+    "tests/test_rust_sdk.py::test_example_answers": _CARGO,
+    "tests/test_rust_sdk.py::test_example_has_no_manifest": _CARGO,
+    "tests/test_rust_sdk.py::test_manifest_is_a_symbol": _CARGO,
+    "tests/test_rust_sdk.py::test_manifest_is_in_its_section": _CARGO,
+    "tests/test_rust_sdk.py::test_panic_stays_in_the_library": _CARGO,
+    "tests/test_weather.py::*[rust*": _CARGO,
+    "tests/test_weather.py::test_the_manifests_say_the_same": _CARGO,
+    "tests/test_weather_fuzz.py::*": _CARGO,
     "tests/test_windows.py::TestJob::test_processes": _JOB,
     "tests/test_zoo.py::TestCalled::test_bite[pipes-aborts]": _ABORT,
     "tests/test_zoo.py::TestCalled::test_bite[pipes-freed_twice]": _ABORT,
@@ -52,12 +63,18 @@ CANNOT: Mapping[str, str] = {
     "tests/test_zoo.py::TestServed::test_bite[eats_memory]": _JOB,
     "tests/test_zoo.py::TestServed::test_not_started[crashes_in_constructor]": _ABORT,
     "tests/test_zoo.py::TestServed::test_not_started[crashes_in_init]": _ABORT,
+    "tests/test_zoo_rust.py::*": _CARGO,
 }
 
 
 def _entry(test: str) -> str | None:
     """Returns the entry that a test falls under."""
-    return next((name for name in (test, test.partition("[")[0]) if name in CANNOT), None)
+    plain = next((name for name in (test, test.partition("[")[0]) if name in CANNOT), None)
+    return plain or next((name for name in CANNOT if "*" in name and _pattern(name).fullmatch(test)), None)
+
+
+def _pattern(name: str) -> re.Pattern[str]:
+    return re.compile(re.escape(name).replace(r"\*", ".*"), re.DOTALL)
 
 
 @pytest.hookimpl(tryfirst=True)  # before tests are deselected
