@@ -7,7 +7,6 @@ import contextlib
 import gc
 import importlib.util
 import os
-import resource
 import select
 import shutil
 import signal
@@ -26,9 +25,12 @@ from handover_model import Model, explore
 import backworks
 from backworks.ffi.contract import ContractViolation, Reply
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="there is a mailbox on Linux only")
+if sys.platform != "linux":
+    pytest.skip("there is a mailbox on Linux only", allow_module_level=True)
 
 if sys.platform == "linux":
+    import resource
+
     from backworks.isolation.codec import HEADER, HEALTH, REPLY, FrameError, Gone, Late
     from backworks.isolation.mailbox import MailboxChannel, create
     from backworks.isolation.options import Limits
