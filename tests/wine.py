@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
 
@@ -33,6 +34,7 @@ CANNOT: Mapping[str, str] = {
     "tests/test_http_server.py::TestWorkers::test_metrics": _SHARED,
     "tests/test_http_server.py::TestWorkers::test_crash": _SHARED,
     "tests/test_http_server.py::TestWorkers::test_first_process_dies": _SHARED,
+    "tests/test_packaging.py": "not run: the embeddable Python has no venv",
     "tests/test_processes.py::TestStart::test_crash": _ABORT,
     "tests/test_processes.py::TestCrash::test_signal": "it writes a line of its own to the stderr of what crashes",
     "tests/test_processes.py::TestLog::test_flood": "not run: a write to a pipe takes it most of a millisecond",
@@ -77,10 +79,15 @@ def _pattern(name: str) -> re.Pattern[str]:
     return re.compile(re.escape(name).replace(r"\*", ".*"), re.DOTALL)
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leaves out files that are on the list."""
+    return collection_path.relative_to(config.rootpath).as_posix() in CANNOT or None
+
+
 @pytest.hookimpl(tryfirst=True)  # before tests are deselected
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Marks what is on the list, and refuses a list with what is no test."""
-    left = set(CANNOT)
+    left = {name for name in CANNOT if "::" in name or not (config.rootpath / name).exists()}
     for item in items:
         if (name := _entry(item.nodeid)) is not None:
             left.discard(name)
@@ -89,6 +96,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if any("::" in argument for argument in config.args):
         return  # single tests were asked for
     files = {item.nodeid.partition("::")[0] for item in items}
-    absent = sorted(name for name in left if name.partition("::")[0] in files)
+    absent = sorted(name for name in left if name.partition("::")[0] in files or "::" not in name)
     if absent:
         raise pytest.UsageError(f"tests/wine.py lists what is no test: {', '.join(absent)}")
