@@ -7,6 +7,8 @@ parser, h11, has a bound of its own.
 
 from __future__ import annotations
 
+import socket
+import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -23,6 +25,21 @@ _TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0
 
 def http_protocol() -> type[asyncio.Protocol]:
     """Chooses the protocol class."""
+    chosen = _chosen()
+    if sys.platform == "win32":
+
+        class PromptProtocol(chosen):  # type: ignore[valid-type, misc]
+            """Sends small packets at once, as elsewhere: Windows' event loop does not see that its sockets are TCP."""
+
+            def connection_made(self, transport: asyncio.Transport) -> None:
+                transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                super().connection_made(transport)
+
+        return PromptProtocol
+    return chosen
+
+
+def _chosen() -> type[asyncio.Protocol]:
     try:
         from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
     except ImportError:
