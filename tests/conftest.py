@@ -12,8 +12,13 @@ from pathlib import Path
 from typing import NoReturn
 
 import pytest
+from hypothesis import settings
 
 from backworks import sdk
+
+# No test is about how long one example takes, on a machine with much else to do.
+settings.register_profile("without a clock", deadline=None)
+settings.load_profile("without a clock")
 
 #: The file name of a library called NAME on this system.
 LIBRARY = {"win32": "{}.dll", "darwin": "lib{}.dylib"}.get(sys.platform, "lib{}.so")

@@ -10,7 +10,7 @@ import struct
 from typing import Any
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from backworks.ffi.contract import MAX_FIELD, ContractViolation, Reply
@@ -57,7 +57,6 @@ class TestFrameReader:
     """Bytes become frames."""
 
     @given(frames, st.lists(st.integers(1, 100_000), min_size=1, max_size=5), st.booleans())
-    @settings(deadline=None)
     def test_round_trip(self, sent: list[tuple[int, int, bytes]], pieces: list[int], cut: bool) -> None:
         """Frames come out as they went in, however they were cut; what is not whole is not given."""
         data = b"".join(codec.encode(*frame) for frame in sent)
@@ -71,7 +70,6 @@ class TestFrameReader:
             assert reader.is_empty
 
     @given(st.lists(st.binary(max_size=40) | frames.map(lambda found: b"".join(codec.encode(*f) for f in found))))
-    @settings(deadline=None)
     def test_any_bytes(self, parts: list[bytes]) -> None:
         """Any bytes are frames, the beginning of one, or a FrameError, and the same in pieces of any size."""
         data = b"".join(parts)

@@ -637,7 +637,7 @@ class TestWrongFiles:
         assert errors_of(path) == ["c.yaml: the file cannot be read: Permission denied"]
 
     @given(st.text(st.sampled_from(" \n\t-:{}[],&*!|>'\"#$?%@ab1<~"), max_size=60))
-    @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
     def test_any_text_is_a_configuration_or_a_config_error(self, write: WriteConfig, text: str) -> None:
         """Whatever the bytes are, nothing else than a ConfigError with places comes out."""
         path = write(text.encode())

@@ -97,7 +97,7 @@ def test_missing_ends(seed: str, tmp_path: Path) -> None:
         assert outcome is NotALibraryError or not whole[size:].strip(b"\0"), size
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.sampled_from(
         [b"", b"\x7fELF\2\1", b"MZ", b"\xcf\xfa\xed\xfe", b"\xfe\xed\xfa\xcf", b"\xca\xfe\xba\xbe\0\0\0\1"]
@@ -112,7 +112,7 @@ def test_any_bytes(tmp_path_factory: pytest.TempPathFactory, magic: bytes, rest:
     assert DiscoveredPlugin.from_file(path).problems
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.text(st.characters(exclude_categories=())))
 def test_any_name(name: str) -> None:
     """Arbitrary text, with surrogates and NUL, is no file or an error with a message."""
@@ -120,7 +120,7 @@ def test_any_name(name: str) -> None:
         inspect_library(f"/nowhere/{name}")
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.recursive(st.sampled_from(["1", "null", '"a"', "1e9", "NaN", "[", "}"]), lambda x: st.lists(x).map(str)))
 def test_any_manifest_text(text: str) -> None:
     """Arbitrary text gives either a manifest or a problem, never both and never neither."""
@@ -129,7 +129,7 @@ def test_any_manifest_text(text: str) -> None:
     assert (manifest is None) != (problem is None)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.binary(max_size=200), st.booleans())
 def test_any_manifest_section(section: bytes, big_endian: bool) -> None:
     """Arbitrary sections, with and without the magic, have a problem."""
@@ -137,7 +137,7 @@ def test_any_manifest_section(section: bytes, big_endian: bool) -> None:
         assert read_section(data, big_endian=big_endian)[1]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(st.from_regex(r"[0-2]\.[0-2]\.[0-2](-[0-2a-b.]{1,5})?", fullmatch=True) | st.text(), max_size=6))
 def test_any_versions(versions: list[str]) -> None:
     """Any versions can be sorted, and in one order only."""
@@ -149,7 +149,7 @@ def test_any_versions(versions: list[str]) -> None:
     assert sorted(keys) == once
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.binary(max_size=300))
 def test_any_export_trie(data: bytes) -> None:
     """Arbitrary bytes as an export trie give names or Damaged."""

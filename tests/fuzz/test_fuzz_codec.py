@@ -12,7 +12,7 @@ import tracemalloc
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from backworks.ffi.contract import ContractViolation, Reply
@@ -72,7 +72,6 @@ replies = st.builds(
 )
 
 
-@settings(deadline=None)
 @given(
     payloads=st.lists(st.binary(max_size=300) | st.integers(60_000, 140_000).map(bytes), max_size=6),
     cuts=st.lists(st.integers(1, 70_000), min_size=1, max_size=50),

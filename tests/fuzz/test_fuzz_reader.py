@@ -85,7 +85,7 @@ def _frames(draw: st.DrawFn) -> bytes:
     return bytes(frame)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(frames=st.lists(_frames(), max_size=5), begun=st.booleans(), rest=st.binary(max_size=20))
 def test_program_ends_cleanly(program: Path, start: bytes, frames: list[bytes], begun: bool, rest: bytes) -> None:
     """Any bytes, before and after a good start, are answered with frames and end with a code."""
