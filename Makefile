@@ -23,6 +23,7 @@ make plugins  build both example plugins into build/plugins/
 make run      serve the example plugins on http://127.0.0.1:8080 until Ctrl-C
 make test     run all tests
 make test-windows  run them with Windows' Python under Wine, which the first run sets up in five minutes
+make test-aarch64  run some of them with a Python for aarch64 under qemu, which the first run sets up in five minutes
 make check    lint, format and types
 make docs     build the site of the documentation into build/docs/
 make wheel    build the sdist, and a wheel from it, into dist/
@@ -31,7 +32,7 @@ make bench    measure everything, beside its peers, into benchmarks/results/ (15
 make clean    remove all that was made
 endef
 
-.PHONY: help env plugins run test test-windows check docs wheel soak bench bench-env bench-quick clean
+.PHONY: help env plugins run test test-windows test-aarch64 check docs wheel soak bench bench-env bench-quick clean
 
 help:
 	@: $(info $(HELP))
@@ -64,6 +65,11 @@ test: plugins
 # ARGS is for pytest: make test-windows ARGS=tests/test_ffi.py
 test-windows: env
 	@$(BIN)/python tools/windows/test.py $(ARGS)
+
+# With a Python for aarch64, its wheels and qemu, which it keeps outside of the checkout; tools/cross/test_aarch64.py.
+# ARGS is for pytest: make test-aarch64 ARGS=tests/test_ffi.py
+test-aarch64: env
+	@$(BIN)/python tools/cross/test_aarch64.py $(ARGS)
 
 check: env
 	@$(BIN)/ruff check .

@@ -1,0 +1,127 @@
+"""A Linux for aarch64 that qemu's user mode runs here: Debian's Python, and the packages that the tests need.
+
+Only what Python opens itself is in its root file system: qemu looks for each path there first, so that all else is this
+machine's. A program that an emulated one starts is started by this machine's kernel, which knows no aarch64; in its
+place stands a launcher, a script that has qemu run it.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import sys
+import tomllib
+from typing import TYPE_CHECKING
+
+from common import CACHE, ROOT, fail, install, run
+from zig import tools
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["PACKAGES", "PYTHON", "compiler", "install_packages", "launcher", "make_system", "requirements", "version"]
+
+_QEMU = "qemu-aarch64-static"
+_SUITE, _SHORT = "bookworm", "3.11"
+#: What the emulated programs take for /.
+SYSTEM = CACHE / "aarch64"
+PYTHON = SYSTEM / "usr" / "bin" / "python3"
+#: Debian's own place for packages, which is on the path with -I as well.
+PACKAGES = SYSTEM / "usr" / "lib" / "python3" / "dist-packages"
+
+_PLATFORMS = ("manylinux2014_aarch64", "manylinux_2_17_aarch64", "manylinux_2_28_aarch64")
+#: A program of this machine, which is called by its own name.
+_NOT_THERE = {"ziglang"}
+_STAND_IN = """import subprocess
+import sys
+
+sys.exit(subprocess.call(["{zig}", *sys.argv[1:]]))
+"""
+
+
+def version() -> str:
+    """Returns qemu's name and version, and installs it if need be."""
+    install({_QEMU: "qemu-user-static"})
+    return run(_QEMU, "--version", what="qemu does not start").splitlines()[0]
+
+
+def launcher(path: Path, program: Path) -> None:
+    """Writes a script that stands for a program for aarch64."""
+    path.write_text(f"#!/bin/sh\n{launch_line(str(program))}\n", encoding="utf-8")
+    path.chmod(0o755)
+
+
+def launch_line(program: str) -> str:
+    """Returns the line of sh that runs a program for aarch64 under the name that the script was called by."""
+    return f'exec {shutil.which(_QEMU)} -L "{SYSTEM}" -0 "$0" "{program}" "$@"'
+
+
+def make_system() -> None:
+    """Makes the root file system from Debian's packages; none of their scripts runs."""
+    install({"debootstrap": "debootstrap"})
+    fetched = CACHE / "debootstrap"
+    shutil.rmtree(fetched, ignore_errors=True)
+    shutil.rmtree(SYSTEM, ignore_errors=True)
+    SYSTEM.mkdir(parents=True)
+    bootstrap = ["debootstrap", "--arch=arm64", "--foreign", "--variant=minbase", "--include=python3,python3-venv"]
+    run(*bootstrap, _SUITE, fetched, what="no packages of Debian for arm64")
+    for package in sorted((fetched / "var" / "cache" / "apt" / "archives").glob("*.deb")):
+        run("dpkg-deb", "-x", package, SYSTEM, what="a package is not unpacked")
+    shutil.rmtree(fetched)
+    for path in SYSTEM.iterdir():
+        if path.name not in {"lib", "usr"}:
+            shutil.rmtree(path)
+    for path in (SYSTEM / "usr").iterdir():
+        if path.name not in {"bin", "lib"}:
+            shutil.rmtree(path)
+    for path in PYTHON.parent.iterdir():
+        if path.name != f"python{_SHORT}":
+            path.unlink()
+    launcher(PYTHON, PYTHON.with_name(f"python{_SHORT}"))
+    machine = run(PYTHON, "-c", "import platform; print(platform.machine())", what="Python does not start").strip()
+    if machine != "aarch64":
+        fail(f"the emulated Python says that it runs on {machine}")
+
+
+def requirements() -> list[str]:
+    """Returns what Backworks and its tests need."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    groups = project["dependency-groups"]
+    lines = [*project["project"]["dependencies"]]
+    for line in groups["test"]:
+        lines += [line] if isinstance(line, str) else groups[line["include-group"]]
+    return [line for line in lines if re.match(r"[A-Za-z0-9._-]+", line)[0] not in _NOT_THERE]  # type: ignore[index]
+
+
+def install_packages() -> None:
+    """Installs the wheels, those for aarch64, where that Python looks for them."""
+    shutil.rmtree(PACKAGES, ignore_errors=True)
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-compile", "--target", PACKAGES]
+    for platform in _PLATFORMS:
+        pip += ["--platform", platform]
+    pip += ["--python-version", _SHORT, "--only-binary", ":all:"]
+    run(*pip, *requirements(), what="the wheels for aarch64 are not installed")
+    stand_in = PACKAGES / "ziglang"
+    stand_in.mkdir()
+    (stand_in / "__init__.py").touch()
+    (stand_in / "__main__.py").write_text(_STAND_IN.format(zig=compiler().with_name("zig")), encoding="utf-8")
+
+
+def compiler() -> Path:
+    """Returns the C compiler, a program of this machine; of a program that it makes it makes a launcher as well."""
+    # $@ is what the compiler was told. A library stays what it is, and so does an object.
+    made = f"""out=a.out; program=1; last=
+for word in "$@"; do
+  case "$last" in -o) out=$word ;; esac
+  case "$word" in -shared|-c|-E|-S|-fsyntax-only|--version|-v|-print-*) program= ;; esac
+  last=$word
+done
+test -n "$program" && test -f "$out" || exit 0
+mv "$out" "$out.aarch64"
+cat >"$out" <<'END'
+#!/bin/sh
+{launch_line("$0.aarch64")}
+END
+chmod +x "$out"
+"""
+    return tools("aarch64-linux-gnu", more=made) / "cc"

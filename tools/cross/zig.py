@@ -1,0 +1,48 @@
+"""Zig as the compiler for another system, in the form that a build wants: programs named cc, ar and ranlib."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+from common import CACHE, fail
+
+__all__ = ["tools"]
+
+#: Zig keeps each system's C library here, which it makes in up to a minute.
+_KEPT = CACHE / "zig"
+
+
+def _zig() -> Path:
+    found = importlib.util.find_spec("ziglang")
+    if found is None or found.origin is None:
+        fail("the Python package ziglang is not installed: make env")
+    return Path(found.origin).with_name("zig")
+
+
+def tools(target: str, *, more: str = "") -> Path:
+    """Makes the programs.
+
+    Args:
+        target: Zig's name of the system.
+        more: Lines of sh that the compiler runs when it has succeeded, with its arguments as ``$@``.
+
+    Returns:
+        The folder in which they are.
+    """
+    folder = CACHE / "tools" / target
+    folder.mkdir(parents=True, exist_ok=True)
+    keep = f"export ZIG_GLOBAL_CACHE_DIR='{_KEPT}' ZIG_LOCAL_CACHE_DIR='{_KEPT}'"
+    for name in ("cc", "c++"):
+        call = f"'{_zig()}' {name} -target {target} \"$@\""
+        _program(folder / name, keep, f"{call} || exit\n{more}" if more else f"exec {call}")
+    for name in ("ar", "ranlib"):
+        _program(folder / name, keep, f"exec '{_zig()}' {name} \"$@\"")
+    default = f": ${{ZIG_GLOBAL_CACHE_DIR:='{_KEPT}'}}; export ZIG_GLOBAL_CACHE_DIR"
+    _program(folder / "zig", default, f"exec '{_zig()}' \"$@\"")
+    return folder
+
+
+def _program(path: Path, *lines: str) -> None:
+    path.write_text("#!/bin/sh\n" + "\n".join(lines) + "\n", encoding="utf-8")
+    path.chmod(0o755)
