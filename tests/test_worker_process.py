@@ -785,6 +785,7 @@ class TestSources:
         [
             ("x86_64-windows-gnu", "windows"),
             ("aarch64-windows-gnu", "windows"),
+            ("x86_64-macos", "macos"),
             ("aarch64-macos", "macos"),
             ("x86_64-linux-musl", "linux"),
         ],

@@ -1,0 +1,82 @@
+"""What docs/platforms.md says: the wheels that cibuildwheel would build, and what builds for macOS and never ran."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+import pytest
+from conftest import missing
+from cross import join
+
+from backworks import sdk
+from backworks.inspection import inspect_library
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGE = ROOT / "docs" / "platforms.md"
+#: The machines of .github/workflows/wheels.yml -> the processors that "auto64" means on them.
+MACHINES = {"linux": "x86_64,aarch64", "macos": "x86_64,arm64", "windows": "AMD64,ARM64"}
+
+
+@pytest.mark.parametrize("platform", MACHINES)
+def test_identifiers(platform: str) -> None:
+    """The table has the identifiers that cibuildwheel prints for the platform."""
+    if importlib.util.find_spec("cibuildwheel") is None:
+        missing("cibuildwheel")
+    command = [sys.executable, "-m", "cibuildwheel", "--print-build-identifiers", "--platform", platform]
+    printed = subprocess.run(
+        [*command, "--archs", MACHINES[platform], str(ROOT)], capture_output=True, text=True, check=True
+    ).stdout.split()
+    system = {"linux": "(?:many|musl)linux", "macos": "macosx", "windows": "win"}[platform]
+
+    listed = re.findall(rf"^\| `(cp\w+-{system}_\w+)` \|", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+
+    assert sorted(listed) == sorted(printed)
+
+
+def test_machines() -> None:
+    """The workflow has a machine for each system and processor of the table."""
+    workflow = (ROOT / ".github" / "workflows" / "wheels.yml").read_text(encoding="utf-8")
+    found = re.search(r"^ +os: \[(.*)\]$", workflow, re.MULTILINE)
+
+    assert found is not None
+    names = found[1].split(", ")
+    assert len(names) == sum(len(processors.split(",")) for processors in MACHINES.values())
+    assert {name.partition("-")[0] for name in names} == {"ubuntu", "macos", "windows"}
+
+
+@pytest.mark.timeout(600)  # Zig builds a system's C library first
+def test_binding_for_macos(tmp_path: Path) -> None:
+    """The extension module builds for both processors of macOS without a warning, and the two make one fat file."""
+    if importlib.util.find_spec("ziglang") is None:
+        missing("the Python package ziglang")
+    cache = str(ROOT / "build" / "zig-cache")
+    sources = sorted(map(str, (ROOT / "native" / "binding").glob("*.c")))
+    # The headers of this Python: with the limited API, those of macOS say the same.
+    options = ["-std=c11", "-O1", "-Wall", "-Wextra", "-Werror", "-fvisibility=hidden", "-DPy_LIMITED_API=0x030B0000"]
+    options += [f"-I{sdk.path('c')}", "-isystem", sysconfig.get_path("include"), "-shared"]
+    slices = []
+    for target in ("x86_64-macos.11.0", "aarch64-macos.11.0"):
+        out = tmp_path / f"{target}.so"
+        command = [sys.executable, "-m", "ziglang", "cc", "-target", target, *options, "-Wl,-undefined,dynamic_lookup"]
+        done = subprocess.run(
+            [*command, *sources, "-o", str(out)],
+            env=os.environ | {"ZIG_GLOBAL_CACHE_DIR": cache, "ZIG_LOCAL_CACHE_DIR": cache},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+        slices.append(out.read_bytes())
+    fat = tmp_path / "_native.abi3.so"
+    fat.write_bytes(join(slices))
+
+    info = inspect_library(fat)
+
+    assert (info.format, info.system, set(info.architectures)) == ("mach-o", "macos", {"x86_64", "aarch64"})
+    assert "PyInit__native" in info.exports
