@@ -1,61 +1,14 @@
-"""Where everything is, and how a step that failed is told."""
+"""Where everything is, and what all scripts here need."""
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
 import sys
 from pathlib import Path
-from typing import NoReturn
+
+sys.path.append(str(Path(__file__).resolve().parent.parent))
+
+from steps import ROOT, Failed, cache, fail, install, run  # found by the line above
 
 __all__ = ["CACHE", "ROOT", "Failed", "fail", "install", "run"]
 
-ROOT = Path(__file__).resolve().parent.parent.parent
-#: Outside of the repository: `make clean` leaves it alone, and several checkouts share it.
-CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").absolute() / "backworks-cross"
-
-
-class Failed(Exception):
-    """A step that failed, in one sentence."""
-
-
-def fail(text: str) -> NoReturn:
-    """Ends with one sentence."""
-    raise Failed(text)
-
-
-def run(*command: str | Path, what: str, **more: object) -> str:
-    """Runs a program.
-
-    Args:
-        command: The program and its arguments.
-        what: What does not work if it fails.
-        more: More for :func:`subprocess.run`.
-
-    Returns:
-        What it printed.
-    """
-    line = [str(part) for part in command]
-    done = subprocess.run(line, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, **more)  # type: ignore[call-overload]
-    if done.returncode:
-        sys.stderr.write(done.stdout + done.stderr)
-        fail(f"{what}: {' '.join(line[:4])} … failed; its own words are above")
-    return str(done.stdout)
-
-
-def install(packages: dict[str, str]) -> None:
-    """Installs packages of Debian, if a program of theirs is not there.
-
-    Args:
-        packages: A program's name, or the path of a file -> the package that has it.
-    """
-    absent = [package for name, package in packages.items() if not (shutil.which(name) or Path(name).is_file())]
-    if not absent:
-        return
-    if os.geteuid() != 0 or not shutil.which("apt-get"):
-        fail(f"{' and '.join(absent)} not installed. On Debian and Ubuntu: apt install {' '.join(absent)}")
-    noninteractive = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
-    apt = ["apt-get", "install", "--quiet", "--yes", "--no-install-recommends", *absent]
-    run("apt-get", "update", "--quiet", what="no list of packages", env=noninteractive)
-    run(*apt, what=f"{' and '.join(absent)} not installed", env=noninteractive)
+CACHE = cache("backworks-cross")

@@ -20,7 +20,7 @@ from common import CACHE, ROOT, Failed, run
 
 HERE = Path(__file__).resolve().parent
 #: What the emulated system is made by.
-MAKERS = ("aarch64.py", "common.py", "zig.py")
+MAKERS = ("../steps.py", "aarch64.py", "common.py", "zig.py")
 TREE = CACHE / "tree-aarch64"
 #: What runs unless tests are named: what meets the processor, and is known to pass. The whole suite takes hours.
 TESTS = ("ffi", "codec", "staging")

@@ -17,7 +17,7 @@ import wine
 from common import C_DRIVE, CACHE, HERE, ROOT, Failed, run
 
 #: What the prefix is made by.
-MAKERS = ("bcryptprimitives.c", "common.py", "forward.c", "forward.py", "python.py", "wine.py")
+MAKERS = ("../steps.py", "bcryptprimitives.c", "common.py", "forward.c", "forward.py", "python.py", "wine.py")
 #: The checkout, as Windows sees it.
 TREE = C_DRIVE / "backworks"
 

@@ -9,7 +9,7 @@ import threading
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from common import C_DRIVE, PREFIX, fail, run
+from common import C_DRIVE, PREFIX, fail, install, run
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -30,12 +30,7 @@ def _find(name: str) -> Path | None:
 def _wine() -> Path:
     if (found := _find("wine64") or _find("wine")) is not None:
         return found
-    if os.geteuid() != 0 or not shutil.which("apt-get"):
-        fail("Wine for 64-bit programs is not installed. On Debian and Ubuntu: apt install wine64")
-    apt = ["apt-get", "install", "--quiet", "--yes", "--no-install-recommends", "wine64"]
-    noninteractive = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
-    run("apt-get", "update", "--quiet", what="no list of packages", env=noninteractive)
-    run(*apt, what="Wine is not installed", env=noninteractive)
+    install({"wine64": "wine64"})
     return _find("wine64") or fail("apt-get has installed wine64, and there is no program of that name")
 
 
