@@ -129,6 +129,7 @@ def test_a_peer_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> N
     assert command.missing() == {"missing": "Extism (ModuleNotFoundError: No module named 'no_such_package')"}
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="make bench runs on Linux and macOS, as it says")
 def test_a_figure_that_fails_costs_no_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
