@@ -14,6 +14,7 @@ import pytest
 
 _COMPILERS = "gcc and clang are not there: Zig's compiler stands in for them"
 _CARGO = "there is no Rust for Windows: cargo is not there"
+_TOOLCHAINS = "not run: CMake, Go and Rust are not there as programs of Windows"
 _ABORT = "its abort() ends the process with the exit code 3, where that of Windows raises 0xC0000409"
 _STACK = "a stack overflow hangs instead of ending the process with 0xC00000FD"
 _SHARED = "not run: of the connections to a socket on which two processes listen, some are never answered"
@@ -28,9 +29,11 @@ CANNOT: Mapping[str, str] = {
     "tests/test_http_server.py::TestWorkers::test_metrics": _SHARED,
     "tests/test_http_server.py::TestWorkers::test_crash": _SHARED,
     "tests/test_http_server.py::TestWorkers::test_first_process_dies": _SHARED,
+    "tests/test_kits.py": _TOOLCHAINS,
     "tests/test_packaging.py": "not run: the embeddable Python has no venv",
     "tests/test_processes.py::TestStart::test_crash": _ABORT,
     "tests/test_processes.py::TestLog::test_flood": "not run: a write to a pipe takes it most of a millisecond",
+    "tests/test_projects.py": _TOOLCHAINS,
     "tests/test_resilience.py::TestHttp::test_crash": _ABORT,
     "tests/test_rust_sdk.py::test_cargo_finds_nothing": _CARGO,
     "tests/test_rust_sdk.py::test_example_answers": _CARGO,
