@@ -35,7 +35,7 @@ def set_up() -> None:
     if stamp.exists() and stamp.read_text() == key:
         return
     stamp.unlink(missing_ok=True)
-    print("Setting up Wine and Windows' Python: two to four minutes and 1 GB, once.", flush=True)
+    print("Setting up Wine and Windows' Python: some minutes and 1 GB, once.", flush=True)
     for words, step in (
         ("Wine's prefix", wine.make_prefix),
         ("CPython", python.install_python),
