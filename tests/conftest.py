@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -19,6 +20,10 @@ from backworks import sdk
 # No test is about how long one example takes, on a machine with much else to do.
 settings.register_profile("without a clock", deadline=None)
 settings.load_profile("without a clock")
+
+# A shell has a command ignore Ctrl-C that it starts in the background, and what the tests start would inherit that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 #: The file name of a library called NAME on this system.
 LIBRARY = {"win32": "{}.dll", "darwin": "lib{}.dylib"}.get(sys.platform, "lib{}.so")
