@@ -103,24 +103,26 @@ def _remove(directory: Path, owner: int) -> None:
         shutil.rmtree(directory, ignore_errors=True)
 
 
+#: What says that a directory was made here, so that nothing else that is called backworks-something is swept away.
+_MARK = "backworks.lock"
+
 if sys.platform == "win32":
-    _LOCK = "lock"
 
     def _make(parent: Path) -> Path:
         """Makes the directory, with a file in it that nobody can remove while this process lives."""
         directory = Path(tempfile.mkdtemp(prefix="backworks-", dir=parent))
-        os.open(directory / _LOCK, os.O_CREAT | os.O_EXCL | os.O_WRONLY)  # until the process ends, however it ends
+        os.open(directory / _MARK, os.O_CREAT | os.O_EXCL | os.O_WRONLY)  # until the process ends, however it ends
         return directory
 
     def _sweep(parent: Path) -> None:
         """Removes the directories of processes that have ended, which could not remove what they had open."""
         for directory in parent.glob("backworks-*"):
             with contextlib.suppress(OSError):  # its process lives, it is another's, or being swept by somebody else
-                (directory / _LOCK).unlink()
+                (directory / _MARK).unlink()
                 try:
                     shutil.rmtree(directory)
                 except OSError:  # a worker that is just ending has it open: the next one
-                    (directory / _LOCK).touch()
+                    (directory / _MARK).touch()
                     raise
 
 else:
@@ -129,6 +131,7 @@ else:
     def _make(parent: Path) -> Path:
         """Makes the directory, under a lock until the process ends; it also keeps systemd-tmpfiles from cleaning up."""
         new = Path(tempfile.mkdtemp(prefix=".backworks-", dir=parent))
+        (new / _MARK).touch()
         fcntl.flock(os.open(new, os.O_RDONLY | os.O_CLOEXEC), fcntl.LOCK_SH)
         return new.rename(new.with_name(new.name[1:]))  # from here on it is swept if nobody holds the lock
 
@@ -138,7 +141,7 @@ else:
             with contextlib.suppress(OSError):  # another's, locked by a living process, or swept by somebody else
                 handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
                 try:
-                    if os.fstat(handle).st_uid == os.geteuid():
+                    if os.fstat(handle).st_uid == os.geteuid() and (directory / _MARK).exists():
                         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
                         shutil.rmtree(directory)
                 finally:

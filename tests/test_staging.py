@@ -96,3 +96,13 @@ class TestLeftovers:
         assert set(tmp_path.iterdir()) == {kept, its_own}
         end(third)
         end(living)
+
+    def test_of_others(self, compile_plugin: CompilePlugin, tmp_path: Path) -> None:
+        """A directory that only has such a name, as a user's may, is nobody's leftover."""
+        theirs = tmp_path / "backworks-notes"
+        theirs.mkdir()
+        (theirs / "notes.txt").touch()
+        process, _ = host(compile_plugin(), tmp_path)
+        end(process)
+
+        assert (theirs / "notes.txt").exists()
