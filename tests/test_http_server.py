@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -476,6 +477,19 @@ class TestWorkers:
         assert (code, out) == (0, ["served"])
         assert err.startswith(f"a worker (process {dead}) ")
         assert err.endswith("; another takes its place\n")
+
+    def test_many_connections(self, server: Server) -> None:
+        """More connections than select() takes on Windows, open at the same time, stop nothing."""
+        self.two(server)
+        many = 1200 if sys.platform == "win32" else 200  # elsewhere the shell may have a limit of 256 files
+        with ExitStack() as stack:
+            for _ in range(many):
+                stack.enter_context(socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE))
+        self.two(server)
+        server.interrupt()
+        code, out, err = server.end()
+
+        assert (code, out, err) == (0, ["served"], "")
 
     def test_first_process_dies(self, server: Server) -> None:
         """The others do not outlive the first process."""

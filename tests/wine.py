@@ -17,7 +17,6 @@ _CARGO = "there is no Rust for Windows: cargo is not there"
 _TOOLCHAINS = "not run: CMake, Go and Rust are not there as programs of Windows"
 _ABORT = "its abort() ends the process with the exit code 3, where that of Windows raises 0xC0000409"
 _STACK = "a stack overflow hangs instead of ending the process with 0xC00000FD"
-_SHARED = "not run: of the connections to a socket on which two processes listen, some are never answered"
 _JOB = "its job objects keep no limit of memory or processes"
 
 #: The test, or all cases of it, or all that * stands for -> why it fails.
@@ -25,10 +24,6 @@ CANNOT: Mapping[str, str] = {
     "tests/test_ffi_native.py::TestSources::test_no_warning": _COMPILERS,
     "tests/test_header.py::TestCompilers::test_no_warning": _COMPILERS,
     "tests/test_http_server.py::TestEnd::test_twice": "a process that Ctrl-C ends has the exit code 0, not 0xC000013A",
-    "tests/test_http_server.py::TestWorkers::test_end": _SHARED,
-    "tests/test_http_server.py::TestWorkers::test_metrics": _SHARED,
-    "tests/test_http_server.py::TestWorkers::test_crash": _SHARED,
-    "tests/test_http_server.py::TestWorkers::test_first_process_dies": _SHARED,
     "tests/test_kits.py": _TOOLCHAINS,
     "tests/test_packaging.py": "not run: the embeddable Python has no venv",
     "tests/test_processes.py::TestStart::test_crash": _ABORT,

@@ -7,18 +7,19 @@ parser, h11, has a bound of its own.
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import sys
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    import asyncio
-
-__all__ = ["MAX_GATHERED", "http_protocol"]
+__all__ = ["MAX_GATHERED", "MAX_SELECTED", "http_protocol"]
 
 #: How many bytes may come without completing a head or adding to a body, before the next piece ends the connection:
 #: h11's bound.
 MAX_GATHERED = 1 << 16
+
+#: How many connections a process of several keeps on Windows, where select() takes 512 sockets, and where one too many
+#: would stop the process.
+MAX_SELECTED = 480
 
 _TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 
@@ -28,14 +29,17 @@ def http_protocol() -> type[asyncio.Protocol]:
     chosen = _chosen()
     if sys.platform == "win32":
 
-        class PromptProtocol(chosen):  # type: ignore[valid-type, misc]
-            """Sends small packets at once, as elsewhere: Windows' event loop does not see that its sockets are TCP."""
+        class WindowsProtocol(chosen):  # type: ignore[valid-type, misc]
+            """Makes up for what the event loops of Windows do otherwise."""
 
             def connection_made(self, transport: asyncio.Transport) -> None:
+                # The proactor does not see that its sockets are TCP, and would hold back small packets.
                 transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 super().connection_made(transport)
+                if isinstance(self.loop, asyncio.SelectorEventLoop) and len(self.connections) > MAX_SELECTED:
+                    transport.abort()
 
-        return PromptProtocol
+        return WindowsProtocol
     return chosen
 
 

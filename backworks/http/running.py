@@ -59,7 +59,7 @@ def run(
         app = create_app(config, manager=manager)
         if shared is not None:
             app.metrics.share_by(shared)
-        server = _Server(app, stop, timeout, reloads or Reloads(config), manager)
+        server = _Server(app, stop, timeout, reloads or Reloads(config), manager, alone=shared is None)
         server.announce = announce
         if not stop.asked:
             server.run(sockets=sockets)
@@ -115,11 +115,15 @@ class _Server(uvicorn.Server):
 
     announce: Callable[[], object]
 
-    def __init__(self, app: HttpApp, stop: Stop, timeout: float, reloads: Reloads, manager: PluginManager) -> None:
+    def __init__(
+        self, app: HttpApp, stop: Stop, timeout: float, reloads: Reloads, manager: PluginManager, *, alone: bool
+    ) -> None:
         super().__init__(
             uvicorn.Config(
                 app,
                 http=http_protocol(),
+                # On Windows the usual event loop cannot listen where another process does: above 1 it is the other one.
+                workers=1 if alone else 2,
                 lifespan="off",
                 ws="none",
                 proxy_headers=False,  # nothing here asks who the client is
