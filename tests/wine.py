@@ -1,16 +1,12 @@
-"""What Wine cannot do, test by test: a plugin of pytest, for `make test-windows` alone.
-
-A test on this list is expected to fail, and is an error when it passes; so is an entry that names no test. One that
-cannot even be begun has a reason that starts with "not run:".
-"""
+"""What Wine cannot do, test by test: a plugin of pytest, for `make test-windows` alone."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from pathlib import Path
 
 import pytest
+
+from tests.listed import Listed
 
 _COMPILERS = "gcc and clang are not there: Zig's compiler stands in for them"
 _CARGO = "there is no Rust for Windows: cargo is not there"
@@ -19,7 +15,7 @@ _ABORT = "its abort() ends the process with the exit code 3, where that of Windo
 _STACK = "a stack overflow hangs instead of ending the process with 0xC00000FD"
 _JOB = "its job objects keep no limit of memory or processes"
 
-#: The test, or all cases of it, or all that * stands for -> why it fails.
+#: The test, or all cases of it, or all that * stands for -> why it fails; see tests/listed.py.
 CANNOT: Mapping[str, str] = {
     "tests/test_ffi_native.py::TestSources::test_no_warning": _COMPILERS,
     "tests/test_header.py::TestCompilers::test_no_warning": _COMPILERS,
@@ -60,33 +56,6 @@ CANNOT: Mapping[str, str] = {
 }
 
 
-def _entry(test: str) -> str | None:
-    """Returns the entry that a test falls under."""
-    plain = next((name for name in (test, test.partition("[")[0]) if name in CANNOT), None)
-    return plain or next((name for name in CANNOT if "*" in name and _pattern(name).fullmatch(test)), None)
-
-
-def _pattern(name: str) -> re.Pattern[str]:
-    return re.compile(re.escape(name).replace(r"\*", ".*"), re.DOTALL)
-
-
-def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Leaves out files that are on the list."""
-    return collection_path.relative_to(config.rootpath).as_posix() in CANNOT or None
-
-
-@pytest.hookimpl(tryfirst=True)  # before tests are deselected
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Marks what is on the list, and refuses a list with what is no test."""
-    left = {name for name in CANNOT if "::" in name or not (config.rootpath / name).exists()}
-    for item in items:
-        if (name := _entry(item.nodeid)) is not None:
-            left.discard(name)
-            reason = f"Wine: {CANNOT[name]}"
-            item.add_marker(pytest.mark.xfail(reason=reason, strict=True, run=not CANNOT[name].startswith("not run:")))
-    if any("::" in argument for argument in config.args):
-        return  # single tests were asked for
-    files = {item.nodeid.partition("::")[0] for item in items}
-    absent = sorted(name for name in left if name.partition("::")[0] in files or "::" not in name)
-    if absent:
-        raise pytest.UsageError(f"tests/wine.py lists what is no test: {', '.join(absent)}")
+def pytest_configure(config: pytest.Config) -> None:
+    """Has pytest expect what is on the list."""
+    config.pluginmanager.register(Listed("Wine", "tests/wine.py", CANNOT))

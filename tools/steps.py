@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
-__all__ = ["ROOT", "Failed", "cache", "fail", "install", "run"]
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+__all__ = ["ROOT", "Failed", "cache", "copy_checkout", "fail", "install", "run", "set_up"]
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -62,3 +67,42 @@ def install(packages: dict[str, str]) -> None:
     apt = ["apt-get", "install", "--quiet", "--yes", "--no-install-recommends", *absent]
     run("apt-get", "update", "--quiet", what="no list of packages", env=noninteractive)
     run(*apt, what=f"{' and '.join(absent)} not installed", env=noninteractive)
+
+
+def set_up(stamp: Path, words: str, steps: Mapping[str, Callable[[], None]], *sources: Path | str) -> None:
+    """Takes the steps of a set-up, unless they were taken before from the same.
+
+    Args:
+        stamp: The file that says what it was made from.
+        words: What is set up.
+        steps: What a step makes -> the step.
+        sources: What it is made from: files, and texts.
+    """
+    all_sources = (Path(__file__), sys.executable, *sources)
+    parts = [source.encode() if isinstance(source, str) else source.read_bytes() for source in all_sources]
+    key = hashlib.sha256(b"\0".join(parts)).hexdigest()
+    stamp.parent.mkdir(parents=True, exist_ok=True)
+    if stamp.exists() and stamp.read_text() == key:
+        return
+    stamp.unlink(missing_ok=True)
+    print(f"Setting up {words}, once.", flush=True)
+    for made, step in steps.items():
+        started = time.monotonic()
+        step()
+        print(f"  {made}: {time.monotonic() - started:.0f} s", flush=True)
+    stamp.write_text(key)
+
+
+def copy_checkout(tree: Path) -> None:
+    """Copies what git knows or would know of the checkout; what was built in the copy stays."""
+    listed = run("git", "-C", ROOT, "ls-files", "-z", "-co", "--exclude-standard", what="no list of the files")
+    tree.mkdir(parents=True, exist_ok=True)
+    for path in tree.iterdir():
+        if not path.is_dir():
+            path.unlink()
+        elif path.name != "build":
+            shutil.rmtree(path)
+    for name in filter(None, listed.split("\0")):
+        if (ROOT / name).is_file():
+            (tree / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, tree / name)

@@ -6,61 +6,21 @@ and keeps there; the tests themselves run in a copy of the checkout there.
 
 from __future__ import annotations
 
-import hashlib
 import os
-import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import aarch64
 import wheel
-from common import CACHE, ROOT, Failed, run
+from common import CACHE, Failed, copy_checkout, set_up
 
-HERE = Path(__file__).resolve().parent
 #: What the emulated system is made by.
-MAKERS = ("../steps.py", "aarch64.py", "common.py", "zig.py")
+MAKERS = ("aarch64.py", "common.py", "zig.py")
 TREE = CACHE / "tree-aarch64"
 #: What runs unless tests are named: what meets the processor, and is known to pass. The whole suite takes hours.
 TESTS = ("ffi", "codec", "staging")
 TARGET = "aarch64-linux-gnu.2.28"
-
-
-def _key() -> str:
-    """Returns what the system was made from."""
-    parts = [(HERE / name).read_bytes() for name in MAKERS]
-    parts += ["\n".join(aarch64.requirements()).encode(), sys.executable.encode(), aarch64.version().encode()]
-    return hashlib.sha256(b"\0".join(parts)).hexdigest()
-
-
-def set_up() -> None:
-    """Makes the system, unless it is there and was made from the same."""
-    CACHE.mkdir(parents=True, exist_ok=True)
-    stamp, key = CACHE / "aarch64-made-from", _key()
-    if stamp.exists() and stamp.read_text() == key:
-        return
-    stamp.unlink(missing_ok=True)
-    print("Setting up a Python for aarch64: two to four minutes and 600 MB, once.", flush=True)
-    for words, step in (("Debian's Python", aarch64.make_system), ("wheels", aarch64.install_packages)):
-        started = time.monotonic()
-        step()
-        print(f"  {words}: {time.monotonic() - started:.0f} s", flush=True)
-    stamp.write_text(key)
-
-
-def copy_tree() -> None:
-    """Copies what git knows or would know of the checkout; what was built there stays."""
-    listed = run("git", "-C", ROOT, "ls-files", "-z", "-co", "--exclude-standard", what="no list of the files")
-    build = TREE / "build"
-    kept = build.rename(CACHE / "build-aarch64") if build.exists() else None
-    shutil.rmtree(TREE, ignore_errors=True)
-    for name in filter(None, listed.split("\0")):
-        if (ROOT / name).is_file():
-            (TREE / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, TREE / name)
-    if kept is not None:
-        kept.rename(build)
 
 
 def build() -> None:
@@ -76,12 +36,15 @@ def build() -> None:
 
 def main(arguments: list[str]) -> int | str:
     """Sets up, builds, and runs the tests."""
+    steps = {"Debian's Python": aarch64.make_system, "wheels": aarch64.install_packages}
     try:
-        set_up()
-        copy_tree()
+        words = "a Python for aarch64: two to four minutes and 600 MB"
+        makers = [Path(__file__).with_name(name) for name in MAKERS]
+        set_up(CACHE / "aarch64-made-from", words, steps, *makers, *aarch64.requirements(), aarch64.version())
+        copy_checkout(TREE)
         build()
         print(f"Running the tests with a Python for aarch64 under {aarch64.version()}.", flush=True)
-        line = [str(aarch64.PYTHON), "-m", "pytest", "--timeout", "900"]
+        line = [str(aarch64.PYTHON), "-m", "pytest", "-p", "tests.qemu", "--timeout", "900"]
         line += arguments or [f"tests/test_{name}.py" for name in TESTS]
         environment = os.environ | {"CC": str(aarch64.compiler()), "CI": "true"}  # a missing tool is a failure
         return subprocess.call(line, cwd=TREE, env=environment)
