@@ -23,6 +23,7 @@ __all__ = ["PACKAGES", "PYTHON", "compiler", "install_packages", "launcher", "ma
 
 _QEMU = "qemu-aarch64-static"
 _SUITE, _SHORT = "bookworm", "3.11"
+_WANTED = ("python3", "python3-venv", "libpython3-dev", "musl")
 #: What the emulated programs take for /.
 SYSTEM = CACHE / "aarch64"
 PYTHON = SYSTEM / "usr" / "bin" / "python3"
@@ -36,6 +37,16 @@ _STAND_IN = """import subprocess
 import sys
 
 sys.exit(subprocess.call(["{zig}", *sys.argv[1:]]))
+"""
+
+#: Zig's compiler is clang; the emulated Python calls the place of its headers by the name that it has there.
+_CLANG = """#!/bin/sh
+for word in "$@"; do
+  shift
+  case "$word" in /usr/include/*) word="{system}$word" ;; esac
+  set -- "$@" "$word"
+done
+exec "{compiler}" "$@" -idirafter "{system}/usr/include"
 """
 
 
@@ -63,7 +74,7 @@ def make_system() -> None:
     shutil.rmtree(fetched, ignore_errors=True)
     shutil.rmtree(SYSTEM, ignore_errors=True)
     SYSTEM.mkdir(parents=True)
-    bootstrap = ["debootstrap", "--arch=arm64", "--foreign", "--variant=minbase", "--include=python3,python3-venv"]
+    bootstrap = ["debootstrap", "--arch=arm64", "--foreign", "--variant=minbase", f"--include={','.join(_WANTED)}"]
     run(*bootstrap, _SUITE, fetched, what="no packages of Debian for arm64")
     for package in sorted((fetched / "var" / "cache" / "apt" / "archives").glob("*.deb")):
         run("dpkg-deb", "-x", package, SYSTEM, what="a package is not unpacked")
@@ -72,7 +83,7 @@ def make_system() -> None:
         if path.name not in {"lib", "usr"}:
             shutil.rmtree(path)
     for path in (SYSTEM / "usr").iterdir():
-        if path.name not in {"bin", "lib"}:
+        if path.name not in {"bin", "include", "lib"}:
             shutil.rmtree(path)
     for path in PYTHON.parent.iterdir():
         if path.name != f"python{_SHORT}":
@@ -108,7 +119,10 @@ def install_packages() -> None:
 
 
 def compiler() -> Path:
-    """Returns the C compiler, a program of this machine; of a program that it makes it makes a launcher as well."""
+    """Returns the C compiler, a program of this machine, with others beside it.
+
+    Of a program that it makes it makes a launcher as well.
+    """
     # $@ is what the compiler was told. A library stays what it is, and so does an object.
     made = f"""out=a.out; program=1; last=
 for word in "$@"; do
@@ -124,4 +138,9 @@ cat >"$out" <<'END'
 END
 chmod +x "$out"
 """
-    return tools("aarch64-linux-gnu", more=made) / "cc"
+    folder = tools("aarch64-linux-gnu", more=made)
+    for name, command in (("clang", "cc"), ("clang++", "c++")):
+        path = folder / name
+        path.write_text(_CLANG.format(system=SYSTEM, compiler=folder / command), encoding="utf-8")
+        path.chmod(0o755)
+    return folder / "cc"

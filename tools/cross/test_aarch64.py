@@ -46,7 +46,12 @@ def main(arguments: list[str]) -> int | str:
         print(f"Running the tests with a Python for aarch64 under {aarch64.version()}.", flush=True)
         line = [str(aarch64.PYTHON), "-m", "pytest", "-p", "tests.qemu", "--timeout", "900"]
         line += arguments or [f"tests/test_{name}.py" for name in TESTS]
-        environment = os.environ | {"CC": str(aarch64.compiler()), "CI": "true"}  # a missing tool is a failure
+        compiler = aarch64.compiler()
+        environment = os.environ | {
+            "CC": str(compiler),
+            "PATH": os.pathsep.join((str(compiler.parent), os.environ["PATH"])),
+            "CI": "true",  # a missing tool is a failure
+        }
         return subprocess.call(line, cwd=TREE, env=environment)
     except Failed as error:
         return f"test-aarch64: {error}"

@@ -34,13 +34,16 @@ def tools(target: str, *, more: str = "") -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     keep = f"export ZIG_GLOBAL_CACHE_DIR='{_KEPT}' ZIG_LOCAL_CACHE_DIR='{_KEPT}'"
     for name in ("cc", "c++"):
-        call = f"'{_zig()}' {name} -target {target} \"$@\""
-        _program(folder / name, keep, f"{call} || exit\n{more}" if more else f"exec {call}")
+        _program(folder / name, keep, _call(f'{name} -target {target} "$@"', more))
     for name in ("ar", "ranlib"):
-        _program(folder / name, keep, f"exec '{_zig()}' {name} \"$@\"")
+        _program(folder / name, keep, _call(f'{name} "$@"'))
     default = f": ${{ZIG_GLOBAL_CACHE_DIR:='{_KEPT}'}}; export ZIG_GLOBAL_CACHE_DIR"
-    _program(folder / "zig", default, f"exec '{_zig()}' \"$@\"")
+    _program(folder / "zig", default, _call('"$@"', more))
     return folder
+
+
+def _call(arguments: str, more: str = "") -> str:
+    return f"'{_zig()}' {arguments} || exit\n{more}" if more else f"exec '{_zig()}' {arguments}"
 
 
 def _program(path: Path, *lines: str) -> None:
