@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from conftest import ECHO, CompilePlugin
-from unruly import CHILD, CRASHED, UNRULY, Fifo, is_alive
+from unruly import CHILD, CRASHED, UNRULY, Fifo, is_alive, last_words
 
 import backworks
 from backworks import (
@@ -258,7 +258,7 @@ class TestStart:
             PluginCrashed, match=rf"ended by {CRASHED['abort']}.* while the plugin was started"
         ) as caught:
             load(crashes, "crashes")
-        assert (caught.value.signal, caught.value.stderr) == (CRASHED["abort"], ("oh", "no"))
+        assert (caught.value.signal, last_words(caught.value.stderr)) == (CRASHED["abort"], ("oh", "no"))
 
     def test_hang(self, load: Load) -> None:
         """A plugin that does not start in time is killed."""
@@ -498,7 +498,7 @@ class TestCrash:
 
         error = caught.value
         assert (error.signal, error.exit_code, error.endpoint) == (CRASHED["segfault"], None, "/x")
-        assert error.stderr == ("about to crash",)
+        assert last_words(error.stderr) == ("about to crash",)
         assert (error.code, error.plugin) == (Code.INTERNAL, "echo")
         assert call(plugin, "hello") == "hello"
 
@@ -526,7 +526,7 @@ class TestCrash:
         with pytest.raises(PluginCrashed, match="SIGSEGV") as caught:
             ask()
 
-        child = int(caught.value.stderr[-1])
+        child = int(last_words(caught.value.stderr)[-1])
         eventually(lambda: not is_alive(child))  # although it has left the group, and its parent is gone
 
     @pytest.mark.skipif(
@@ -842,8 +842,8 @@ class TestLog:
         with pytest.raises(PluginCrashed) as caught:
             call(plugin, "!crash")
 
-        assert caught.value.stderr[-1] == "about to crash"
-        assert caught.value.stderr[0] == "line 99981"
+        assert last_words(caught.value.stderr)[-2:] == ("line 99999", "about to crash")
+        assert len(caught.value.stderr) == 20
         assert len(caplog.records) < 700
         assert "more lines of its standard error output were left out" in caplog.text
 

@@ -26,7 +26,7 @@ from typing import Any
 import pytest
 from conftest import ECHO, CompilePlugin
 from leftovers import PATIENCE, Traces, descendants, descriptors, has_mapped, memory, wait_for_end, workers
-from unruly import CRASHED
+from unruly import CRASHED, last_words
 from zookeeper import AT_END, AT_START, BITING, Animal, build
 
 import backworks
@@ -235,7 +235,7 @@ def test_crash_tells_all(libraries: dict[str, Path], compile_plugin: CompilePlug
     assert (aborted.value.signal, aborted.value.exit_code) == (CRASHED["abort"], None)
     assert (aborted.value.plugin, aborted.value.endpoint) == ("aborts", "/api/here")
     assert (left.value.signal, left.value.exit_code, left.value.endpoint) == (None, 0, "/api/there")
-    assert born_dead.value.stderr == ("the last words of init",)
+    assert last_words(born_dead.value.stderr) == ("the last words of init",)
 
 
 class Healthy:

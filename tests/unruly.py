@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 from conftest import ECHO
@@ -205,6 +206,11 @@ litter(void)
   }
   return backworks_answer(""",
 )
+
+
+def last_words(lines: Iterable[str]) -> tuple[str, ...]:
+    """Returns what a process wrote before it crashed: without what qemu says when a signal ends an emulated one."""
+    return tuple(line for line in lines if not line.startswith("qemu: uncaught target signal "))
 
 
 class Fifo:
