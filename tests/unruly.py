@@ -210,7 +210,8 @@ litter(void)
 
 def last_words(lines: Iterable[str]) -> tuple[str, ...]:
     """Returns what a process wrote before it crashed: without what qemu says when a signal ends an emulated one."""
-    return tuple(line for line in lines if not line.startswith("qemu: uncaught target signal "))
+    qemu = "qemu: uncaught target signal "
+    return tuple(line.partition(qemu)[0] for line in lines if not line.startswith(qemu))
 
 
 class Fifo:
