@@ -25,6 +25,9 @@ settings.load_profile("without a clock")
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+#: How many times as long as elsewhere a short wait has to be here, for a process that an emulator runs to do anything.
+PACE = float(os.environ.get("BACKWORKS_TEST_PACE", "1"))
+
 #: The file name of a library called NAME on this system.
 LIBRARY = {"win32": "{}.dll", "darwin": "lib{}.dylib"}.get(sys.platform, "lib{}.so")
 

@@ -46,7 +46,9 @@ def workers(process: int) -> set[int]:
     found = set()
     for child in children(process):
         with contextlib.suppress(OSError):
-            if (PROC / str(child) / "exe").readlink().name.startswith("backworks-worker"):
+            # Not the link to the program: in front of an emulated one is the emulator.
+            words = (PROC / str(child) / "cmdline").read_bytes().split(b"\0")
+            if any(os.path.basename(word).startswith(b"backworks-worker") for word in words):  # noqa: PTH119  # bytes
                 found.add(child)
     return found
 

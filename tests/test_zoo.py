@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ECHO, CompilePlugin
+from conftest import ECHO, PACE, CompilePlugin
 from leftovers import PATIENCE, Traces, descendants, descriptors, has_mapped, memory, wait_for_end, workers
 from unruly import CRASHED, last_words
 from zookeeper import AT_END, AT_START, BITING, Animal, build
@@ -40,9 +40,9 @@ pytestmark = pytest.mark.skipif(
 behind = pytest.mark.skipif(sys.platform != "linux", reason="the look behind the animals needs /proc")
 
 #: Seconds of a call to one that hangs, and of one that does not.
-SHORT, LONG = 0.3 if sys.platform == "linux" else 1.0, PATIENCE
+SHORT, LONG = (0.3 if sys.platform == "linux" else 1.0) * PACE, PATIENCE
 #: Seconds in which the others have started.
-START = SHORT + 0.2 if sys.platform == "linux" else 3.0
+START = SHORT + 0.2 * PACE if sys.platform == "linux" else 3.0
 
 #: More than the deadline of a call that is ended by it, on a machine with other work.
 SLACK = 2.0
@@ -322,8 +322,8 @@ class Server:
         assert found, (pattern, "".join(self._lines)[-5000:])
 
     def ask(self, name: str, body: str) -> tuple[int, bytes]:
-        """Calls an animal by a connection of its own."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
+        """Calls an animal by a connection of its own, and hears of the deadline of a call as well."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=LONG + PATIENCE)
         try:
             connection.request("POST", f"/{name}", body.encode())
             answer = connection.getresponse()

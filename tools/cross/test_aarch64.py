@@ -51,6 +51,7 @@ def main(arguments: list[str]) -> int | str:
             "CC": str(compiler),
             "PATH": os.pathsep.join((str(compiler.parent), os.environ["PATH"])),
             "CI": "true",  # a missing tool is a failure
+            "BACKWORKS_TEST_PACE": "4",
         }
         environment.pop("PYTHONDONTWRITEBYTECODE", None)  # the emulated Python takes long to compile what it imports
         return subprocess.call(line, cwd=TREE, env=environment)
