@@ -232,11 +232,11 @@ class MailboxChannel:
         loop, self._loop = self._loop, None
         if loop is not None:
             with contextlib.suppress(RuntimeError):  # it is closed
-                loop.call_soon_threadsafe(_forget, loop, self._box.event_fd, then)
+                loop.call_soon_threadsafe(self._forget, loop, self._box.event_fd, then)
                 return
         then()
 
-
-def _forget(loop: asyncio.AbstractEventLoop, descriptor: int, then: Callable[[], object]) -> None:
-    loop.remove_reader(descriptor)
-    then()
+    def _forget(self, loop: asyncio.AbstractEventLoop, descriptor: int, then: Callable[[], object]) -> None:
+        if self._loop is not loop:  # no call has come back to it meanwhile
+            loop.remove_reader(descriptor)
+        then()
