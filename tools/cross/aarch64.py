@@ -64,7 +64,8 @@ def launcher(path: Path, program: Path) -> None:
 
 def launch_line(program: str) -> str:
     """Returns the line of sh that runs a program for aarch64 under the name that the script was called by."""
-    return f'exec {shutil.which(_QEMU)} -L "{SYSTEM}" -0 "$0" "{program}" "$@"'
+    # sh puts PWD into the environment, whether it was there or not.
+    return f'unset PWD; exec {shutil.which(_QEMU)} -L "{SYSTEM}" -0 "$0" "{program}" "$@"'
 
 
 def make_system() -> None:

@@ -37,8 +37,7 @@ def tools(target: str, *, more: str = "") -> Path:
         _program(folder / name, keep, _call(f'{name} -target {target} "$@"', more))
     for name in ("ar", "ranlib"):
         _program(folder / name, keep, _call(f'{name} "$@"'))
-    default = f": ${{ZIG_GLOBAL_CACHE_DIR:='{_KEPT}'}}; export ZIG_GLOBAL_CACHE_DIR"
-    _program(folder / "zig", default, _call('"$@"', more))
+    _program(folder / "zig", f"export ZIG_GLOBAL_CACHE_DIR='{_KEPT}'", _call('"$@"', more))
     return folder
 
 
