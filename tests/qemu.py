@@ -17,6 +17,7 @@ _MADVISE = "madvise does nothing for MADV_REMOVE, and says that it did"
 _OWN = "the memory and the threads of a process are those of qemu, which keeps what it has translated"
 _SANITIZERS = "Zig has no AddressSanitizer"
 _GCC = "not run: gcc is this machine's own, and compiles for another processor"
+_CARGO = "not run: there is no Rust for aarch64: cargo is this machine's own"
 
 #: The test, or all cases of it, or all that * stands for -> why it fails; see tests/listed.py.
 CANNOT: Mapping[str, str] = {
@@ -24,6 +25,8 @@ CANNOT: Mapping[str, str] = {
     "tests/test_header.py::TestCompilers::test_no_warning[g*": _GCC,
     "tests/test_mailbox.py::TestCalls::test_pages_are_given_back": _MADVISE,
     "tests/test_mailbox.py::TestHostile::test_sanitizers": _SANITIZERS,
+    "tests/test_weather.py::*[rust*": _CARGO,
+    "tests/test_weather.py::test_the_manifests_say_the_same": _CARGO,
     "tests/test_worker_process.py::TestSurroundings::test_threads": _OWN,
     "tests/test_worker_process.py::TestEnd::test_children_after_shutdown": _ORPHANS,
     "tests/test_worker_process.py::TestEnd::test_host_closes_the_pipe": _ORPHANS,
