@@ -48,7 +48,9 @@ def main(arguments: list[str]) -> int | str:
         build()
         print(f"Running the tests with a Python for aarch64 under {aarch64.version()}.", flush=True)
         line = [str(aarch64.PYTHON), "-m", "pytest", "-p", "tests.qemu", "--timeout", "900"]
-        line += arguments or [f"tests/test_{name}.py" for name in TESTS.split()]
+        line += arguments
+        if not any(argument.startswith("tests/") for argument in arguments):
+            line += [f"tests/test_{name}.py" for name in TESTS.split()]
         compiler = aarch64.compiler()
         environment = os.environ | {
             "CC": str(compiler),
