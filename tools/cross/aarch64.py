@@ -39,14 +39,22 @@ import sys
 sys.exit(subprocess.call(["{zig}", *sys.argv[1:]]))
 """
 
-#: Zig's compiler is clang; the emulated Python calls the place of its headers by the name that it has there.
+#: Zig's compiler is clang, but for -fsyntax-only, which it does not know. The emulated Python calls the place of its
+#: headers by the name that it has there.
 _CLANG = """#!/bin/sh
+scratch=
 for word in "$@"; do
   shift
-  case "$word" in /usr/include/*) word="{system}$word" ;; esac
+  case "$word" in
+  /usr/include/*) word="{system}$word" ;;
+  -fsyntax-only) word=-c; scratch=$(mktemp -d); cd "$scratch" || exit ;;
+  esac
   set -- "$@" "$word"
 done
-exec "{compiler}" "$@" -idirafter "{system}/usr/include"
+"{compiler}" "$@" -idirafter "{system}/usr/include"
+code=$?
+rm -rf "$scratch"
+exit $code
 """
 
 
