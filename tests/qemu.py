@@ -18,12 +18,15 @@ _OWN = "the memory and the threads of a process are those of qemu, which keeps w
 _SANITIZERS = "not run: Zig has no AddressSanitizer, and takes -fsanitize=address for nothing"
 _RACES = "not run: a program with ThreadSanitizer hangs where it reserves its address space, before its main()"
 _GCC = "not run: gcc is this machine's own, and compiles for another processor"
+_NM = "nm is this machine's own, and does not find the libraries of the emulated system"
 _CARGO = "not run: there is no Rust for aarch64: cargo is this machine's own"
 
 #: The test, or all cases of it, or all that * stands for -> why it fails; see tests/listed.py.
 CANNOT: Mapping[str, str] = {
     "tests/test_ffi_native.py::TestSources::test_no_warning[gcc*": _GCC,
     "tests/test_header.py::TestCompilers::test_no_warning[g*": _GCC,
+    "tests/test_inspection.py::test_an_executable_is_no_plugin": "a program is a script there, which has qemu run it",
+    "tests/test_inspection.py::test_the_exports_of_the_systems_libraries_are_those_that_nm_lists": _NM,
     "tests/test_mailbox.py::TestCalls::test_pages_are_given_back": _MADVISE,
     "tests/test_mailbox.py::TestHostile::test_sanitizers": _SANITIZERS,
     "tests/test_threads.py::TestPool::test_sanitizers[address,undefined]": _SANITIZERS,
