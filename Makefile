@@ -23,7 +23,7 @@ make plugins  build both example plugins into build/plugins/
 make run      serve the example plugins on http://127.0.0.1:8080 until Ctrl-C
 make test     run all tests
 make test-windows  run them with Windows' Python under Wine, which the first run sets up in some minutes
-make test-aarch64  run some of them with a Python for aarch64 under qemu, which the first run sets up in five minutes
+make test-aarch64  run what meets the processor with a Python for aarch64 under qemu: half an hour, the first time more
 make check    lint, format and types
 make docs     build the site of the documentation into build/docs/
 make wheel    build the sdist, and a wheel from it, into dist/

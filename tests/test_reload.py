@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ECHO, LIBRARY, CompilePlugin
+from conftest import ECHO, LIBRARY, PACE, CompilePlugin
 from gate import GATED, PATIENCE, Gate
 from test_http_app import open_client
 from test_plugin import in_thread
@@ -437,7 +437,7 @@ class TestSignal:
         assert wrong == []
         assert load.answers > 5
         assert server.ask("/it") == (200, "1.0.5 x")
-        assert server.stop() < 3
+        assert server.stop() < 3 * PACE
 
     def test_failing(self, library: Callable[[str], Path], write: Write, serve: Serve) -> None:
         """A configuration that is wrong is one line of the log, and the old one goes on."""
