@@ -27,12 +27,13 @@ make test-aarch64  run what meets the processor with a Python for aarch64 under 
 make check    lint, format and types
 make docs     build the site of the documentation into build/docs/
 make wheel    build the sdist, and a wheel from it, into dist/
+make wheels   build the wheels for Linux and Windows into dist/, read them, and use those that can run here
 make soak     kill, replace and reload under load; 100 million calls: what is left behind? (six minutes)
 make bench    measure everything, beside its peers, into benchmarks/results/ (15 minutes; bench-quick: two)
 make clean    remove all that was made
 endef
 
-.PHONY: help env plugins run test test-windows test-aarch64 check docs wheel soak bench bench-env bench-quick clean
+.PHONY: help env plugins run test test-windows test-aarch64 check docs wheel wheels soak bench bench-env bench-quick clean
 
 help:
 	@: $(info $(HELP))
@@ -64,12 +65,12 @@ test: plugins
 # With Windows' Python, its wheels and Wine, which it keeps outside of the checkout; tools/windows/test.py.
 # ARGS is for pytest: make test-windows ARGS=tests/test_ffi.py
 test-windows: env
-	@$(BIN)/python tools/windows/test.py $(ARGS)
+	@$(BIN)/python -m tools.windows.test $(ARGS)
 
 # With a Python for aarch64, its wheels and qemu, which it keeps outside of the checkout; tools/cross/test_aarch64.py.
 # ARGS is for pytest: make test-aarch64 ARGS=tests/test_ffi.py
 test-aarch64: env
-	@$(BIN)/python tools/cross/test_aarch64.py $(ARGS)
+	@$(BIN)/python -m tools.cross.test_aarch64 $(ARGS)
 
 check: env
 	@$(BIN)/ruff check .
@@ -83,6 +84,11 @@ docs: env
 
 wheel: env
 	@$(BIN)/python -m build --outdir dist
+
+# Without a forge, on Linux: with Zig, and for a use of the wheels with Wine and qemu; tools/wheels.py.
+# ARGS are the targets: make wheels ARGS=x86_64-linux-musl
+wheels: env
+	@$(BIN)/python -m tools.wheels $(ARGS)
 
 # tests/soak.py, for SECONDS, then tests/isolated/leaks.py; `make test` has both for a moment.
 soak: env

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
 import time
+import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Container, Iterator, Mapping
 
-__all__ = ["ROOT", "Failed", "cache", "copy_checkout", "fail", "install", "run", "set_up"]
+__all__ = ["ROOT", "Failed", "cache", "copy_checkout", "fail", "install_debian", "requirements", "run", "set_up"]
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -52,7 +54,7 @@ def run(*command: str | Path, what: str, **more: object) -> str:
     return str(done.stdout)
 
 
-def install(packages: dict[str, str]) -> None:
+def install_debian(packages: dict[str, str]) -> None:
     """Installs packages of Debian, if a program of theirs is not there.
 
     Args:
@@ -67,6 +69,29 @@ def install(packages: dict[str, str]) -> None:
     apt = ["apt-get", "install", "--quiet", "--yes", "--no-install-recommends", *absent]
     run("apt-get", "update", "--quiet", what="no list of packages", env=noninteractive)
     run(*apt, what=f"{' and '.join(absent)} not installed", env=noninteractive)
+
+
+def requirements(*groups: str, without: Container[str]) -> list[str]:
+    """Returns the packages that Backworks and groups of pyproject.toml need, whatever system they are for.
+
+    Args:
+        groups: The groups' names.
+        without: Names of packages that are left out.
+    """
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    wanted = [*project["project"]["dependencies"]]
+    for group in groups:
+        wanted += _group(project["dependency-groups"], group)
+    named = {re.match(r"[A-Za-z0-9._-]+", line)[0]: line.partition(";")[0] for line in wanted}  # type: ignore[index]
+    return [line for name, line in named.items() if name not in without]
+
+
+def _group(groups: Mapping[str, list[str | dict[str, str]]], name: str) -> Iterator[str]:
+    for line in groups[name]:
+        if isinstance(line, str):
+            yield line
+        else:
+            yield from _group(groups, line["include-group"])
 
 
 def set_up(stamp: Path, words: str, steps: Mapping[str, Callable[[], None]], *sources: Path | str) -> None:

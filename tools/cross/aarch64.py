@@ -7,19 +7,14 @@ place stands a launcher, a script that has qemu run it.
 
 from __future__ import annotations
 
-import re
 import shutil
 import sys
-import tomllib
-from typing import TYPE_CHECKING
+from pathlib import Path
 
-from common import CACHE, ROOT, fail, install, run
-from zig import tools
+from tools.cross.zig import CACHE, tools
+from tools.steps import fail, install_debian, requirements, run, set_up
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
-__all__ = ["PACKAGES", "PYTHON", "compiler", "install_packages", "launcher", "make_system", "requirements", "version"]
+__all__ = ["PACKAGES", "PYTHON", "compiler", "install", "launcher", "make", "version"]
 
 _QEMU = "qemu-aarch64-static"
 _SUITE, _SHORT = "bookworm", "3.11"
@@ -60,7 +55,7 @@ exit $code
 
 def version() -> str:
     """Returns qemu's name and version, and installs it if need be."""
-    install({_QEMU: "qemu-user-static"})
+    install_debian({_QEMU: "qemu-user-static"})
     return run(_QEMU, "--version", what="qemu does not start").splitlines()[0]
 
 
@@ -76,9 +71,17 @@ def launch_line(program: str) -> str:
     return f'unset PWD; exec {shutil.which(_QEMU)} -L "{SYSTEM}" -0 "$0" "{program}" "$@"'
 
 
-def make_system() -> None:
+def make() -> None:
+    """Makes all of it, unless it is there and was made from the same."""
+    steps = {"Debian's Python": _make_system, "wheels": _install_packages}
+    makers = [Path(__file__).with_name(name) for name in ("aarch64.py", "zig.py")]
+    words = "a Python for aarch64: two to four minutes and 600 MB"
+    set_up(CACHE / "aarch64-made-from", words, steps, *makers, *_needed(), version())
+
+
+def _make_system() -> None:
     """Makes the root file system from Debian's packages; none of their scripts runs."""
-    install({"debootstrap": "debootstrap"})
+    install_debian({"debootstrap": "debootstrap"})
     fetched = CACHE / "debootstrap"
     shutil.rmtree(fetched, ignore_errors=True)
     shutil.rmtree(SYSTEM, ignore_errors=True)
@@ -103,24 +106,24 @@ def make_system() -> None:
         fail(f"the emulated Python says that it runs on {machine}")
 
 
-def requirements() -> list[str]:
+def _needed() -> list[str]:
     """Returns what Backworks and its tests need."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    groups = project["dependency-groups"]
-    lines = [*project["project"]["dependencies"]]
-    for line in groups["test"]:
-        lines += [line] if isinstance(line, str) else groups[line["include-group"]]
-    return [line for line in lines if re.match(r"[A-Za-z0-9._-]+", line)[0] not in _NOT_THERE]  # type: ignore[index]
+    return requirements("test", without=_NOT_THERE)
 
 
-def install_packages() -> None:
-    """Installs the wheels, those for aarch64, where that Python looks for them."""
-    shutil.rmtree(PACKAGES, ignore_errors=True)
-    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-compile", "--target", PACKAGES]
+def install(target: Path, *packages: str | Path) -> None:
+    """Installs wheels for aarch64, and what they need, into a folder."""
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-compile", "--target", target]
     for platform in _PLATFORMS:
         pip += ["--platform", platform]
     pip += ["--python-version", _SHORT, "--only-binary", ":all:"]
-    run(*pip, *requirements(), what="the wheels for aarch64 are not installed")
+    run(*pip, *packages, what="the wheels for aarch64 are not installed")
+
+
+def _install_packages() -> None:
+    """Installs what the tests need where that Python looks for it."""
+    shutil.rmtree(PACKAGES, ignore_errors=True)
+    install(PACKAGES, *_needed())
     stand_in = PACKAGES / "ziglang"
     stand_in.mkdir()
     (stand_in / "__init__.py").touch()

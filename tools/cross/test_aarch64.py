@@ -1,4 +1,4 @@
-"""Runs the tests under qemu, with a CPython for aarch64: ``python tools/cross/test_aarch64.py [ARGUMENTS OF PYTEST]``.
+"""Runs the tests under qemu, with a CPython for aarch64: ``python -m tools.cross.test_aarch64 [ARGUMENTS]``.
 
 Run by ``make test-aarch64``. What it needs, it makes under ``$XDG_CACHE_HOME/backworks-cross``, or under ``~/.cache``,
 and keeps there; the tests themselves run in a copy of the checkout there.
@@ -9,14 +9,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from pathlib import Path
 
-import aarch64
-import wheel
-from common import CACHE, Failed, copy_checkout, set_up
+from tools.cross import aarch64, wheel
+from tools.cross.zig import CACHE
+from tools.steps import Failed, copy_checkout
 
-#: What the emulated system is made by.
-MAKERS = ("aarch64.py", "common.py", "zig.py")
 TREE = CACHE / "tree-aarch64"
 #: What runs unless tests are named: what meets the processor. The rest is Python, which an emulator only slows down.
 TESTS = """
@@ -39,11 +36,8 @@ def build() -> None:
 
 def main(arguments: list[str]) -> int | str:
     """Sets up, builds, and runs the tests."""
-    steps = {"Debian's Python": aarch64.make_system, "wheels": aarch64.install_packages}
     try:
-        words = "a Python for aarch64: two to four minutes and 600 MB"
-        makers = [Path(__file__).with_name(name) for name in MAKERS]
-        set_up(CACHE / "aarch64-made-from", words, steps, *makers, *aarch64.requirements(), aarch64.version())
+        aarch64.make()
         copy_checkout(TREE)
         build()
         print(f"Running the tests with a Python for aarch64 under {aarch64.version()}.", flush=True)

