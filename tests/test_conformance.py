@@ -29,7 +29,7 @@ from backworks.conformance.results import Result, Status
 from backworks.conformance.runner import Options, run
 from backworks.staging import private_directory
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the plugins and the look behind them need /proc")
+only_linux = pytest.mark.skipif(sys.platform != "linux", reason="the plugins and the look behind them need /proc")
 
 SEED = 20261126
 
@@ -89,6 +89,7 @@ class TestCatalogue:
         assert found == set(catalogue())
 
 
+@only_linux
 @pytest.mark.parametrize("seeded", DEFECTS, ids=str)
 def test_defect(seeded: Seeded, cc: list[str], tmp_path: Path) -> None:
     """A plugin with one defect fails what that breaks, and nothing else."""
@@ -98,6 +99,7 @@ def test_defect(seeded: Seeded, cc: list[str], tmp_path: Path) -> None:
     assert wrong(results) == seeded.wrong, [result for result in results if result.status is not Status.PASS]
 
 
+@only_linux
 @pytest.mark.parametrize("seeded", ZOO_DEFECTS, ids=str)
 def test_zoo(seeded: Seeded, zoo: dict[str, Path]) -> None:
     """A hostile plugin fails what it breaks and nothing else, and leaves no process behind."""
@@ -131,6 +133,7 @@ class TestGood:
         assert {result.id for result in results if result.status is Status.PASS} >= {"calls-answered", "messages"}
 
 
+@only_linux
 class TestEvidence:
     """What is said of what was found."""
 
@@ -163,6 +166,7 @@ class TestEvidence:
         )
 
 
+@only_linux
 class TestProcessOnly:
     """A plugin whose manifest allows only processes of its own."""
 
@@ -274,6 +278,7 @@ OVERREAD = """
 """
 
 
+@only_linux
 class TestMemoryTools:
     """The same tests, with a tool that sees each access."""
 
