@@ -60,7 +60,7 @@ run: plugins
 
 test: plugins
 	@$(BIN)/python tools/rust.py test
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 # With Windows' Python, its wheels and Wine, which it keeps outside of the checkout; tools/windows/test.py.
 # ARGS is for pytest: make test-windows ARGS=tests/test_ffi.py

@@ -24,7 +24,6 @@ ROOT = Path(__file__).resolve().parent.parent
 FILES = {"linux": "libweather_c.so", "macos": "libweather_c.dylib", "windows": "weather_c.dll"}
 
 # The first library for a system takes Zig a minute: it builds that system's C library, and keeps it under build/.
-pytestmark = pytest.mark.timeout(600)
 
 
 @pytest.fixture(scope="module", params=TARGETS)

@@ -27,8 +27,6 @@ PATIENCE = 60.0
 #: Seconds from the compiler's end to the first answer of what it made, and from Ctrl-C to the end.
 SOON = 2.0
 
-pytestmark = pytest.mark.timeout(300)
-
 
 class Session:
     """One run of the command, and what it says."""

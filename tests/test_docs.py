@@ -272,7 +272,6 @@ def name_of(page: Path) -> str:
     return page.relative_to(ROOT).as_posix()
 
 
-@pytest.mark.timeout(600)  # the pages about Rust compile the crates that it stands on
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_page(page: Path, tmp_path: Path) -> None:
     """Every block of the page does what the page says."""

@@ -103,6 +103,18 @@ def test_a_plugin_for_any_platform_is_read_on_any_other(target: str, inspect: In
     assert problems(info, system=info.system, machine=info.architectures[0]) == []
 
 
+def test_windows_on_arm_is_told_by_the_machine_in_the_header(inspect: Inspect) -> None:
+    """A file with the number of that machine, which is that of Microsoft's "PE Format", is for aarch64."""
+    data = bytearray(cross_compile("x86_64-windows-gnu"))
+    (header,) = struct.unpack_from("<I", data, 0x3C)
+    struct.pack_into("<H", data, header + 4, 0xAA64)
+    info = inspect(bytes(data))
+
+    assert (info.format, info.system, *info.architectures) == ("pe", "windows", "aarch64")
+    assert info.manifest is not None
+    assert info.manifest["name"] == "echo"
+
+
 @pytest.mark.parametrize("target", TARGETS)
 def test_a_plugin_for_another_host_is_refused_with_both_names(target: str, inspect: Inspect) -> None:
     """The problem of a foreign plugin says what it was built for and what is needed."""

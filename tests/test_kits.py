@@ -22,8 +22,6 @@ PROBES = Path(__file__).resolve().parent / "kits"
 KITS = ["cpp", "go", "zig"]
 
 # The first build with a language may compile a part of its tools, which are kept for the next: minutes, for Zig.
-pytestmark = pytest.mark.timeout(600)
-
 
 #: The ways to run a probe: a plugin in Go runs in a process of its own only.
 WAYS = ["cpp-process", "cpp-none", "go-process", "zig-process", "zig-none"]

@@ -71,7 +71,6 @@ int32_t backworks_plugin_shutdown(backworks_plugin *self) {
 """
 
 # Zig makes musl first, which takes it a minute, and keeps it.
-pytestmark = pytest.mark.timeout(600)
 
 
 @pytest.fixture(scope="module", name="program")

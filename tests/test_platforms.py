@@ -10,7 +10,6 @@ import sys
 import sysconfig
 from pathlib import Path
 
-import pytest
 from conftest import missing
 from cross import join
 
@@ -51,7 +50,6 @@ def test_machines() -> None:
     assert {name.partition("-")[0] for name in names} == {"ubuntu", "macos", "windows"}
 
 
-@pytest.mark.timeout(600)  # Zig builds a system's C library first
 def test_binding_for_macos(tmp_path: Path) -> None:
     """The extension module builds for both processors of macOS without a warning, and the two make one fat file."""
     if importlib.util.find_spec("ziglang") is None:

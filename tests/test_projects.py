@@ -28,8 +28,6 @@ from backworks.inspection import inspect_library
 ROOT = Path(__file__).resolve().parent.parent
 
 # The first build with a language may compile a part of its tools, which are kept for the next: minutes, for Zig.
-pytestmark = pytest.mark.timeout(600)
-
 #: Cargo keeps what it has compiled of the crates there, so that each project compiles its own alone.
 ENVIRONMENT = os.environ | {"PYTHONUTF8": "1", "CARGO_TARGET_DIR": str(ROOT / "build" / "cargo")}
 

@@ -779,12 +779,10 @@ class TestSources:
 
         assert (done.returncode, done.stderr) == (0, "")
 
-    @pytest.mark.timeout(600)  # Zig builds a system's C library first
     @pytest.mark.parametrize(
         ("target", "system"),
         [
             ("x86_64-windows-gnu", "windows"),
-            ("aarch64-windows-gnu", "windows"),
             ("x86_64-macos", "macos"),
             ("aarch64-macos", "macos"),
             ("x86_64-linux-musl", "linux"),
@@ -794,7 +792,7 @@ class TestSources:
         """It compiles and links without a warning for the systems that it does not run on here."""
         cache = ROOT / "build" / "zig-cache"
         done = subprocess.run(
-            [sys.executable, "-m", "ziglang", "cc", "-target", target, "-std=c11", *WARNINGS]
+            [sys.executable, "-m", "ziglang", "cc", "-target", target, "-std=c11", "-O1", *WARNINGS]
             + (POSIX if system != "windows" else [])
             + (["-dynamic"] if system == "linux" else [])
             + [f"-I{sdk.path('c')}", *sources(system), "-o", str(tmp_path / "worker")],
