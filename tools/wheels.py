@@ -44,6 +44,7 @@ def _use_aarch64(made: Path, script: Path, folder: Path) -> None:
     run(aarch64.PYTHON, "-m", "venv", "--without-pip", folder, what="no emulated environment")
     (packages,) = folder.glob("lib/python*/site-packages")
     aarch64.install(packages, made)
+    aarch64.stand_in(packages / "backworks" / "bin" / "backworks-worker", folder / "worker")
     environment = os.environ | {"CC": str(aarch64.compiler())}
     print(run(folder / "bin" / "python", "-I", script, what=_BROKEN, env=environment), end="")
 

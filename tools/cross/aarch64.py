@@ -14,7 +14,7 @@ from pathlib import Path
 from tools.cross.zig import CACHE, tools
 from tools.steps import fail, install_debian, requirements, run, set_up
 
-__all__ = ["PACKAGES", "PYTHON", "compiler", "install", "launcher", "make", "version"]
+__all__ = ["PACKAGES", "PYTHON", "compiler", "install", "make", "stand_in", "version"]
 
 _QEMU = "qemu-aarch64-static"
 _SUITE, _SHORT = "bookworm", "3.11"
@@ -59,10 +59,16 @@ def version() -> str:
     return run(_QEMU, "--version", what="qemu does not start").splitlines()[0]
 
 
-def launcher(path: Path, program: Path) -> None:
+def _launcher(path: Path, program: Path) -> None:
     """Writes a script that stands for a program for aarch64."""
     path.write_text(f"#!/bin/sh\n{launch_line(str(program))}\n", encoding="utf-8")
     path.chmod(0o755)
+
+
+def stand_in(place: Path, program: Path) -> None:
+    """Moves a program for aarch64 elsewhere, and puts a script that stands for it in its place."""
+    place.replace(program)
+    _launcher(place, program)
 
 
 def launch_line(program: str) -> str:
@@ -100,7 +106,7 @@ def _make_system() -> None:
     for path in PYTHON.parent.iterdir():
         if path.name != f"python{_SHORT}":
             path.unlink()
-    launcher(PYTHON, PYTHON.with_name(f"python{_SHORT}"))
+    _launcher(PYTHON, PYTHON.with_name(f"python{_SHORT}"))
     machine = run(PYTHON, "-c", "import platform; print(platform.machine())", what="Python does not start").strip()
     if machine != "aarch64":
         fail(f"the emulated Python says that it runs on {machine}")

@@ -28,10 +28,7 @@ def build() -> None:
     # As an editable install does: what a test starts elsewhere finds the package too.
     (aarch64.PACKAGES / "backworks.pth").write_text(f"{TREE}\n", encoding="utf-8")
     wheel.binaries(wheel.build(TREE, TARGET, CACHE / "wheel-aarch64"), TREE / "backworks")
-    worker = TREE / "backworks" / "bin" / "backworks-worker"
-    program = CACHE / "worker-aarch64"
-    worker.replace(program)
-    aarch64.launcher(worker, program)
+    aarch64.stand_in(TREE / "backworks" / "bin" / "backworks-worker", CACHE / "worker-aarch64")
 
 
 def main(arguments: list[str]) -> int | str:
