@@ -20,6 +20,7 @@ _MAKE = "make is the one of Linux, which takes the colon of C:/ for that of a ru
 #: The test, or all cases of it, or all that * stands for -> why it fails; see tests/listed.py.
 CANNOT: Mapping[str, str] = {
     "tests/test_authoring.py::TestBuild::test_the_example": _MAKE,
+    "tests/test_conformance.py::TestGood::test_weather[rust]": _CARGO,
     "tests/test_ffi_native.py::TestSources::test_no_warning": _COMPILERS,
     "tests/test_header.py::TestCompilers::test_no_warning": _COMPILERS,
     "tests/test_http_server.py::TestEnd::test_twice": "a process that Ctrl-C ends has the exit code 0, not 0xC000013A",
