@@ -120,6 +120,11 @@ class TestGood:
         """The plugin that all defects are made from passes all, with no warning."""
         assert wrong(judged(build(cc, tmp_path, "nothing"), Seeded("nothing", {}, effort=1.0))) == {}
 
+    @only_linux
+    def test_collector(self, cc: list[str], tmp_path: Path) -> None:
+        """Memory that grows until a collector runs, as in Go, is no leak."""
+        assert wrong(judged(build(cc, tmp_path, "collects_late"), Seeded("collects_late", {}, effort=1.0))) == {}
+
     @pytest.mark.parametrize("language", weather_plugins.LANGUAGES)
     def test_weather(self, language: str) -> None:
         """The example plugins pass all, with no warning, and answer the calls that they are for."""
@@ -205,7 +210,10 @@ class TestCommand:
         assert "returned 99, which is no code of the ABI" in " ".join(ran.stdout.split())
         assert 'header    "Any other number is taken as BACKWORKS_UNKNOWN"' in ran.stdout
         assert again is not None
-        assert f"{library} --only '^codes-known$' --seed 7 --config '{{\"a\": 1}}'" in again[1]
+        quoted = (
+            ('"^codes-known$"', r'"{\"a\": 1}"') if sys.platform == "win32" else ("'^codes-known$'", "'{\"a\": 1}'")
+        )
+        assert f"{library} --only {quoted[0]} --seed 7 --config {quoted[1]}" in again[1]
         assert "2 checks: 1 passed, 1 failed" in ran.stdout
 
     def test_warning(self, cc: list[str], tmp_path: Path) -> None:

@@ -28,8 +28,11 @@ __all__ = ["Steps", "watch"]
 _BATCHES = 5
 #: The batches at the end that must all have grown.
 _LAST = 3
-#: More batches before memory of the process is held against a plugin: a collector has had time by then.
-_MORE = 7
+#: By how many bytes the process must have grown before that is held against a plugin: a garbage collector runs when its
+#: heap has reached a size, which for Go is 4 MiB, and until then garbage looks as a leak does.
+_HEAP = 16 << 20
+#: How many batches, each twice as large as the one before, are tried until then.
+_MORE = 12
 #: Bytes for each step. malloc gives out 24 at least; all else in the process that is not the plugin's is far below.
 _LEAST = 8
 #: Bytes of one batch by which the process grows, below which nothing is said.
@@ -83,9 +86,11 @@ def watch(
                 f"{measured.number:,} {what}: each leaves {each:,.0f} bytes behind that malloc gave out", accepted
             )
         if measured.resident() is not None:
-            for _ in range(_MORE):
-                measured.add(_batch(step, count, seconds / 2))
-            if (each := measured.resident()) is not None:
+            for doubled in range(_MORE):
+                measured.add(_batch(step, count << doubled, seconds))
+                if measured.resident() is None or measured.grown() >= _HEAP:
+                    break
+            if (each := measured.resident()) is not None and measured.grown() >= _HEAP:
                 raise Failed(f"{measured.number:,} {what}: the process grows by {each:,.0f} bytes with each", accepted)
     finally:
         gc.enable()
@@ -113,6 +118,10 @@ class _Measured(NamedTuple):
     def given_out(self) -> float | None:
         """Returns the bytes of malloc that each step has left behind, if each of the last batches has."""
         return self._growth(self.given, [steps * _LEAST for steps in self.steps])
+
+    def grown(self) -> int:
+        """Bytes by which the process has grown since the first batch."""
+        return self.pages[-1] - self.pages[0]
 
     def resident(self) -> float | None:
         """Returns the bytes by which each step has made the process larger, if each of the last batches has."""
