@@ -219,6 +219,14 @@ class TestBuild:
         with pytest.raises(ToolNotFound, match="CC names no-such-cc, which is not installed"):
             Builder(made, print).build()
 
+    def test_compiler_by_path(self, made: Path, cc: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+        """The environment may name a compiler by its path, as the system writes one, and give it arguments."""
+        path = shutil.which(cc[0])
+        assert path is not None
+        monkeypatch.setenv("CC", " ".join([path, *cc[1:], "-DSOME"]))
+
+        assert Builder(made, print).build().changed
+
     def test_no_project(self, tmp_path: Path, made: Path) -> None:
         """A directory that is no project is told what one has."""
         with pytest.raises(BuildError, match="nothing here says how it is built; known are Cargo.toml, go.mod, build"):

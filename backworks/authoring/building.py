@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import filecmp
 import os
-import shlex
 import shutil
 import signal
 import subprocess
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING
 from backworks.authoring.toolchains import Job, Step, Toolchain, toolchain_of
 from backworks.errors import BuildError
 from backworks.paths import SUFFIXES, library_name
+from backworks.shell import as_typed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -143,7 +143,7 @@ class Builder:
                 _kill(self._running)
 
     def _run(self, step: Step, directory: Path) -> str:
-        self._say(f"$ {shlex.join(step.command)}")
+        self._say(f"$ {as_typed(step.command)}")
         with self._lock:
             if self._stopped:
                 raise BuildError("the build was stopped")

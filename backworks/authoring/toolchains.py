@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
-import shlex
 import shutil
 import subprocess
 import sys
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from backworks.errors import BuildError, PluginNotFound, ToolNotFound
 from backworks.paths import SUFFIXES, library_name, resolve_library
+from backworks.shell import program_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -208,7 +208,7 @@ def _cxx() -> str:
 def _compiler(variable: str, what: str, names: Sequence[str]) -> str:
     """Finds a compiler: the one that the environment names, or the first that is there."""
     if command := os.environ.get(variable, "").strip():
-        program = shlex.split(command)[0]
+        program = program_of(command)
         if shutil.which(program) is None:
             raise ToolNotFound(f"{variable} names {program}, which is not installed")
         return command

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import secrets
-import shlex
 import shutil
 import sys
 from pathlib import Path
@@ -16,6 +15,7 @@ import click
 from backworks.cli.exits import CANNOT_LOAD, PLUGIN_SAID_NO, complain
 from backworks.cli.options import config_option
 from backworks.cli.output import json_option, print_json, print_table
+from backworks.shell import as_typed
 
 if TYPE_CHECKING:
     from backworks.conformance.requests import Request
@@ -154,8 +154,10 @@ def _again(file: str, seed: int) -> str:
             skip = 1
         elif argument != file and argument != "--json" and not argument.startswith(("--only=", "--seed=", "--junit=")):
             kept.append(argument)
-    rest = f" {shlex.join(kept)}" if kept else ""
-    command = f"backworks plugin test {shlex.quote(file)} --only '^<name>$' --seed {seed}{rest}"
+    rest = f" {as_typed(kept)}" if kept else ""
+    quote = '"' if sys.platform == "win32" else "'"  # also where nothing else asks for it: ^ is a sign of cmd's
+    only = f"{quote}^<name>${quote}"
+    command = f"backworks plugin test {as_typed([file])} --only {only} --seed {seed}{rest}"
     return command.replace("{", "{{").replace("}", "}}").replace("<name>", "{}")
 
 

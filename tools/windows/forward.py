@@ -52,8 +52,8 @@ _CC = f"CC={' '.join([*ZIG, 'cc', *WINDOWS])}"
 
 def _compiler(argument: str) -> str | None:
     """Returns what sets make's compiler, if the argument does."""
-    if argument == "CC=cc":
-        return _CC
+    if found := re.fullmatch(r"CC=(?:\S*[\\/])?cc(?:\.exe)?( .*)?", argument, re.IGNORECASE):
+        return _CC + (found[1] or "")
     found = re.fullmatch(r"CC=\S*python\S* (-m ziglang cc.*)", argument)
     return found and f"CC={sys.executable} {found[1]}"
 
