@@ -8,6 +8,7 @@ nothing else, and used.
 from __future__ import annotations
 
 import os
+import platform
 import shutil
 import sys
 import tarfile
@@ -115,6 +116,8 @@ def _make(kind: Wheel, source: Path, folder: Path) -> Path:
 def main(targets: list[str]) -> int | str:
     """Makes, reads and uses the wheels for the targets, or for all."""
     unknown = sorted(set(targets) - {kind.target for kind in WHEELS})
+    if sys.platform != "linux" or platform.machine() != "x86_64":
+        return "wheels: this is for Linux on x86-64; .github/workflows/wheels.yml makes them on each system"
     if unknown:
         return f"wheels: there is no target {unknown[0]}; there are {', '.join(kind.target for kind in WHEELS)}"
     try:
