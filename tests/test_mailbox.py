@@ -103,6 +103,8 @@ class Peer:
         self._timers.run_forever()
 
     def end(self) -> None:
+        if self._timers.is_closed():  # it is over already
+            return
         self.process.kill()
         self.process.wait()
         self.channel.close()
@@ -401,6 +403,34 @@ class TestEnds:
         assert [type(error) for error in failure] == [Gone]
         with pytest.raises(ValueError, match="closed"):
             box.call("/echo", "GET", b"", None, None, None)
+
+    def test_other_loops(self, start: Callable[..., Peer]) -> None:
+        """It stays open until each loop that had calls has forgotten its descriptor, a loop that is busy as well."""
+        peer = start()
+        first, second = asyncio.new_event_loop(), asyncio.new_event_loop()
+        for loop in (first, second):  # the first is told to forget it, and does not run until the end
+            assert loop.run_until_complete(peer.call_async("/sleep", b"1000")).data == b"1000"
+        peer.end()
+        second.run_until_complete(asyncio.sleep(0))
+        assert os.fstat(peer.box.event_fd)
+        first.run_until_complete(asyncio.sleep(0))
+
+        with pytest.raises(ValueError, match="closed"):
+            peer.call("/echo")
+        for loop in (first, second):
+            loop.close()
+
+    def test_closed_loop(self, start: Callable[..., Peer]) -> None:
+        """A loop that was closed before it could forget the descriptor keeps nothing open."""
+        peer = start()
+        first, second = asyncio.new_event_loop(), asyncio.new_event_loop()
+        for loop in (first, second):
+            loop.run_until_complete(peer.call_async("/sleep", b"1000"))
+            loop.close()
+        peer.end()
+
+        with pytest.raises(ValueError, match="closed"):
+            peer.call("/echo")
 
     def test_nothing_is_left(self, start: Callable[..., Peer]) -> None:
         """Mailboxes that nobody closed take their memory and descriptors along."""

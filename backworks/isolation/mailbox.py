@@ -76,6 +76,8 @@ class MailboxChannel:
         self._allowed = reply_limits(limits)
         self._watcher: tuple[asyncio.AbstractEventLoop, Callable[[], object]] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None  # which watches the eventfd, also between calls
+        self._leaving: list[asyncio.AbstractEventLoop] = []  # which have yet to forget it, once for each time
+        self._closing = False
         self._false_alarms = 0
         mailbox.attach(self, limits.output)
         # No frame of Python between the caller and C.
@@ -154,7 +156,9 @@ class MailboxChannel:
         """Ends it; nobody uses it any more."""
         self._watcher = None
         self._pipe.close()
-        self._leave_loop(self._box.close)
+        self._closing = True
+        self._leave_loop()
+        self._close_if_left()
 
     # What the mailbox leaves to its owner
 
@@ -227,16 +231,27 @@ class MailboxChannel:
         if self._false_alarms > _MAX_FALSE_ALARMS:
             self._leave_loop()
 
-    def _leave_loop(self, then: Callable[[], object] = lambda: None) -> None:
-        """Has the loop forget the eventfd, in its own thread, before its descriptor may be closed and mean another."""
+    def _leave_loop(self) -> None:
+        """Has the loop forget the eventfd, in its own thread."""
         loop, self._loop = self._loop, None
-        if loop is not None:
-            with contextlib.suppress(RuntimeError):  # it is closed
-                loop.call_soon_threadsafe(self._forget, loop, self._box.event_fd, then)
-                return
-        then()
+        if loop is None:
+            return
+        self._leaving.append(loop)
+        try:
+            loop.call_soon_threadsafe(self._forget, loop, self._box.event_fd)
+        except RuntimeError:  # it is closed
+            self._leaving.remove(loop)
 
-    def _forget(self, loop: asyncio.AbstractEventLoop, descriptor: int, then: Callable[[], object]) -> None:
+    def _forget(self, loop: asyncio.AbstractEventLoop, descriptor: int) -> None:
         if self._loop is not loop:  # no call has come back to it meanwhile
             loop.remove_reader(descriptor)
-        then()
+        self._leaving.remove(loop)
+        self._close_if_left()
+
+    def _close_if_left(self) -> None:
+        """Closes the mailbox, unless a loop knows its eventfd: the number may mean something else at once.
+
+        A loop that was closed before it could forget it has forgotten all.
+        """
+        if self._closing and all(loop.is_closed() for loop in self._leaving):
+            self._box.close()
