@@ -22,12 +22,12 @@ make env      make .venv, with the project (editable) and its tools
 make plugins  build both example plugins into build/plugins/
 make run      serve the example plugins on http://127.0.0.1:8080 until Ctrl-C
 make test     run all tests
-make test-windows  run them with Windows' Python under Wine, which the first run sets up in some minutes
-make test-aarch64  run what meets the processor with a Python for aarch64 under qemu: half an hour, the first time more
+make test-windows  run them with Windows' Python under Wine: twenty minutes, the first time five more
+make test-aarch64  run what meets the processor with a Python for aarch64 under qemu: twenty minutes, the first time two more
 make check    lint, format and types
 make docs     build the site of the documentation into build/docs/
 make wheel    build the sdist, and a wheel from it, into dist/
-make wheels   build the wheels for Linux and Windows into dist/, read them, and use those that can run here
+make wheels   build the wheels for Linux and Windows into dist/, read them, and use those that can run here: three minutes
 make soak     kill, replace and reload under load; 100 million calls: what is left behind? (six minutes)
 make bench    measure everything, beside its peers, into benchmarks/results/ (15 minutes; bench-quick: two)
 make clean    remove all that was made

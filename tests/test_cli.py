@@ -77,7 +77,9 @@ def run(*arguments: str | Path, cwd: Path | None = None, stdin: bytes = b"") -> 
         out, err = process.communicate(stdin, PATIENCE)
     finally:
         process.kill()
-    return process.returncode, out.decode().replace("\r\n", "\n"), err.decode().replace("\r\n", "\n")
+    # With -X dev asyncio tells when a step took long, which is about the machine.
+    told = re.sub(r"^Executing <.* took [\d.]+ seconds\n", "", err.decode().replace("\r\n", "\n"), flags=re.MULTILINE)
+    return process.returncode, out.decode().replace("\r\n", "\n"), told
 
 
 @pytest.fixture(name="config")
