@@ -29,6 +29,7 @@ CANNOT: Mapping[str, str] = {
     "tests/test_inspection.py::test_the_exports_of_the_systems_libraries_are_those_that_nm_lists": _NM,
     "tests/test_mailbox.py::TestCalls::test_pages_are_given_back": _MADVISE,
     "tests/test_mailbox.py::TestHostile::test_sanitizers": _SANITIZERS,
+    "tests/test_mailbox.py::test_resources": f"not run: {_OWN}",
     "tests/test_threads.py::TestPool::test_sanitizers[address,undefined]": _SANITIZERS,
     "tests/test_threads.py::TestPool::test_sanitizers[thread]": _RACES,
     "tests/test_weather.py::*[rust*": _CARGO,
