@@ -11,7 +11,7 @@ import asyncio
 import socket
 import sys
 
-__all__ = ["MAX_GATHERED", "MAX_SELECTED", "http_protocol"]
+__all__ = ["MAX_GATHERED", "http_protocol"]
 
 #: How many bytes may come without completing a head or adding to a body, before the next piece ends the connection:
 #: h11's bound.
@@ -19,7 +19,7 @@ MAX_GATHERED = 1 << 16
 
 #: How many connections a process of several keeps on Windows, where select() takes 512 sockets, and where one too many
 #: would stop the process.
-MAX_SELECTED = 480
+_MAX_SELECTED = 480
 
 _TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 
@@ -36,7 +36,7 @@ def http_protocol() -> type[asyncio.Protocol]:
                 # The proactor does not see that its sockets are TCP, and would hold back small packets.
                 transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 super().connection_made(transport)
-                if isinstance(self.loop, asyncio.SelectorEventLoop) and len(self.connections) > MAX_SELECTED:
+                if isinstance(self.loop, asyncio.SelectorEventLoop) and len(self.connections) > _MAX_SELECTED:
                     transport.abort()
 
         return WindowsProtocol
