@@ -30,6 +30,8 @@ def main() -> None:
     mixes = made_by.exists() and f"version = {platform.python_version()}\n" not in made_by.read_text()
     clear = ["--clear"] if mixes else []
     python = str(Path(".venv") / ("Scripts" if os.name == "nt" else "bin") / "python")
+    if mixes or not made_by.exists():
+        print("Making .venv with the project and its tools: a minute or two, once.", flush=True)
     try:
         subprocess.check_call([sys.executable, "-m", "venv", *clear, ".venv"])
         pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
