@@ -253,5 +253,5 @@ class MailboxChannel:
 
         A loop that was closed before it could forget it has forgotten all.
         """
-        if self._closing and all(loop.is_closed() for loop in self._leaving):
+        if self._closing and all(loop.is_closed() for loop in tuple(self._leaving)):  # others take theirs out
             self._box.close()
