@@ -18,9 +18,7 @@ TYPE_CHECKING = False  # type checkers know the name; the module typing is half 
 if TYPE_CHECKING:
     from typing import Any
 
-    from backworks.answers import PluginResult
     from backworks.builtin import BackworksPlugin
-    from backworks.discovery import PluginDiscovery
     from backworks.errors import (
         AbiVersionError,
         BackworksError,
@@ -48,10 +46,12 @@ if TYPE_CHECKING:
         WrongPlatformError,
     )
     from backworks.http import create_app
-    from backworks.loader import DynamicPluginLoader, load
+    from backworks.loading.discovery import PluginDiscovery
+    from backworks.loading.loader import DynamicPluginLoader, load
+    from backworks.loading.registry import PluginRegistry
     from backworks.manager import PluginManager
     from backworks.plugin import Plugin, PluginHealth
-    from backworks.registry import PluginRegistry
+    from backworks.reply import PluginResult
 
 __version__ = "0.1.0"
 
@@ -64,7 +64,7 @@ _HOMES = {
     "BuildError": "errors",
     "Code": "errors",
     "ConfigError": "errors",
-    "DynamicPluginLoader": "loader",
+    "DynamicPluginLoader": "loading.loader",
     "IdentityError": "errors",
     "IsolationError": "errors",
     "LinkError": "errors",
@@ -75,15 +75,15 @@ _HOMES = {
     "Plugin": "plugin",
     "PluginContractError": "errors",
     "PluginCrashed": "errors",
-    "PluginDiscovery": "discovery",
+    "PluginDiscovery": "loading.discovery",
     "PluginError": "errors",
     "PluginHealth": "plugin",
     "PluginInitError": "errors",
     "PluginLoadError": "errors",
     "PluginManager": "manager",
     "PluginNotFound": "errors",
-    "PluginRegistry": "registry",
-    "PluginResult": "answers",
+    "PluginRegistry": "loading.registry",
+    "PluginResult": "reply",
     "PluginStateError": "errors",
     "PluginTimeout": "errors",
     "PluginUnavailable": "errors",
@@ -91,7 +91,7 @@ _HOMES = {
     "WorkerError": "errors",
     "WrongPlatformError": "errors",
     "create_app": "http",
-    "load": "loader",
+    "load": "loading.loader",
 }
 
 __all__ = [

@@ -6,9 +6,9 @@ import inspect
 import logging
 from typing import TYPE_CHECKING, Any
 
-from backworks.answers import PluginResult
 from backworks.errors import Code, PluginError
 from backworks.ffi.contract import Reply
+from backworks.reply import PluginResult
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NoReturn, Protocol, cast
 
 from backworks.ffi import binding
 from backworks.ffi.contract import Engine
-from backworks.isolation.inline import InlineRunner
+from backworks.isolation.channels.inline import InlineRunner
 from backworks.isolation.runner import nanoseconds
 from backworks.plugin import Plugin, PluginInfo
 
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
     from typing_extensions import Buffer
 
-    from backworks.answers import PluginResult
     from backworks.ffi._native import Caller
     from backworks.isolation.runner import Runner
+    from backworks.reply import PluginResult
 
 __all__ = ["inline_plugin", "outer_plugin"]
 

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from backworks.answers import check_init
 from backworks.builtin import BuiltinInstance
-from backworks.discovery import DiscoveredPlugin
-from backworks.loader import DynamicPluginLoader, check_isolation, run, start
+from backworks.loading.discovery import DiscoveredPlugin
+from backworks.loading.loader import DynamicPluginLoader, check_isolation, run, start
 from backworks.plugin import Plugin, PluginInfo
+from backworks.reply import check_init
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from backworks.isolation.options import ProcessOptions
-    from backworks.resilience.policy import Policy
+    from backworks.isolation.policy import Policy
 
 __all__ = ["builtin_maker", "library_maker", "name_of"]
 
@@ -47,7 +47,7 @@ def library_maker(
     process: ProcessOptions,
     policy: Policy,
 ) -> Callable[[], Plugin]:
-    """Makes plugins of a file as it is when they are made; the arguments are those of :func:`backworks.loader.start`.
+    """Makes plugins of a file as it is at that time; for the arguments see :func:`backworks.loading.loader.start`.
 
     Raises:
         ValueError: The isolation or the number of workers is none.

@@ -7,10 +7,10 @@ import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, overload
 
-from backworks.answers import PluginResult, code_of, result_of
 from backworks.errors import BackworksError, Code, PluginContractError, PluginError
 from backworks.ffi.contract import ContractViolation
-from backworks.lifecycle import State
+from backworks.isolation.lifecycle import State
+from backworks.reply import PluginResult, code_of, result_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -382,7 +382,7 @@ class Plugin:
         if runner is not None and runner.state not in (State.CLOSING, State.CLOSED, State.ABANDONED):
             warnings.warn(f"{self!r} was never closed", ResourceWarning, source=self, stacklevel=2)
 
-    # What follows is called from native/binding/caller.c as well.
+    # What follows is called from native/fastpath/caller.c as well.
 
     def _answer_of(self, reply: Reply) -> bytes | PluginResult | None:
         if reply.code or reply.http_status or reply.content_type or reply.headers:

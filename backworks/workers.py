@@ -5,32 +5,32 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING, Any
 
-from backworks.answers import check_init
 from backworks.direct import outer_plugin
 from backworks.errors import BackworksError, PluginContractError, PluginUnavailable
-from backworks.identity import Identity, check_abi, identify, link_error, missing_symbols
-from backworks.isolation.crew import Crew
+from backworks.isolation.guard import guarded
 from backworks.isolation.processes import ProcessRunner
+from backworks.isolation.slots import Crew
+from backworks.loading.identity import Identity, check_abi, identify, link_error, missing_symbols
+from backworks.loading.staging import stage
 from backworks.plugin import PluginInfo
-from backworks.resilience.guard import guarded
-from backworks.staging import stage
-from backworks.systemwords import system_words
+from backworks.reply import check_init
+from backworks.system import system_words
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from backworks.isolation.codec import Ready, Refused
     from backworks.isolation.options import ProcessOptions
+    from backworks.isolation.policy import Policy
+    from backworks.isolation.process.codec import Ready, Refused
+    from backworks.loading.staging import Staged
     from backworks.plugin import Plugin
-    from backworks.resilience.policy import Policy
-    from backworks.staging import Staged
 
 __all__ = ["start_workers"]
 
 
 class _LibraryJob:
-    """A :class:`backworks.isolation.worker.Job`: one library with one configuration."""
+    """A :class:`backworks.isolation.process.worker.Job`: one library with one configuration."""
 
     def __init__(
         self, path: Path, staged: Staged, manifest: Mapping[str, Any] | None, config: bytes, plugin: str
@@ -61,7 +61,7 @@ class _LibraryJob:
         self.identity(ready)
 
     def identity(self, ready: Ready) -> Identity:
-        """Returns who the plugin says it is. Raises as :func:`backworks.identity.identify` does."""
+        """Returns who the plugin says it is. Raises as :func:`backworks.loading.identity.identify` does."""
         return identify(self._path, ready.name, ready.version, ready.description, self._manifest)
 
     def refusal(self, refused: Refused) -> BackworksError:
@@ -90,7 +90,7 @@ class _LibraryJob:
         return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
-#: Stages of a REFUSED (native/worker/PROTOCOL.md).
+#: Stages of a REFUSED (native/wire/PROTOCOL.md).
 _LIMITS, _OPEN, _SYMBOLS = 2, 3, 4
 
 
@@ -113,7 +113,7 @@ def start_workers(
         staged: Its private copy.
         manifest: Its manifest, or ``None``.
         config: The plugin's configuration, as JSON.
-        plugin_id, workers, timeout, process, policy: As for :func:`backworks.loader.start`.
+        plugin_id, workers, timeout, process, policy: As for :func:`backworks.loading.loader.start`.
 
     Raises:
         PluginLoadError, PluginError: The plugin does not start.

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from backworks.ffi import binding_named
-from backworks.loader import DynamicPluginLoader, start
+from backworks.loading.loader import DynamicPluginLoader, start
 from backworks.plugin import Plugin
 from benchmarks import PEERS
 

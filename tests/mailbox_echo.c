@@ -16,7 +16,7 @@
  *             data is the seed
  *
  * Frames other than CALL are answered with code 0, no data, and the kind as HTTP status. */
-#include "../native/worker/mailbox.h"
+#include "../native/wire/mailbox.h"
 
 #include <pthread.h>
 #include <stdio.h>

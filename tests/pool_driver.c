@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * Calls native/binding/pool.c from several threads at once, as pooled.c does, and ends with 0 if every job came back
+ * Calls native/fastpath/threadpool.c from several threads at once, as pool_type.c does, and ends with 0 if every job came back
  * once. Made for sanitizers: see test_threads.py. */
-#include "pool.h"
+#include "threadpool.h"
 
 #include <assert.h>
 #include <stdio.h>

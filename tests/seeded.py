@@ -15,7 +15,7 @@ from pathlib import Path
 from conftest import LIBRARY
 
 from backworks import sdk
-from backworks.conformance.results import Status
+from backworks.authoring.conformance.results import Status
 
 __all__ = ["DEFECTS", "ZOO_DEFECTS", "Seeded", "build"]
 

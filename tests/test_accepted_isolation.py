@@ -12,7 +12,7 @@ import backworks
 from backworks.config import load_config
 from backworks.config.plugins import add_plugin_schemas, check_plugins
 from backworks.errors import ConfigError, IsolationError
-from backworks.loader import DynamicPluginLoader
+from backworks.loading.loader import DynamicPluginLoader
 
 #: What an opened library does at once: it writes a file, beside which the test waits.
 SOURCE = """

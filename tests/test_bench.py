@@ -15,8 +15,8 @@ from leftovers import descendants, wait_for_end
 from terminal import Terminal
 from test_cli import SOURCE, posix_only, run
 
-from backworks.bench import Latency, Request, Throughput, bench, left_out
-from backworks.bench.runs import cores, thread_counts
+from backworks.authoring.bench import Latency, Request, Throughput, bench, left_out
+from backworks.authoring.bench.runs import cores, thread_counts
 from backworks.cli.output import bytes_text, time_text
 
 #: As short as it may be: nobody looks at the figures.

@@ -23,11 +23,11 @@ from zookeeper import Animal
 from zookeeper import build as build_zoo
 
 from backworks import sdk
-from backworks.conformance.catalogue import catalogue
-from backworks.conformance.requests import parse
-from backworks.conformance.results import Result, Status
-from backworks.conformance.runner import Options, run
-from backworks.staging import private_directory
+from backworks.authoring.conformance.catalogue import catalogue
+from backworks.authoring.conformance.requests import parse
+from backworks.authoring.conformance.results import Result, Status
+from backworks.authoring.conformance.runner import Options, run
+from backworks.loading.staging import private_directory
 
 only_linux = pytest.mark.skipif(sys.platform != "linux", reason="the plugins and the look behind them need /proc")
 

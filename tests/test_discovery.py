@@ -12,8 +12,6 @@ import pytest
 from conftest import ECHO, LIBRARY, CompilePlugin
 from cross import TARGETS, cross_compile
 
-from backworks import paths
-from backworks.discovery import DiscoveredPlugin, PluginDiscovery
 from backworks.errors import (
     ManifestError,
     MissingSymbolsError,
@@ -22,7 +20,9 @@ from backworks.errors import (
     PluginNotFound,
     WrongPlatformError,
 )
-from backworks.paths import resolve_library
+from backworks.loading import paths
+from backworks.loading.discovery import DiscoveredPlugin, PluginDiscovery
+from backworks.loading.paths import resolve_library
 
 links = pytest.mark.skipif(sys.platform == "win32", reason="links take a privilege on Windows")
 

@@ -18,14 +18,13 @@ from typing import Any
 
 import pytest
 from conftest import ECHO, CompilePlugin, missing
+from sources import EXTENSION
 from test_ffi import MANY_ANSWERS
 
 from backworks import BackworksError, ffi, sdk
 from backworks.ffi import logs
 from backworks.ffi.contract import ContractViolation, Reply
-from backworks.loader import DynamicPluginLoader, start
-
-SOURCES = Path(__file__).resolve().parent.parent / "native" / "binding"
+from backworks.loading.loader import DynamicPluginLoader, start
 
 #: Answers with all of the request and logs from its free_string and from a thread of its own.
 TALKER = (
@@ -131,7 +130,7 @@ class TestSources:
         warnings = ("-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Wstrict-prototypes", "-Wcast-qual", "-Werror")
         paths = ("-isystem", include, f"-I{sdk.path('c')}")
         done = subprocess.run(
-            [compiler, "-std=c11", "-fsyntax-only", *warnings, *api, *paths, *map(str, SOURCES.glob("*.c"))],
+            [compiler, "-std=c11", "-fsyntax-only", *warnings, *api, *paths, *map(str, EXTENSION)],
             capture_output=True,
             text=True,
             check=False,

@@ -32,7 +32,7 @@ from backworks.errors import (
     WrongPlatformError,
 )
 from backworks.ffi.contract import REQUIRED_SYMBOLS
-from backworks.inspection import (
+from backworks.loading.inspection import (
     LibraryInfo,
     file_sha256,
     inspect_library,
@@ -43,7 +43,7 @@ from backworks.inspection import (
     this_system,
     version_key,
 )
-from backworks.inspection.manifest import MAX_SECTION, read_section
+from backworks.loading.inspection.manifest import MAX_SECTION, read_section
 
 GOOD: dict[str, Any] = {"name": "echo", "version": "1.0.0", "abi": 1}
 

@@ -17,12 +17,12 @@ from cross import cross_compile, join
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backworks.discovery import DiscoveredPlugin
 from backworks.errors import NotALibraryError, PluginLoadError
-from backworks.inspection import LibraryInfo, inspect_library, parse_manifest, problems, version_key
-from backworks.inspection.manifest import read_section
-from backworks.inspection.reader import Damaged, Names
-from backworks.inspection.trie import exported
+from backworks.loading.discovery import DiscoveredPlugin
+from backworks.loading.inspection import LibraryInfo, inspect_library, parse_manifest, problems, version_key
+from backworks.loading.inspection.manifest import read_section
+from backworks.loading.inspection.reader import Damaged, Names
+from backworks.loading.inspection.trie import exported
 
 #: Seconds that a file of some megabytes may take at the very most, on a busy machine; a fraction of one is usual.
 LIMIT = 10

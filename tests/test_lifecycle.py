@@ -7,7 +7,7 @@ import itertools
 import pytest
 
 from backworks.errors import PluginStateError, PluginUnavailable
-from backworks.lifecycle import TRANSITIONS, Lifecycle, State
+from backworks.isolation.lifecycle import TRANSITIONS, Lifecycle, State
 
 EVENTS = sorted({event for _, event in TRANSITIONS})
 

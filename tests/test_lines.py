@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from backworks.isolation.lines import LineReader
+from backworks.isolation.process.lines import LineReader
 
 
 class Clock:

@@ -1,4 +1,4 @@
-"""The mailbox, against the process of ``mailbox_echo.c``: "Mailbox" in ``native/worker/PROTOCOL.md``."""
+"""The mailbox, against the process of ``mailbox_echo.c``: "Mailbox" in ``native/wire/PROTOCOL.md``."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from pathlib import Path
 import pytest
 from conftest import ECHO, PACE, CompilePlugin, missing
 from handover_model import Model, explore
+from sources import EXTENSION
 
 import backworks
 from backworks.ffi.contract import ContractViolation, Reply
@@ -31,10 +32,10 @@ if sys.platform != "linux":
 if sys.platform == "linux":
     import resource
 
-    from backworks.isolation.codec import HEADER, HEALTH, REPLY, FrameError, Gone, Late
-    from backworks.isolation.mailbox import MailboxChannel, create
+    from backworks.isolation.channels.mailbox import MailboxChannel, create
+    from backworks.isolation.channels.pipe import PipeChannel
     from backworks.isolation.options import Limits
-    from backworks.isolation.pipechannel import PipeChannel
+    from backworks.isolation.process.codec import HEADER, HEALTH, REPLY, FrameError, Gone, Late
     from backworks.isolation.processes import ProcessRunner
 
 HERE = Path(__file__).resolve().parent
@@ -525,12 +526,11 @@ class TestHostile:
         ffi = tmp_path / "backworks" / "ffi"
         ignored = shutil.ignore_patterns("_native*.so", "__pycache__")
         shutil.copytree(HERE.parent / "backworks", tmp_path / "backworks", ignore=ignored)
-        native = HERE.parent / "native" / "binding"
         flags = ["-std=c11", "-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
         flags += ["-shared", "-fPIC"]
         flags += ["-DPy_LIMITED_API=0x030b0000", f"-I{HERE.parent / 'sdk' / 'c'}", "-pthread"]
         flags += [f"-I{sysconfig.get_paths()['include']}"]
-        sources = [str(path) for path in sorted(native.glob("*.c"))]
+        sources = [str(path) for path in EXTENSION]
         subprocess.run([*cc, *flags, *sources, "-o", str(ffi / "_native.abi3.so")], check=True)
         runtime = subprocess.run(
             [*cc, "-print-file-name=libasan.so"], check=True, capture_output=True, text=True

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from conftest import missing
+from sources import WORKER
 
 if sys.platform != "linux":
     pytest.skip("musl is for Linux", allow_module_level=True)
@@ -21,7 +22,7 @@ from cross import cross_compile
 from worker_driver import READY, SHUTDOWN, Worker
 
 from backworks import sdk
-from backworks.inspection import inspect_library
+from backworks.loading.inspection import inspect_library
 
 ROOT = Path(__file__).resolve().parent.parent
 TARGET = f"{platform.machine()}-linux-musl"
@@ -81,7 +82,7 @@ def _program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if not LOADER.exists():
         missing("musl (on Debian and Ubuntu: apt install musl)")
     program = tmp_path_factory.mktemp("musl") / "backworks-worker"
-    sources = sorted(path for path in (ROOT / "native" / "worker").glob("*.c") if path.stem != "platform_windows")
+    sources = [path for path in WORKER if path.stem != "platform_windows"]
     cache = str(ROOT / "build" / "zig-cache")
     command = [sys.executable, "-m", "ziglang", "cc", "-target", TARGET, "-dynamic", "-std=c11", "-O2"]
     command += ["-D_GNU_SOURCE", "-Wall", "-Wextra", "-Werror"]

@@ -112,7 +112,7 @@ class TestSdist:
             "LICENSE",
             "README.md",
             "native/binding/module.c",
-            "native/worker/PROTOCOL.md",
+            "native/wire/PROTOCOL.md",
             "native/worker/main.c",
             "pyproject.toml",
             "backworks/authoring/templates/common/dot_github/workflows/ci.yml.in",

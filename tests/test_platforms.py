@@ -12,9 +12,10 @@ from pathlib import Path
 
 from conftest import missing
 from cross import join
+from sources import EXTENSION
 
 from backworks import sdk
-from backworks.inspection import inspect_library
+from backworks.loading.inspection import inspect_library
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
@@ -55,7 +56,7 @@ def test_binding_for_macos(tmp_path: Path) -> None:
     if importlib.util.find_spec("ziglang") is None:
         missing("the Python package ziglang")
     cache = str(ROOT / "build" / "zig-cache")
-    sources = sorted(map(str, (ROOT / "native" / "binding").glob("*.c")))
+    sources = [str(path) for path in EXTENSION]
     # The headers of this Python: with the limited API, those of macOS say the same.
     options = ["-std=c11", "-O1", "-Wall", "-Wextra", "-Werror", "-fvisibility=hidden", "-DPy_LIMITED_API=0x030B0000"]
     options += [f"-I{sdk.path('c')}", "-isystem", sysconfig.get_path("include"), "-shared"]

@@ -20,7 +20,7 @@ from test_ffi import MANY_ANSWERS
 
 import backworks
 from backworks import Code, Plugin, PluginResult, ffi
-from backworks.loader import DynamicPluginLoader, start
+from backworks.loading.loader import DynamicPluginLoader, start
 
 if TYPE_CHECKING:
     from collections.abc import Callable

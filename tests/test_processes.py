@@ -32,11 +32,12 @@ from backworks import (
     PluginTimeout,
     PluginUnavailable,
 )
-from backworks.isolation import mailbox, supervisor, worker
+from backworks.isolation.channels import mailbox
+from backworks.isolation.channels.pipe_windows import ThreadChannel
 from backworks.isolation.options import Limits, ProcessOptions, Restart
-from backworks.isolation.restart import Backoff
-from backworks.isolation.streams import ThreadStream
-from backworks.isolation.threadchannel import ThreadChannel
+from backworks.isolation.process import supervisor, worker
+from backworks.isolation.process.restart import Backoff
+from backworks.isolation.process.streams import ThreadStream
 
 #: What ends a process at once.
 KILL = signal.SIGTERM if sys.platform == "win32" else signal.SIGKILL

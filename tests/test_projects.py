@@ -23,7 +23,7 @@ from backworks.authoring.project import LANGUAGES, SOURCES, create_project
 from backworks.authoring.toolchains import Job, toolchain_of
 from backworks.errors import Code, IsolationError, PluginError, ToolNotFound
 from backworks.ffi.contract import OPTIONAL_SYMBOLS, REQUIRED_SYMBOLS
-from backworks.inspection import inspect_library
+from backworks.loading.inspection import inspect_library
 
 ROOT = Path(__file__).resolve().parent.parent
 

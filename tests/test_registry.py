@@ -12,9 +12,9 @@ import pytest
 from conftest import ECHO, CompilePlugin
 from cross import cross_compile
 
-from backworks.discovery import DiscoveredPlugin, PluginDiscovery
 from backworks.errors import PluginStateError, WrongPlatformError
-from backworks.registry import PluginRegistry
+from backworks.loading.discovery import DiscoveredPlugin, PluginDiscovery
+from backworks.loading.registry import PluginRegistry
 
 
 def _plugin(path: str, version: str | None = "1.0.0", name: str = "echo", *, loadable: bool = True) -> DiscoveredPlugin:

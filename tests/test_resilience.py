@@ -26,13 +26,13 @@ import backworks
 from backworks import BackworksPlugin, Code, PluginManager
 from backworks.ffi.contract import Reply
 from backworks.http import create_app
-from backworks.lifecycle import State
+from backworks.isolation.breaker import TRANSITIONS, CircuitBreaker, Position
+from backworks.isolation.guard import guarded
+from backworks.isolation.lifecycle import State
+from backworks.isolation.policy import Breaker, Policy
+from backworks.observing.health import HealthMonitor
+from backworks.observing.memory import memory_of
 from backworks.plugin import Plugin, PluginInfo
-from backworks.resilience.breaker import TRANSITIONS, CircuitBreaker, Position
-from backworks.resilience.guard import guarded
-from backworks.resilience.health import HealthMonitor
-from backworks.resilience.memory import memory_of
-from backworks.resilience.policy import Breaker, Policy
 
 #: A plugin that answers with the code that it was sent, if that is one digit or two; and with a status that is none,
 #: if it is asked for /broken.

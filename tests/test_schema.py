@@ -9,7 +9,7 @@ import pytest
 from conftest import ECHO, CompilePlugin
 
 from backworks import PluginManager
-from backworks.schema import absolute_paths, violations
+from backworks.loading.schema import absolute_paths, violations
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from backworks.staging import stage
+from backworks.loading.staging import stage
 
 if TYPE_CHECKING:
     from conftest import CompilePlugin
 
 #: Loads a plugin, says where its copy is, and waits to be told to end, or to be killed.
 HOST = """
-import sys, backworks, backworks.staging
+import sys, backworks, backworks.loading.staging
 plugin = backworks.load(sys.argv[1])
-print(backworks.staging.private_directory(), flush=True)
+print(backworks.loading.staging.private_directory(), flush=True)
 sys.stdin.read()
 plugin.close()
 """

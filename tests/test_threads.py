@@ -18,10 +18,10 @@ from conftest import CompilePlugin, missing
 from gate import GATED, PATIENCE, Gate
 
 import backworks
-from backworks.isolation.threaded import NativeThreadRunner
+from backworks.isolation.channels.thread import NativeThreadRunner
 
 ROOT = Path(__file__).resolve().parent.parent
-BINDING = ROOT / "native" / "binding"
+FASTPATH = ROOT / "native" / "fastpath"
 
 
 @pytest.fixture(autouse=True)
@@ -42,7 +42,7 @@ def run_python(program: str, path: Path, *, expected: int = 0) -> str:
 
 
 class TestPool:
-    """``native/binding/pool.c`` without Python."""
+    """``native/fastpath/threadpool.c`` without Python."""
 
     @pytest.mark.parametrize("sanitizer", ["thread", "address,undefined"])
     def test_sanitizers(self, cc: list[str], sanitizer: str, tmp_path: Path) -> None:
@@ -50,8 +50,8 @@ class TestPool:
         if sys.platform == "win32":
             pytest.skip("no sanitizer for threads on Windows")
         driver = tmp_path / "driver"
-        sources = [str(ROOT / "tests" / "pool_driver.c"), str(BINDING / "pool.c")]
-        flags = ["-std=c11", "-O1", "-g", f"-fsanitize={sanitizer}", f"-I{BINDING}", "-pthread", "-o", str(driver)]
+        sources = [str(ROOT / "tests" / "pool_driver.c"), str(FASTPATH / "threadpool.c")]
+        flags = ["-std=c11", "-O1", "-g", f"-fsanitize={sanitizer}", f"-I{FASTPATH}", "-pthread", "-o", str(driver)]
         if subprocess.run([*cc, *flags, *sources], check=False).returncode:
             missing(f"the library of -fsanitize={sanitizer}")
         done = subprocess.run([driver], capture_output=True, text=True, timeout=60, check=False)
@@ -70,7 +70,9 @@ class TestPool:
             "ZIG_LOCAL_CACHE_DIR": str(tmp_path / "cache"),
         }
         subprocess.run(
-            [*command, "-c", str(BINDING / "pool.c"), "-o", str(tmp_path / "pool.o")], env=environment, check=True
+            [*command, "-c", str(FASTPATH / "threadpool.c"), "-o", str(tmp_path / "pool.o")],
+            env=environment,
+            check=True,
         )
 
 

@@ -16,7 +16,7 @@ import backworks
 from backworks import LinkError, PluginUnavailable
 from backworks.ffi import binding_named
 from backworks.isolation.options import Limits, ProcessOptions
-from backworks.staging import private_directory
+from backworks.loading.staging import private_directory
 
 pytestmark = pytest.mark.skipif(sys.platform != "win32", reason="Windows alone does this")
 

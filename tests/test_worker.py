@@ -1,4 +1,4 @@
-"""The worker program, byte by byte: what native/worker/PROTOCOL.md says, in the order of its sections."""
+"""The worker program, byte by byte: what native/wire/PROTOCOL.md says, in the order of its sections."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from worker_driver import (
     start,
 )
 
-SECTIONS = Path(__file__).resolve().parent.parent / "native" / "worker" / "PROTOCOL.md"
+SECTIONS = Path(__file__).resolve().parent.parent / "native" / "wire" / "PROTOCOL.md"
 
 #: A plugin that does what the endpoint says, with the data as an argument.
 PROBE = r"""

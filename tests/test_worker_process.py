@@ -1,4 +1,4 @@
-"""The worker program as a process: what native/worker/PROTOCOL.md says of its start, its limits and its end."""
+"""The worker program as a process: what native/wire/PROTOCOL.md says of its start, its limits and its end."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ if sys.platform == "win32":
 
 import pty
 
+from sources import WORKER
 from worker_driver import CALL, PATIENCE, PROGRAM, REFUSED, SHUTDOWN, START, Answer, Worker, answer, call, start
 
 from backworks import sdk
 
 ROOT = Path(__file__).resolve().parent.parent
-SOURCES = ROOT / "native" / "worker"
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
 unsanitized = pytest.mark.skipif("ASAN_OPTIONS" in os.environ, reason="a sanitizer has ways and memory of its own")
@@ -521,6 +521,7 @@ class TestEnd:
 #: A host that starts a worker, tells its number, and waits to be killed; a child of its own holds the pipes.
 HOST = """
 import os, signal, sys
+from sources import WORKER
 from worker_driver import Worker
 
 worker = Worker(descriptors=(int(sys.argv[2]),))
@@ -759,7 +760,7 @@ def sources(system: str) -> list[str]:
     windows = {"platform_windows.c"}
     posix = {"platform_posix.c", "watch.c", "limits.c", "children.c"}
     leave_out = posix if system == "windows" else windows
-    return [str(path) for path in sorted(SOURCES.glob("*.c")) if path.name not in leave_out]
+    return [str(path) for path in WORKER if path.name not in leave_out]
 
 
 class TestSources:

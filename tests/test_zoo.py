@@ -93,7 +93,7 @@ class Watch(logging.Handler):
 
 def staged_in_this_process() -> Path:
     """The directory of the private copies of libraries."""
-    from backworks.staging import private_directory
+    from backworks.loading.staging import private_directory
 
     return private_directory()
 
@@ -112,7 +112,7 @@ def _echo(compile_plugin: CompilePlugin) -> Path:
 def _channel(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """By which way calls go to the workers."""
     if request.param == "pipes" and sys.platform == "linux":
-        monkeypatch.setattr("backworks.isolation.mailbox.create", lambda: None)
+        monkeypatch.setattr("backworks.isolation.channels.mailbox.create", lambda: None)
     return request.param
 
 

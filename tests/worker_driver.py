@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from backworks.isolation.spawn import program
+from backworks.isolation.process.spawn import program
 
 #: The program; another one (with sanitizers, say) by this variable.
 PROGRAM = os.environ.get("BACKWORKS_TEST_WORKER") or str(program())

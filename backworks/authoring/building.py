@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 
 from backworks.authoring.toolchains import Job, Step, Toolchain, toolchain_of
 from backworks.errors import BuildError
-from backworks.paths import SUFFIXES, library_name
-from backworks.shell import as_typed
+from backworks.loading.paths import SUFFIXES, library_name
+from backworks.system import as_typed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

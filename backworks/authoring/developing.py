@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from backworks.authoring.building import CONFIG, Builder, find_project
 from backworks.errors import BackworksError, BuildError, ConfigError, ToolNotFound
-from backworks.paths import SUFFIXES
+from backworks.loading.paths import SUFFIXES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from backworks.inspection.manifest import NAME
+from backworks.loading.inspection.manifest import NAME
 
 __all__ = ["check_name", "file_name"]
 

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from backworks.errors import BuildError, PluginNotFound, ToolNotFound
-from backworks.paths import SUFFIXES, library_name, resolve_library
-from backworks.shell import program_of
+from backworks.loading.paths import SUFFIXES, library_name, resolve_library
+from backworks.system import program_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

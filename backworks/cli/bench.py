@@ -11,7 +11,7 @@ from backworks.cli.options import ISOLATIONS, config_option, data_option, method
 from backworks.cli.output import json_option, print_json
 
 if TYPE_CHECKING:
-    from backworks.bench import Measured
+    from backworks.authoring.bench import Measured
 
 __all__ = ["bench"]
 
@@ -58,12 +58,12 @@ def bench(
     Each isolation runs in a process of its own. Without an ENDPOINT it is "/". A plugin that answers with an error or
     crashes ends the measurement: with what it said on stderr, and exit code 1.
     """
-    from backworks import bench as measuring
-    from backworks.bench.runs import cores, thread_counts
+    from backworks.authoring import bench as measuring
+    from backworks.authoring.bench.runs import cores, thread_counts
     from backworks.cli.progress import steps
     from backworks.cli.report import data as report
     from backworks.cli.report import print_figures
-    from backworks.loader import DynamicPluginLoader
+    from backworks.loading.loader import DynamicPluginLoader
 
     request = measuring.Request(endpoint, method_of(method, data), data or b"", config)
     asked = [each for each in measuring.ISOLATIONS if each in (isolations or measuring.ISOLATIONS)]

@@ -49,8 +49,8 @@ def schema(file: str | None) -> None:
     Editors with the YAML language server take it from a file, named in the first line of a configuration:
 
     \b
-      backworks config schema backworks.yaml > backworks.schema.json
-      # yaml-language-server: $schema=backworks.schema.json
+      backworks config schema backworks.yaml > backworks.loading.schema.json
+      # yaml-language-server: $schema=backworks.loading.schema.json
     """  # noqa: D301  # click knows the character, not the two that stand for it
     from backworks.config import config_schema, load_config
     from backworks.config.plugins import add_plugin_schemas

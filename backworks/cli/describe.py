@@ -6,11 +6,11 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from backworks.discovery import DiscoveredPlugin, PluginDiscovery
 from backworks.errors import PluginLoadError
 from backworks.ffi.contract import OPTIONAL_SYMBOLS, REQUIRED_SYMBOLS
-from backworks.paths import resolve_library
-from backworks.registry import PluginRegistry
+from backworks.loading.discovery import DiscoveredPlugin, PluginDiscovery
+from backworks.loading.paths import resolve_library
+from backworks.loading.registry import PluginRegistry
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -64,9 +64,9 @@ def inspect(ctx: click.Context, file: str, as_json: bool) -> None:
     the exit code is 4. The file may be for another system. It is never loaded.
     """
     from backworks.cli.describe import details, paragraphs
-    from backworks.discovery import DiscoveredPlugin
-    from backworks.inspection import file_sha256
-    from backworks.paths import resolve_library
+    from backworks.loading.discovery import DiscoveredPlugin
+    from backworks.loading.inspection import file_sha256
+    from backworks.loading.paths import resolve_library
 
     found = DiscoveredPlugin.from_file(resolve_library(file))
     digest = file_sha256(found.path)

@@ -15,7 +15,7 @@ from backworks.cli.output import bytes_text, print_table, time_text
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from backworks.bench import LeftOut, Measured, Memory, Request
+    from backworks.authoring.bench import LeftOut, Measured, Memory, Request
 
 __all__ = ["data", "print_figures"]
 
@@ -60,7 +60,7 @@ def print_figures(request: Request, seconds: float, results: Sequence[Measured])
 
 
 def _machine() -> dict[str, Any]:
-    from backworks.bench.runs import cores
+    from backworks.authoring.bench.runs import cores
     from backworks.ffi import binding
 
     return {

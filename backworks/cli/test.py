@@ -15,10 +15,10 @@ import click
 from backworks.cli.exits import CANNOT_LOAD, PLUGIN_SAID_NO, complain
 from backworks.cli.options import config_option
 from backworks.cli.output import json_option, print_json, print_table
-from backworks.shell import as_typed
+from backworks.system import as_typed
 
 if TYPE_CHECKING:
-    from backworks.conformance.requests import Request
+    from backworks.authoring.conformance.requests import Request
 
 __all__ = ["test"]
 
@@ -41,7 +41,7 @@ def _only(ctx: click.Context, parameter: click.Parameter, value: str | None) -> 
 
 
 def _calls(ctx: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> tuple[Request, ...]:
-    from backworks.conformance.requests import parse
+    from backworks.authoring.conformance.requests import parse
 
     try:
         return tuple(map(parse, values))
@@ -86,12 +86,12 @@ def test(
     accepted, and the words of the header. The exit code is 1 if the plugin does not keep the contract, and 0 with
     warnings.
     """
-    from backworks.conformance import report
-    from backworks.conformance import valgrind as tool
-    from backworks.conformance.catalogue import catalogue
-    from backworks.conformance.results import BAD
-    from backworks.conformance.runner import Options, run
-    from backworks.paths import resolve_library
+    from backworks.authoring.conformance import report
+    from backworks.authoring.conformance import valgrind as tool
+    from backworks.authoring.conformance.catalogue import catalogue
+    from backworks.authoring.conformance.results import BAD
+    from backworks.authoring.conformance.runner import Options, run
+    from backworks.loading.paths import resolve_library
 
     checks = [
         check for check in catalogue().values() if only is None or only.search(check.id) or only.search(check.group)

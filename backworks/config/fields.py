@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from backworks.config.fieldtypes import custom
 from backworks.config.source import show
-from backworks.config.units import custom
 
 if TYPE_CHECKING:
     from pydantic import ValidationInfo

@@ -33,9 +33,9 @@ from backworks.config.fields import (
     read_path,
     read_settings,
 )
+from backworks.config.fieldtypes import Duration, Size, Switch, choice, text, whole
 from backworks.config.source import Source
 from backworks.config.supervision import BreakerConfig, BreakerOrFalse, LimitsConfig, RestartConfig, VariableName
-from backworks.config.units import Duration, Size, Switch, choice, text, whole
 from backworks.isolation.options import ProcessOptions
 
 __all__ = [

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, NamedTuple
 from backworks.config.checks import suggestion
 from backworks.config.source import KeyPath, Problem, show
 from backworks.errors import PluginLoadError
-from backworks.inspection import inspect_library, isolation_problem, problems
-from backworks.paths import resolve_library
-from backworks.registry import PluginRegistry, discover
-from backworks.schema import violations
+from backworks.loading.inspection import inspect_library, isolation_problem, problems
+from backworks.loading.paths import resolve_library
+from backworks.loading.registry import PluginRegistry, discover
+from backworks.loading.schema import violations
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

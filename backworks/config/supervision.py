@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import BeforeValidator, Field
 
 from backworks.config.base import Model
+from backworks.config.fieldtypes import CpuTime, Duration, Memory, Size, custom, whole
 from backworks.config.source import show
-from backworks.config.units import CpuTime, Duration, Memory, Size, custom, whole
 from backworks.isolation.options import Limits, Restart
-from backworks.resilience.policy import Breaker
+from backworks.isolation.policy import Breaker
 
 if TYPE_CHECKING:
     from pydantic import GetJsonSchemaHandler

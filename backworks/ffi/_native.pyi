@@ -6,9 +6,9 @@ from typing import NoReturn, TypeVar
 from typing_extensions import Buffer
 
 from backworks.ffi.contract import Library, Reply
-from backworks.isolation.mailbox import MailboxChannel
-from backworks.isolation.waiting import Waiter
-from backworks.isolation.worker import Worker
+from backworks.isolation.channels.mailbox import MailboxChannel
+from backworks.isolation.process.worker import Worker
+from backworks.isolation.waiters import Waiter
 from backworks.plugin import Plugin
 
 _Result = TypeVar("_Result")

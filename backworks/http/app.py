@@ -17,7 +17,7 @@ from backworks.http.pages import Page, pages
 from backworks.http.problems import problem
 from backworks.http.request import Disconnected
 from backworks.http.router import BadPath, Router
-from backworks.isolation.threads import ThreadPool
+from backworks.isolation.threadpool import ThreadPool
 from backworks.manager import PluginManager
 
 if TYPE_CHECKING:

@@ -30,11 +30,11 @@ from backworks.http.request import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from backworks.answers import PluginResult
     from backworks.config import EndpointConfig
     from backworks.http.calls import Calls
     from backworks.http.metrics import Metrics
     from backworks.manager import PluginManager
+    from backworks.reply import PluginResult
 
     Asked = tuple[str, str, bytes, float | None, bytes | str | None, bytes | str | None]
 

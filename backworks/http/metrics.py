@@ -2,7 +2,7 @@
 
 They are counted in the event loop's thread alone, with plain integers and no lock, which costs a fraction of what the
 counters of ``prometheus_client`` do. That library writes them out, and is imported when they are first asked for. What
-a program calls through the manager itself is counted there, in :mod:`backworks.resilience.counters`, and told as well.
+a program calls through the manager itself is counted there, in :mod:`backworks.observing.counters`, and told as well.
 
 =================================  ====================  ==========================================================
 ``backworks_calls_total``          plugin, code          calls that are over; ``code`` is the plugin's, by name
@@ -32,8 +32,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from backworks.errors import Code
-from backworks.resilience.breaker import Position
-from backworks.resilience.counters import BOUNDS, Counters, PluginMetrics, Tally
+from backworks.isolation.breaker import Position
+from backworks.observing.counters import BOUNDS, Counters, PluginMetrics, Tally
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

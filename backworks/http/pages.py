@@ -15,7 +15,7 @@ from pydantic_core import to_json
 from backworks.http.asgi import Answer, Receive, Scope
 from backworks.http.openapi import describe
 from backworks.http.readiness import Readiness
-from backworks.isolation.threads import ThreadPool
+from backworks.isolation.threadpool import ThreadPool
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping

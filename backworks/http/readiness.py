@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from backworks.isolation.threads import ThreadPool
+from backworks.isolation.threadpool import ThreadPool
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

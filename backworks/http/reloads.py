@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from backworks.errors import BackworksError, ConfigError, PluginNotFound
-from backworks.paths import SUFFIXES, resolve_library
+from backworks.loading.paths import SUFFIXES, resolve_library
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

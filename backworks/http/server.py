@@ -25,7 +25,7 @@ from backworks.errors import ListenError
 from backworks.http.reloads import Reloads, watching
 from backworks.http.running import Stop, run
 from backworks.http.workers import supervise
-from backworks.systemwords import system_words
+from backworks.system import system_words
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -33,8 +33,8 @@ from backworks.errors import BackworksError, WorkerError
 from backworks.http.reloads import Reloads, attempt
 from backworks.http.running import Stop, run
 from backworks.http.sharing import Shared
-from backworks.staging import private_directory
-from backworks.startup import file_of, read_config
+from backworks.loading.staging import private_directory
+from backworks.manager.startup import file_of, read_config
 
 if TYPE_CHECKING:
     import socket

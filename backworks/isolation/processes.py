@@ -1,6 +1,6 @@
 """``isolation: process``: calls run in worker processes, each of which holds one instance and takes one call at a time.
 
-Here is what a call is; which worker it gets, and what becomes of that, is :mod:`backworks.isolation.crew`'s.
+Here is what a call is; which worker it gets, and what becomes of that, is :mod:`backworks.isolation.slots`'s.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from backworks.errors import (
     PluginUnavailable,
 )
 from backworks.ffi.contract import ContractViolation, Reply
-from backworks.isolation.codec import HEALTH, FrameError, Gone, Late
-from backworks.isolation.crew import DEADLY, LAST_BREATH, Crew
-from backworks.isolation.exits import Exit
-from backworks.isolation.mailbox import native
-from backworks.isolation.taskcall import TaskCall
-from backworks.isolation.worker import Ended, Worker
-from backworks.lifecycle import MAX_TIMEOUT
+from backworks.isolation.asyncio_call import TaskCall
+from backworks.isolation.channels.mailbox import native
+from backworks.isolation.lifecycle import MAX_TIMEOUT
+from backworks.isolation.process.codec import HEALTH, FrameError, Gone, Late
+from backworks.isolation.process.exits import Exit
+from backworks.isolation.process.worker import Ended, Worker
+from backworks.isolation.slots import DEADLY, LAST_BREATH, Crew
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-    from backworks.lifecycle import State
+    from backworks.isolation.lifecycle import State
 
 __all__ = ["ProcessRunner"]
 
@@ -159,7 +159,7 @@ class ProcessRunner:
         return found
 
     def replace(self, pid: int, why: str) -> None:
-        """Ends a worker and starts another; see :meth:`backworks.isolation.crew.Crew.replace`."""
+        """Ends a worker and starts another; see :meth:`backworks.isolation.slots.Crew.replace`."""
         self._crew.replace(pid, why)
 
     def close(self, timeout: float | None) -> bool:

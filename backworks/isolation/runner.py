@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Protocol
 
 from backworks.errors import PluginStateError
 from backworks.ffi.contract import Reply
-from backworks.lifecycle import check_timeout
+from backworks.isolation.lifecycle import check_timeout
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
     from backworks.ffi.contract import Engine
-    from backworks.lifecycle import State
+    from backworks.isolation.lifecycle import State
 
 __all__ = ["Job", "JobRunner", "Runner", "called_by_itself", "nanoseconds"]
 
@@ -154,7 +154,7 @@ class JobRunner(ABC):
 
 
 def nanoseconds(timeout: float | None) -> int:
-    """Writes a timeout as the header has it: 0 for none; raises as :func:`backworks.lifecycle.check_timeout`."""
+    """Converts a timeout to nanoseconds, 0 for none; raises as :func:`backworks.isolation.lifecycle.check_timeout`."""
     check_timeout(timeout)
     return 0 if timeout is None else max(1, int(timeout * 1e9))
 

@@ -9,9 +9,9 @@
  *   front.c      the type Front: the same for a plugin that runs elsewhere
  *   lane.c       the type Lane: the usual way of a call to a worker process
  *   gate.c       who may call now, and whether anybody still does
- *   pooled.c     the types Pool, Call and Waker: calls in threads of the plugin's own
- *   pool.c       those threads, without Python; on what threads.h offers
- *   mailbox.c    the type Mailbox: calls in a worker process, on what ../worker/mailbox.h offers
+ *   pool_type.c     the types Pool, Call and Waker: calls in threads of the plugin's own
+ *   threadpool.c       those threads, without Python; on what threads.h offers
+ *   mailbox.c    the type Mailbox: calls in a worker process, on what ../wire/mailbox.h offers
  *   reply.c      from a backworks_response to a Reply
  *   text.c       from Python's values to pointer and size
  *   host.c       what a plugin may call: its backworks_host
@@ -299,7 +299,7 @@ extern PyType_Spec lane_spec;
 /* Makes a Lane: the module's function `lane`. */
 PyObject *lane_new(PyObject *module, PyObject *arguments);
 
-/* pooled.c */
+/* pool_type.c */
 
 /* Makes a Pool: the method of Instance, with the tuple of its arguments. */
 PyObject *pool_new(struct instance *instance, const struct state *state, PyObject *arguments);

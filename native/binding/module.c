@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "binding.h"
-#include "mailbox_type.h"
+#include "../fastpath/mailbox_type.h"
 
 static struct state *
 state_of(PyObject *module)
@@ -171,7 +171,7 @@ static PyMethodDef module_functions[] = {
     "lane($module, free, waiting, slow, failed, look, /)\n--\n\nMakes a Lane; see backworks.isolation.processes." },
 #endif
 #if HAVE_MAILBOX
-  { "mailbox", mailbox_new, METH_NOARGS, "mailbox($module)\n--\n\nMakes a Mailbox; see backworks.isolation.mailbox." },
+  { "mailbox", mailbox_new, METH_NOARGS, "mailbox($module)\n--\n\nMakes a Mailbox; see backworks.isolation.channels.mailbox." },
 #endif
   { NULL, NULL, 0, NULL },
 };

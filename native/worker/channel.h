@@ -7,7 +7,7 @@
 #include "pipes.h"
 
 #if defined(__linux__)
-#include "mailbox.h"
+#include "../wire/mailbox.h"
 #endif
 
 struct channel {

@@ -10,7 +10,7 @@
 
 #define BACKWORKS_NO_HELPERS
 #include "backworks_plugin.h"
-#include "frame.h"
+#include "../wire/frame.h"
 
 /* What a library exports; the last three are NULL where it does not. */
 struct library {

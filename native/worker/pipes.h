@@ -4,7 +4,7 @@
 #ifndef BACKWORKS_WORKER_PIPES_H
 #define BACKWORKS_WORKER_PIPES_H
 
-#include "frame.h"
+#include "../wire/frame.h"
 #include "platform.h"
 
 /* Frames up to this size are read with one system call, and answered with one. */

@@ -5,7 +5,7 @@
  * else is touched (the address sanitizer says so).
  *
  *   clang -g -O1 -fsanitize=fuzzer,address,undefined -I native/worker tests/fuzz/reader.c native/worker/pipes.c \
- *         native/worker/frame.c -o build/reader && build/reader -max_total_time=60
+ *         native/wire/frame.c -o build/reader && build/reader -max_total_time=60
  */
 #include <stdlib.h>
 #include <string.h>

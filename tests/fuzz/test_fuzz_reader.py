@@ -19,8 +19,8 @@ from conftest import ECHO, CompilePlugin, missing
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from backworks.isolation import codec
 from backworks.isolation.options import Limits
+from backworks.isolation.process import codec
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="runs the program over POSIX pipes")
 
@@ -130,7 +130,7 @@ def test_coverage_guided(tmp_path: Path, start: bytes) -> None:
     program, corpus = tmp_path / "reader", tmp_path / "corpus"
     command = ["clang", "-std=c11", "-g", "-O1", "-Wall", "-Wextra", "-Werror", f"-I{NATIVE}"]
     command += ["-fsanitize=fuzzer,address,undefined", "-fno-sanitize-recover=all"]
-    sources = [Path(__file__).with_name("reader.c"), NATIVE / "pipes.c", NATIVE / "frame.c"]
+    sources = [Path(__file__).with_name("reader.c"), NATIVE / "pipes.c", ROOT / "native" / "wire" / "frame.c"]
     built = subprocess.run([*command, *sources, "-o", program], capture_output=True, text=True, check=False)
     if "libclang_rt" in built.stderr:
         missing("clang's libFuzzer")

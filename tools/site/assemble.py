@@ -24,7 +24,7 @@ ELSEWHERE = {
     "benchmarks/results/results.md": "benchmarks/results.md",
     "examples/weather_plugin_c/README.md": "examples/weather_plugin_c.md",
     "examples/weather_plugin_rust/README.md": "examples/weather_plugin_rust.md",
-    "native/worker/PROTOCOL.md": "reference/protocol.md",
+    "native/wire/PROTOCOL.md": "reference/protocol.md",
 }
 ELSEWHERE |= {
     path.relative_to(_ROOT).as_posix(): f"kits/{path.parent.name}.md" for path in sorted(_ROOT.glob("sdk/*/README.md"))

@@ -1,0 +1,140 @@
+"""One Python process for each isolation, and what becomes of it."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING
+
+from backworks.authoring.bench.figures import LeftOut, Measured
+from backworks.authoring.bench.work import measure
+from backworks.errors import BackworksError, PluginCrashed
+from backworks.isolation.process.exits import Exit
+from backworks.loading.loader import DynamicPluginLoader
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from multiprocessing.connection import Connection
+    from pathlib import Path
+    from typing import Any
+
+    from backworks.authoring.bench.figures import Request
+
+__all__ = ["ISOLATIONS", "bench", "cores", "left_out", "thread_counts"]
+
+#: In this order: what a plugin does to its process is first seen where it harms nobody.
+ISOLATIONS = ("process", "thread", "none")
+
+
+def cores() -> int:
+    """Returns how many processor cores this process may use."""
+    if sys.platform != "linux":
+        return os.cpu_count() or 1
+    return len(os.sched_getaffinity(0))
+
+
+def thread_counts(number: int) -> list[int]:
+    """Returns 1, 2, 4 and so on, below the number, and the number itself."""
+    counts = [1]
+    while counts[-1] * 2 < number:
+        counts.append(counts[-1] * 2)
+    return counts if number == 1 else [*counts, number]
+
+
+def left_out(manifest: Mapping[str, Any] | None, isolations: Sequence[str] = ISOLATIONS) -> list[LeftOut]:
+    """Tells which isolations a manifest does not allow.
+
+    Args:
+        manifest: The manifest, or ``None``.
+        isolations: Those that are asked about.
+    """
+    allowed = (manifest or {}).get("isolation")
+    if not isinstance(allowed, list):
+        return []
+    reason = f"its manifest allows {' and '.join(map(str, allowed))} only"
+    return [LeftOut(isolation, reason) for isolation in isolations if isolation not in allowed]
+
+
+def bench(
+    path: str | Path,
+    request: Request,
+    *,
+    isolations: Sequence[str] = ISOLATIONS,
+    seconds: float = 1.0,
+    step: Callable[[str], object] = lambda _: None,
+) -> Iterator[Measured]:
+    """Measures a plugin with each isolation that its manifest allows.
+
+    Args:
+        path: The library, or its stem.
+        request: What to call it with.
+        isolations: Some of :data:`ISOLATIONS`.
+        seconds: How long to measure each figure: one for latency, one for each number of threads.
+        step: Is called with what is measured next, ``1 + len(thread_counts(cores()))`` times for each isolation.
+
+    Raises:
+        PluginLoadError: The file cannot be loaded.
+        ConfigError: The configuration breaks the schema of the plugin's manifest.
+        PluginError: The plugin did not start, answered with an error, gave no answer, or ended its process.
+    """
+    prepared = DynamicPluginLoader().prepare(path)
+    refused = {each.isolation for each in left_out(prepared.manifest)}
+    name = (prepared.manifest or {}).get("name") or prepared.path.name
+    for isolation in isolations:
+        if isolation not in refused:
+            yield _run(prepared.path, request, isolation, seconds, step, name)
+
+
+def _run(
+    path: Path, request: Request, isolation: str, seconds: float, step: Callable[[str], object], name: str
+) -> Measured:
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe(duplex=False)
+    process = context.Process(target=_work, args=(theirs, path, request, isolation, seconds), daemon=True)
+    process.start()
+    theirs.close()
+    try:
+        while True:
+            message = ours.recv()
+            if not isinstance(message, str):
+                break
+            step(f"{isolation}: {message}")
+    except EOFError:
+        process.join()
+        raise _crashed(process.exitcode, isolation, name) from None
+    finally:
+        process.kill()
+        process.join()
+        ours.close()
+    if isinstance(message, BackworksError):
+        raise message
+    assert isinstance(message, Measured)  # noqa: S101  # for the type checker
+    return message
+
+
+def _crashed(exit_code: int | None, isolation: str, name: str) -> PluginCrashed:
+    number = -(exit_code or 0)
+    found = Exit(signal.Signals(number).name, None) if number > 0 else Exit(None, exit_code)
+    return PluginCrashed(
+        f"it took its process along, as it can with isolation {isolation}: {found}",
+        plugin=name,
+        signal=found.signal,
+        exit_code=found.code,
+    )
+
+
+def _work(pipe: Connection, path: Path, request: Request, isolation: str, seconds: float) -> None:
+    """What the process of an isolation does: sends a text for each step, then the figures or an error."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C reaches every process; only the first has to speak of it
+    with contextlib.suppress(OSError):
+        os.dup2(2, 1)  # what the plugin prints is no part of the result
+    answer: Measured | BackworksError
+    try:
+        answer = measure(path, request, isolation, thread_counts(cores()), seconds, pipe.send)
+    except BackworksError as error:
+        answer = error
+    pipe.send(answer)
+    pipe.close()

@@ -1,0 +1,144 @@
+"""From which threads, and how many at once."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, TypeVar
+
+from backworks.authoring.conformance.catalogue import check
+from backworks.authoring.conformance.results import Failed, Skipped
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from backworks.authoring.conformance.requests import Request
+    from backworks.authoring.conformance.subject import Answer, Instance, Subject
+
+_Result = TypeVar("_Result")
+
+_THREADS = 16
+_SECONDS = 0.7
+
+
+def _at_once(function: Callable[[int], object], count: int = _THREADS) -> None:
+    """Runs a function in threads that begin together; raises what one of them has raised."""
+    raised: list[BaseException] = []
+    start = threading.Barrier(count)
+
+    def body(number: int) -> None:
+        try:
+            start.wait()
+            function(number)
+        except BaseException as error:  # noqa: BLE001  # handed on
+            raised.append(error)
+
+    threads = [threading.Thread(target=body, args=(number,)) for number in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if raised:
+        raise raised[0]
+
+
+def _elsewhere(function: Callable[[], _Result]) -> _Result:
+    found: list[_Result] = []
+    _at_once(lambda _: found.append(function()), 1)
+    return found[0]
+
+
+def _check_all(subject: Subject, instance: Instance, expected: dict[Request, Answer], who: str) -> int:
+    rounds = 0
+    for _ in subject.deadline(_SECONDS):
+        rounds += 1
+        for request, answer in expected.items():
+            found = instance.call(request)
+            if found != answer:
+                raise Failed(f"{request} returned {answer} to one thread; {who}: {found}", "the same answer")
+    return rounds
+
+
+@check(
+    "threads",
+    "[concurrent]   other [concurrent] calls with the same instance may be running",
+    needs=("threads-foreign", "threads-free"),
+)
+def threads_same_answers(subject: Subject) -> str:
+    """One instance answers 16 threads at once as it answers one."""
+    if subject.manifest.get("thread_safe", True) is False:
+        raise Skipped('the manifest says "thread_safe": false, so that the host calls one instance once at a time')
+    instance = subject.start()
+    expected = subject.steady(instance)
+    if not expected:
+        raise Skipped("no request is answered in the same way twice, so that answers cannot be compared")
+    rounds = [0] * _THREADS
+
+    def ask(number: int) -> None:
+        rounds[number] = _check_all(subject, instance, expected, f"with {_THREADS} threads at once")
+
+    _at_once(ask)
+    instance.shutdown()
+    return f"{sum(rounds) * len(expected):,} calls from {_THREADS} threads"
+
+
+@check("threads", "from a thread that the library has not seen before", needs=("restarts",))
+def threads_foreign(subject: Subject) -> str:
+    """Init, calls and shutdown may each come from another thread, which has ended when the next comes."""
+    alone = subject.start()
+    expected = subject.steady(alone)
+    alone.shutdown()
+    made = _elsewhere(subject.start)
+    for request, answer in expected.items():
+        found = _elsewhere(lambda asked=request: made.call(asked))  # type: ignore[misc]
+        if found != answer:
+            raise Failed(f"{request} returned {answer} to the thread of init, {found} to another", "the same answer")
+    _elsewhere(made.shutdown)
+    return f"init, {len(expected)} calls and shutdown from {len(expected) + 2} threads"
+
+
+@check("threads", "A library may have several", needs=("threads-foreign", "threads-free", "instances-together"))
+def threads_instances(subject: Subject) -> str:
+    """Several instances, each called by a thread of its own at the same time, answer as one alone."""
+    alone = subject.start()
+    expected = subject.steady(alone)
+    instances = [subject.start() for _ in range(4)]
+    _at_once(
+        lambda number: _check_all(subject, instances[number], expected, "an instance of four, each in its own thread"),
+        4,
+    )
+    for instance in instances:
+        instance.shutdown()
+    return "four instances in four threads"
+
+
+@check("threads", "from any thread, also from several at once", needs=("identity-static",))
+def threads_identity(subject: Subject) -> str:
+    """Name and version are the same for 16 threads at once, before any instance is made."""
+    names = [name for name in ("name", "version", "description") if subject.has(name)]
+    seen: dict[str, set[bytes | None]] = {name: set() for name in names}
+
+    def ask(_: int) -> None:
+        for _ in range(50):
+            for name in names:
+                seen[name].add(subject.text(name)[1])
+
+    _at_once(ask)
+    for name, texts in seen.items():
+        if len(texts) != 1:
+            raise Failed(f"{name}() returned {texts} to {_THREADS} threads", "the same text always")
+    return f"{', '.join(f'{name}()' for name in names)} in {_THREADS} threads"
+
+
+@check("threads", "Frees what this library gave out", needs=("answers-kept", "children-left"))
+def threads_free(subject: Subject) -> str:
+    """An answer may be handed back by another thread than the one that asked, and by several at once."""
+    instance = subject.start()
+    kept = [instance.keep(request) for request in subject.requests for _ in range(16)]
+
+    def give_back(number: int) -> None:
+        for code, response in kept[number::_THREADS]:
+            subject.take(code, response)
+
+    subject.journal.write(f"free_string() of {len(kept)} answers by {_THREADS} threads")
+    _at_once(give_back)
+    return f"{len(kept)} answers handed back by {_THREADS} threads"

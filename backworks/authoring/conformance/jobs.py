@@ -1,0 +1,178 @@
+"""One check in one process, from its start to its result."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from backworks.authoring.conformance import sanitizers, valgrind
+from backworks.authoring.conformance.child import Task, plain
+from backworks.authoring.conformance.journal import Journal
+from backworks.authoring.conformance.launch import Launcher, sweep
+from backworks.authoring.conformance.requests import PLAIN, Request, odd_requests
+from backworks.authoring.conformance.results import BAD, Result, Status
+from backworks.authoring.conformance.shrink import shrunk
+
+if TYPE_CHECKING:
+    from backworks.authoring.conformance.catalogue import Check
+    from backworks.authoring.conformance.launch import Running
+
+__all__ = ["POLL", "Job", "Options", "Place"]
+
+#: Seconds between two looks at a process.
+POLL = 0.002
+
+#: The last lines of stderr that are shown, of so many bytes.
+_LINES = 5
+_TAIL = 1 << 14
+
+
+@dataclass(frozen=True)
+class Options:
+    """How checks are run.
+
+    Attributes:
+        config: The plugin's configuration, as JSON.
+        requests: Calls that the plugin answers.
+        seed: Where all that is random begins.
+        timeout: Seconds for each check.
+        valgrind: Whether each check runs under valgrind.
+        effort: How often things are repeated: 1.0, or less where it is enough to see what is certain.
+        jobs: How many checks run at a time.
+    """
+
+    config: str = "{}"
+    requests: tuple[Request, ...] = ()
+    seed: int = 0
+    timeout: float = 10.0
+    valgrind: bool = False
+    effort: float = 1.0
+    jobs: int = max(2, min(8, os.cpu_count() or 2))
+
+
+@dataclass
+class Job:
+    """A check that runs.
+
+    Attributes:
+        spent: The seconds that it has had; who waits for it counts them.
+    """
+
+    check: Check
+    task: Task
+    process: Running
+    began: float
+    spent: float = 0.0
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where checks run.
+
+    Attributes:
+        home: A directory for the files of all processes.
+        library: The copy of the plugin there.
+        options: How they run.
+        launcher: Starts the processes.
+        slower: How much longer a check may take than the options say.
+    """
+
+    home: Path
+    library: Path
+    options: Options
+    launcher: Launcher
+    slower: float = 1.0
+
+    @property
+    def timeout(self) -> float:
+        """Seconds for a check."""
+        return self.options.timeout * self.slower
+
+    def start(self, check: Check, case: Request | None = None) -> Job:
+        """Starts a check, or the part of it that tries one case. Raises ``OSError``."""
+        directory = Path(tempfile.mkdtemp(prefix=f"{check.id}-", dir=self.home))
+        library = directory / self.library.name
+        try:
+            library.hardlink_to(self.library)
+        except OSError:  # a file system without hard links
+            shutil.copy(self.library, library)
+        options = self.options
+        task = Task(
+            check.id,
+            str(library),
+            options.config,
+            [plain(request) for request in options.requests],
+            options.seed,
+            valgrind.EFFORT if options.valgrind else options.effort,
+            None if case is None else plain(case),
+        )
+        return Job(check, task, self.launcher.start(task), time.monotonic())
+
+    def result(self, job: Job) -> Result | None:
+        """Returns the result of a process that has ended, or has to; ``None`` of one that has time left."""
+        ended = job.process.ended()
+        if ended is None and job.spent < self.timeout:
+            return None
+        seconds = time.monotonic() - job.began
+        job.process.kill()
+        directory = job.task.directory
+        file, entry = directory / "result", Journal.read(directory / "journal")
+        at = entry.text or "the start of the process"
+        if ended is None:
+            accepted = "an end; --timeout SECONDS gives more time"
+            found = f"{at} did not come to an end in {self.timeout:g} s"
+            result = Result(job.check.id, Status.TIMEOUT, found, accepted)
+        elif not file.exists() or (ended.signal, ended.code) != (None, 0):
+            how = f"was {ended}" if ended.signal is not None else str(ended)
+            late = ", after all was done" if file.exists() else ""
+            result = Result(
+                job.check.id, Status.CRASH, f"{at}: the process {how}{late}", "a return, and a process that lives"
+            )
+            if entry.case is not None and not file.exists():
+                result = self._shrunk(job.check, entry.case, result)
+        else:
+            verdict = json.loads(file.read_text("utf-8"))
+            result = Result(job.check.id, Status(verdict["status"]), verdict["found"], verdict["accepted"])
+        if self.options.valgrind and result.status not in BAD:
+            result = valgrind.judge(result, directory, Path(job.task.library))
+        if result.status in BAD:
+            sweep(directory)  # now, since what it left behind may take what the others need
+        quiet = result.status in (Status.PASS, Status.SKIPPED)
+        stderr = () if quiet else _last_lines(directory / "stderr")
+        shutil.rmtree(directory, ignore_errors=True)
+        return replace(result, seconds=seconds, stderr=stderr)
+
+    def _shrunk(self, check: Check, number: int, result: Result) -> Result:
+        """Looks for the smallest data with which a crash happens."""
+        case = odd_requests(self.options.seed, number + 1, (*self.options.requests, *PLAIN))[number]
+
+        def crashes(request: Request) -> bool:
+            again = self.start(check, request)
+            while (ended := again.process.ended()) is None and time.monotonic() < again.began + self.timeout:
+                time.sleep(POLL)
+            crashed = ended is not None and not (again.task.directory / "result").exists()
+            again.process.kill()
+            shutil.rmtree(again.task.directory, ignore_errors=True)
+            return crashed
+
+        smallest = shrunk(case, crashes)
+        if smallest is None:
+            return replace(result, found=f"{result.found}; not alone, but after the {number} requests before it")
+        return replace(result, found=f"{smallest}: {result.found.rpartition(': ')[2]}; found with {case}")
+
+
+def _last_lines(file: Path) -> tuple[str, ...]:
+    try:
+        with file.open("rb") as opened:
+            opened.seek(max(0, file.stat().st_size - _TAIL))
+            text = opened.read().decode("utf-8", "replace")
+    except OSError:
+        return ()
+    lines = ["".join(c if c.isprintable() else "?" for c in line.expandtabs(2))[:200] for line in text.splitlines()]
+    return tuple(sanitizers.headline([line for line in lines if line.strip()])[-_LINES:])

@@ -1,0 +1,257 @@
+"""Requests and replies through a mailbox: memory that host and worker both have. On Linux, over the compiled binding.
+
+The hand-over is ``native/wire/mailbox.h``, the host's end of it ``native/fastpath/mailbox.c``; here is what is rare:
+what does not fit and goes over the pipes, and frames that need a second look.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from typing import TYPE_CHECKING, Any, cast
+
+from backworks.isolation.process.codec import HEADER, FrameError, FrameReader, checked, reply_limits, reply_of
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable
+
+    from typing_extensions import Buffer
+
+    from backworks.ffi._native import Mailbox
+    from backworks.ffi.contract import Reply
+    from backworks.isolation.channels.pipe import PipeChannel
+    from backworks.isolation.options import Limits
+
+__all__ = ["MailboxChannel", "create", "native"]
+
+#: The largest payload of a frame in the mailbox.
+_LARGEST = (32 << 20) - 0x90 - HEADER.size
+
+#: How many seconds nothing has to happen before the pages of large messages are given back: filling them with zeros
+#: again takes about as long as a large call.
+_IDLE = 1.0
+
+#: How often the worker may wake the loop for nothing before that is a reason to end it. An honest one does so once for
+#: a call that was answered while the host made ready to wait.
+_MAX_FALSE_ALARMS = 1000
+
+
+def native(name: str) -> Any:
+    """Returns a function of the compiled binding, or ``None``: it was not built, has none, or another was chosen."""
+    if os.environ.get("BACKWORKS_FFI", "native") != "native":
+        return None
+    try:
+        from backworks.ffi import _native
+    except ImportError:
+        return None
+    return getattr(_native, name, None)
+
+
+def create() -> Mailbox | None:
+    """Returns a new mailbox, or ``None`` where there is none: another system, another binding, no memory for it."""
+    make = native("mailbox")
+    try:
+        return None if make is None else cast("Mailbox", make())
+    except OSError:
+        return None
+
+
+class MailboxChannel:
+    """A :class:`~backworks.isolation.channels.channel.Channel` through a mailbox.
+
+    Args:
+        pipe: The channel over the same worker's pipes, for what does not fit.
+        mailbox: What :func:`create` returned, whose descriptors the worker was given.
+        limits: Bounds the replies.
+        timers: A loop that runs for as long as the channel is used, in any thread.
+    """
+
+    def __init__(self, pipe: PipeChannel, mailbox: Mailbox, limits: Limits, timers: asyncio.AbstractEventLoop) -> None:
+        self._timers = timers
+        self._pipe = pipe
+        self._box = mailbox
+        self._max_output = limits.output
+        self._allowed = reply_limits(limits)
+        self._watcher: tuple[asyncio.AbstractEventLoop, Callable[[], object]] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None  # which watches the eventfd, also between calls
+        self._leaving: list[asyncio.AbstractEventLoop] = []  # which have yet to forget it, once for each time
+        self._closing = False
+        self._false_alarms = 0
+        mailbox.attach(self, limits.output)
+        # No frame of Python between the caller and C.
+        self.call = mailbox.call
+        self.begin = mailbox.begin
+
+    @property
+    def ended(self) -> bool:
+        """Whether the worker has ended."""
+        return self._box.ended
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a request was sent whose reply was not taken."""
+        return self._box.is_open or self._pipe.is_open
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether that reply is in the mailbox."""
+        return self._box.is_ready
+
+    def advance(self) -> Reply | None:
+        """Returns the reply to what was begun, if it is there."""
+        return self._pipe.advance() if self._pipe.is_open else self._box.advance()
+
+    def watch(self, loop: asyncio.AbstractEventLoop, callback: Callable[[], object]) -> None:
+        """Has an event loop call a function whenever :meth:`advance` may have something to do."""
+        self._watcher = loop, callback
+        self._false_alarms = 0
+        if self._pipe.is_open:
+            self._pipe.watch(loop, callback)
+        elif self._loop is not loop:
+            self._leave_loop()
+            loop.add_reader(self._box.event_fd, self._alarm)
+            self._loop = loop
+        if self.ended:
+            loop.call_soon(callback)
+
+    def unwatch(self) -> None:
+        """Ends the watch. The loop goes on to watch the eventfd: to tell it otherwise takes as long as a call."""
+        self._watcher = None
+        self._pipe.unwatch()
+
+    def control(self, kind: int, payload: bytes, timeout: float | None) -> Reply:
+        """Sends another frame than a CALL and waits for its reply."""
+        if len(payload) > _LARGEST:
+            until = None if timeout is None else time.monotonic() + timeout
+            self._pipe.begin_control(kind, payload)
+            self._box.announce()
+            return self._pipe.wait(until)
+        return self._box.control(kind, payload, timeout)
+
+    def begin_control(self, kind: int, payload: bytes) -> None:
+        """Sends another frame than a CALL."""
+        if len(payload) > _LARGEST:
+            self._pipe.begin_control(kind, payload)
+            self._box.announce()
+        else:
+            self._box.begin_control(kind, payload)
+
+    def large(self) -> None:
+        """A large message has been in the mailbox: gives its pages back when nobody needs them for a while."""
+        with contextlib.suppress(RuntimeError):  # the interpreter ends
+            self._timers.call_soon_threadsafe(self._timers.call_later, _IDLE, self._trim)
+
+    def notify(self) -> None:
+        """Tells that the worker has ended; from any thread."""
+        self._box.notify()
+        self._pipe.notify()
+        watcher = self._watcher
+        if watcher is not None:
+            with contextlib.suppress(RuntimeError):  # it is closed
+                watcher[0].call_soon_threadsafe(watcher[1])
+
+    def close(self) -> None:
+        """Ends it; nobody uses it any more."""
+        self._watcher = None
+        self._pipe.close()
+        self._closing = True
+        self._leave_loop()
+        self._close_if_left()
+
+    # What the mailbox leaves to its owner
+
+    def by_pipe(
+        self,
+        endpoint: str | bytes,
+        method: str | bytes,
+        data: str | Buffer,
+        timeout: float | None,
+        traceparent: str | bytes | None,
+        tracestate: str | bytes | None,
+    ) -> Reply:
+        """Makes a call that does not fit into the mailbox."""
+        until = None if timeout is None else time.monotonic() + timeout
+        self._pipe.begin(endpoint, method, data, timeout, traceparent, tracestate)
+        self._box.announce()
+        return self._pipe.wait(until)
+
+    def begin_by_pipe(
+        self,
+        endpoint: str | bytes,
+        method: str | bytes,
+        data: str | Buffer,
+        timeout: float | None,
+        traceparent: str | bytes | None,
+        tracestate: str | bytes | None,
+    ) -> Reply | None:
+        """Begins such a call."""
+        self._pipe.begin(endpoint, method, data, timeout, traceparent, tracestate)
+        self._box.announce()
+        return None
+
+    def from_pipe(self, number: int, timeout: float | None) -> Reply:
+        """Takes a reply that does not fit into the mailbox."""
+        until = None if timeout is None else time.monotonic() + timeout
+        self._pipe.expect(number)
+        return self._pipe.wait(until)
+
+    def begin_from_pipe(self, number: int) -> Reply | None:
+        """Begins to take such a reply."""
+        self._pipe.expect(number)
+        if self._watcher is not None:
+            self._pipe.watch(*self._watcher)
+        return self.advance()
+
+    def judge(self, frame: bytes, number: int) -> Reply:
+        """Says what is wrong with a frame, or what it means after all."""
+        reader = FrameReader(self._allowed)
+        view = memoryview(frame)
+        while (found := reader.take()) is None and view:
+            room = reader.room()
+            count = min(len(room), len(view))
+            room[:count], view = view[:count], view[count:]
+            reader.filled(count)
+        if found is None:
+            raise FrameError(f"a frame that does not fit into the {_LARGEST} bytes of the mailbox")
+        return reply_of(checked(found, number), self._max_output)
+
+    def _trim(self) -> None:
+        if not self._box.trim():
+            self._timers.call_later(_IDLE, self._trim)
+
+    def _alarm(self) -> None:
+        """The eventfd is readable."""
+        if self._watcher is not None and not self._pipe.is_open:
+            self._watcher[1]()
+            return
+        self._box.drain()
+        self._false_alarms += 1
+        if self._false_alarms > _MAX_FALSE_ALARMS:
+            self._leave_loop()
+
+    def _leave_loop(self) -> None:
+        """Has the loop forget the eventfd, in its own thread."""
+        loop, self._loop = self._loop, None
+        if loop is None:
+            return
+        self._leaving.append(loop)
+        try:
+            loop.call_soon_threadsafe(self._forget, loop, self._box.event_fd)
+        except RuntimeError:  # it is closed
+            self._leaving.remove(loop)
+
+    def _forget(self, loop: asyncio.AbstractEventLoop, descriptor: int) -> None:
+        if self._loop is not loop:  # no call has come back to it meanwhile
+            loop.remove_reader(descriptor)
+        self._leaving.remove(loop)
+        self._close_if_left()
+
+    def _close_if_left(self) -> None:
+        """Closes the mailbox, unless a loop knows its eventfd: the number may mean something else at once.
+
+        A loop that was closed before it could forget it has forgotten all.
+        """
+        if self._closing and all(loop.is_closed() for loop in tuple(self._leaving)):  # others take theirs out
+            self._box.close()

@@ -1,0 +1,247 @@
+"""Worker processes on Linux, macOS and their like: how one is started, watched, killed and reaped.
+
+A process is killed before it is reaped, never after: until then its number, and that of its group, cannot be somebody
+else's.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import select
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from backworks.isolation.process.exits import Exit
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+__all__ = ["Pipes", "Process", "start"]
+
+#: How often a tree of processes is looked through for more: each time those that were found are killed, so that what
+#: they left behind moves up to the worker, which is stopped and starts nothing.
+_ROUNDS = 16
+
+#: The variable by which the processes are known that a worker has started; they inherit it unless they take pains.
+_MARK = "BACKWORKS_WORKER"
+
+
+class Pipes(NamedTuple):
+    """The host's ends of a worker's pipes."""
+
+    requests: int
+    replies: int
+    stderr: int
+    log: int
+
+    def close(self) -> None:
+        """Closes them all."""
+        for descriptor in self:
+            os.close(descriptor)
+
+
+class Process:
+    """A worker process from its start until it was reaped. Thread-safe.
+
+    Attributes:
+        pid: Its number.
+    """
+
+    def __init__(self, process: subprocess.Popen[bytes], mark: str) -> None:
+        self.pid = process.pid
+        self._process = process
+        self._mark = f"{_MARK}={mark}".encode()
+        self._ending = threading.Lock()
+        self._watch = _watch_exit(self.pid)
+
+    def fileno(self) -> int:
+        """Returns a descriptor that becomes readable when the process has ended."""
+        return self._watch if isinstance(self._watch, int) else self._watch.fileno()
+
+    def watch(self, loop: asyncio.AbstractEventLoop, ended: Callable[[], object]) -> None:
+        """Has a loop call a function when the process has ended."""
+        loop.add_reader(self.fileno(), ended)
+
+    def unwatch(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Ends that."""
+        loop.remove_reader(self.fileno())
+
+    def kill(self) -> None:
+        """Kills the process and all that it has started; does nothing once it was reaped."""
+        with self._ending:
+            if self._process.returncode is None:
+                if sys.platform == "linux":
+                    _kill_descendants(self.pid)
+                _kill_group(self.pid)
+
+    def reap(self) -> Exit:
+        """Kills what is left of the process's group, and takes the process, which has ended, from the system."""
+        with self._ending:
+            try:
+                if hasattr(os, "waitid"):  # not on macOS
+                    os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
+            except ChildProcessError:  # the host has a handler that reaps every child
+                self._process.returncode = 0
+                return Exit(None, None)
+            _kill_group(self.pid)
+            code = self._process.wait()
+        return Exit(_signal_name(-code), None) if code < 0 else Exit(None, code)
+
+    def sweep(self) -> None:
+        """Kills what has left the process's group and has outlived it; to be called if it has crashed."""
+        if sys.platform == "linux":
+            _kill_marked(self._mark)
+
+    def close(self) -> None:
+        """Closes the descriptor of :meth:`fileno`."""
+        if isinstance(self._watch, int):
+            os.close(self._watch)
+        else:
+            self._watch.close()
+
+    def forget(self) -> None:
+        """Leaves it to the process that started it; for a child that was forked off."""
+        self._process.returncode = 0
+        self.close()
+
+
+def start(
+    program: Path, options: Sequence[str], descriptors: Sequence[int], environment: Mapping[str, str]
+) -> tuple[Process, Pipes]:
+    """Starts the worker program in a session of its own.
+
+    Args:
+        program: The program.
+        options: Its options, but for those that name its pipes.
+        descriptors: What it inherits beside its pipes.
+        environment: Its whole environment.
+
+    Raises:
+        OSError: It cannot be started.
+    """
+    mark = secrets.token_hex(16)
+    with contextlib.ExitStack() as theirs, contextlib.ExitStack() as ours:
+        ends = []
+        for host_writes in (True, False, False, False):
+            reading, writing = os.pipe()
+            mine, other = (writing, reading) if host_writes else (reading, writing)
+            ours.callback(os.close, mine)
+            theirs.callback(os.close, other)
+            os.set_blocking(mine, False)
+            ends.append((mine, other))
+        requests, replies, stderr, log = (other for _, other in ends)
+        process = Process(
+            subprocess.Popen(  # noqa: S603  # it is our own program
+                [program, "--log", str(log), *options],
+                stdin=requests,
+                stdout=replies,
+                stderr=stderr,
+                pass_fds=(log, *descriptors),
+                env={**environment, _MARK: mark},
+                start_new_session=True,
+            ),
+            mark,
+        )
+        ours.pop_all()
+    return process, Pipes(*(mine for mine, _ in ends))
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+def _kill_group(leader: int) -> None:
+    # macOS says that it is not permitted where there are only processes that have ended.
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(leader, signal.SIGKILL)
+
+
+if sys.platform == "linux":
+
+    def _kill_descendants(pid: int) -> None:
+        """Kills the children that have left the group, and theirs; the process itself is stopped before."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGSTOP)
+        killed: set[int] = set()
+        for _ in range(_ROUNDS):
+            found = [child for child in _descendants(pid) if child not in killed]
+            if not found:
+                return
+            for child in found:
+                killed.add(child)
+                _kill_child(child)
+
+    def _kill_child(pid: int) -> None:
+        # Its parent may be alive and reap it at any time: only the descriptor says for sure who is meant.
+        with contextlib.suppress(OSError):
+            descriptor = os.pidfd_open(pid)
+            try:
+                signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+            finally:
+                os.close(descriptor)
+
+    def _kill_marked(mark: bytes) -> None:
+        """Kills every process that was born with this in its environment."""
+        for _ in range(_ROUNDS):
+            found = False
+            for environment in Path("/proc").glob("[0-9]*/environ"):
+                with contextlib.suppress(OSError):  # it has ended, or is somebody else's
+                    if mark in environment.read_bytes():
+                        descriptor = os.pidfd_open(int(environment.parent.name))
+                        try:
+                            if mark in environment.read_bytes():  # no other has got its number meanwhile
+                                signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+                                found = True
+                        finally:
+                            os.close(descriptor)
+            if not found:
+                return
+
+    def _descendants(pid: int) -> Iterator[int]:
+        for children in Path(f"/proc/{pid}/task").glob("*/children"):
+            with contextlib.suppress(OSError):
+                for child in children.read_text("ascii").split():
+                    yield int(child)
+                    yield from _descendants(int(child))
+
+
+def _watch_exit(pid: int) -> Any:
+    """Returns something with a descriptor that is readable once the process has ended, and before it was reaped."""
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):  # older than 5.3, or forbidden
+            return os.pidfd_open(pid)
+    elif hasattr(select, "kqueue"):
+        queue = select.kqueue()
+        try:
+            event = select.kevent(
+                pid,
+                filter=select.KQ_FILTER_PROC,
+                flags=select.KQ_EV_ADD | select.KQ_EV_ONESHOT,
+                fflags=select.KQ_NOTE_EXIT,
+            )
+            queue.control([event], 0)
+        except ProcessLookupError:  # it has ended already
+            queue.close()
+            reading, writing = os.pipe()
+            os.close(writing)  # readable for ever
+            return reading
+        return queue
+    reading, writing = os.pipe()
+
+    def wait() -> None:
+        with contextlib.suppress(ChildProcessError):
+            os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+        os.close(writing)
+
+    threading.Thread(target=wait, name="backworks-exit", daemon=True).start()
+    return reading

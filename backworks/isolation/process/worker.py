@@ -1,0 +1,350 @@
+"""One worker: its start, its log, its end.
+
+The path of a start: any thread spawns the process and sends START; the supervisor's thread then reads what comes, until
+``started`` holds what the worker says of the plugin, or why there is none. The path of an end: whoever holds the worker
+kills it, or it ends by itself; the supervisor's thread reads what it left in its pipes, reaps it, and ``exited`` holds
+how it ended. Its pipes for requests and replies are closed after that by whoever holds it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import sys
+import time
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from backworks.errors import BackworksError, PluginContractError, PluginCrashed, PluginTimeout
+from backworks.ffi.contract import ContractViolation
+from backworks.isolation.channels import mailbox
+from backworks.isolation.channels.mailbox import MailboxChannel
+from backworks.isolation.process import supervisor as supervision
+from backworks.isolation.process.codec import (
+    LOG_LIMITS,
+    READY,
+    REFUSED,
+    START,
+    FrameError,
+    FrameReader,
+    Gone,
+    Ready,
+    Refused,
+    decode_log,
+    decode_ready,
+    decode_refused,
+    encode_start,
+)
+from backworks.isolation.process.lines import LineReader
+from backworks.isolation.process.spawn import spawn
+
+if sys.platform == "win32":
+    from backworks.isolation.channels.pipe_windows import ThreadChannel as PipeChannel
+    from backworks.isolation.process.streams import ThreadStream as PipeStream
+else:
+    from backworks.isolation.channels.pipe import PipeChannel
+    from backworks.isolation.process.streams import DescriptorStream as PipeStream
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable
+
+    from backworks.ffi.contract import Reply
+    from backworks.isolation.channels.channel import Channel
+    from backworks.isolation.options import ProcessOptions
+    from backworks.isolation.process.exits import Exit
+    from backworks.isolation.process.streams import Stream
+
+__all__ = ["Ended", "Job", "Worker"]
+
+
+class Job(Protocol):
+    """What a worker is started for."""
+
+    def path(self) -> str:
+        """Returns the path of the library's private copy. Raises ``OSError`` if that is no longer what it was."""
+        ...
+
+    @property
+    def config(self) -> bytes:
+        """The plugin's configuration, as JSON."""
+        ...
+
+    def accept(self, ready: Ready) -> None:
+        """Looks at who the plugin says it is. Raises a ``PluginLoadError`` if it cannot be."""
+        ...
+
+    def refusal(self, refused: Refused) -> BackworksError:
+        """Makes the exception for a plugin that could not be initialised."""
+        ...
+
+
+class Ended(NamedTuple):
+    """How a worker ended, and the last lines that it wrote to its standard error output."""
+
+    how: Exit
+    stderr: tuple[str, ...]
+
+
+class Worker:
+    """One worker process.
+
+    Attributes:
+        pid: Its process number.
+        channel: The way to it, once it has started.
+        call, begin: The two methods of the channel, to find them at once.
+        dead: Whether it has ended, or was told to.
+        started: What it says of the plugin, or the exception for why it has not started.
+        exited: How it ended.
+        gone: Done when nothing of it is left.
+        leaving: Whether it was asked to end.
+        why: Why it was killed, if the host had a reason that is not a call's.
+        born: When it had started, as ``time.monotonic()`` tells it.
+
+    Args:
+        plugin: The plugin's id.
+        job: What to start.
+        options: Its settings.
+
+    Raises:
+        OSError: The process cannot be started, or the library's copy has changed.
+    """
+
+    __slots__ = (
+        "_job",
+        "_lines",
+        "_log",
+        "_logger",
+        "_mailbox",
+        "_options",
+        "_pipes",
+        "_plugin",
+        "_process",
+        "_streams",
+        "_supervisor",
+        "_ticking",
+        "_timer",
+        "begin",
+        "born",
+        "call",
+        "channel",
+        "dead",
+        "exited",
+        "gone",
+        "leaving",
+        "pid",
+        "started",
+        "why",
+    )
+
+    def __init__(self, plugin: str, job: Job, options: ProcessOptions) -> None:
+        path = os.fsencode(job.path())
+        self._plugin = plugin
+        self._job = job
+        self._options = options
+        self._logger = logging.getLogger(f"backworks.plugin.{plugin}")
+        # What a library writes there it has no better way to say: seldom good news.
+        self._lines = LineReader(lambda line: self._logger.warning("%s", line))
+        self._log = FrameReader(LOG_LIMITS)
+        self._timer: asyncio.TimerHandle | None = None
+        self._ticking: asyncio.TimerHandle | None = None
+        self.dead = False
+        self.leaving = False
+        self.why: str | None = None
+        self.born = 0.0
+        self.started: Future[Ready] = Future()
+        self.exited: Future[Ended] = Future()
+        self.gone: Future[None] = Future()
+        box = mailbox.create()
+        self._mailbox = box
+        try:
+            if box is None:
+                self._process, self._pipes = spawn(options.environment)
+            else:
+                descriptors = (box.memory_fd, box.event_fd)
+                arguments = ("--mailbox", str(box.memory_fd), "--event", str(box.event_fd))
+                self._process, self._pipes = spawn(options.environment, arguments, descriptors)
+        except BaseException:
+            if box is not None:
+                box.close()
+            raise
+        self._supervisor = supervision.acquire()
+        self._streams: tuple[Stream, ...] = (
+            PipeStream(self._pipes.log, self._take_log),
+            PipeStream(self._pipes.stderr, self._take_stderr),
+        )
+        self.pid = self._process.pid
+        pipe = PipeChannel(self._pipes.requests, self._pipes.replies, self._process.fileno(), options.limits)
+        pipe.begin_control(START, encode_start(path, job.config, options.limits))
+        self.channel: Channel = pipe
+        self.call: Callable[..., Reply] = pipe.call
+        self.begin: Callable[..., Reply | None] = pipe.begin
+        self._supervisor.post(self._attach, self._supervisor.loop, pipe)
+
+    def rename(self, plugin: str) -> None:
+        """Gives the plugin another id."""
+        self._plugin = plugin
+        self._logger = logging.getLogger(f"backworks.plugin.{plugin}")
+
+    def kill(self, why: str | None = None) -> None:
+        """Kills the process and all that it has started; again does nothing.
+
+        Args:
+            why: What is told to the call that is in it, if that is not its own fault.
+        """
+        if why is not None and not self.dead:
+            self.why = why
+        self.dead = True
+        self._process.kill()
+
+    def release(self, then: Callable[[], object]) -> None:
+        """Ends the worker, closes all that belongs to it, and calls a function in the supervisor's thread.
+
+        To be called once, by whoever holds it, who does not use it after that.
+        """
+        self.kill()
+
+        def close(_: object) -> None:
+            self.channel.close()
+            self._log.close()  # the rest of a worker is small, and waits for the collector of cycles
+            if self._mailbox is not None:
+                self._mailbox.close()
+            self._process.close()
+            then()
+            self.gone.set_result(None)
+            supervision.release(self._supervisor)
+
+        self.exited.add_done_callback(lambda ended: self._supervisor.post(close, ended))
+
+    def forget(self) -> None:
+        """Leaves it to the process that started it; for a child that was forked off."""
+        self.dead = True
+        self._process.forget()
+        with contextlib.suppress(OSError):
+            self._pipes.close()
+
+    # What follows runs in the supervisor's thread.
+
+    def _attach(self, loop: asyncio.AbstractEventLoop, pipe: PipeChannel) -> None:
+        for stream in self._streams:
+            stream.attach(loop)
+        self._process.watch(loop, lambda: self._reap(loop, pipe))
+        self._timer = loop.call_later(self._options.start_timeout, self._late, pipe)
+        pipe.watch(loop, lambda: self._greet(pipe))
+
+    def _greet(self, pipe: PipeChannel) -> None:
+        """Looks whether the worker has said how its start went."""
+        if self.started.done():
+            return
+        try:
+            frame = pipe.advance_frame()
+            if frame is None:
+                return
+            if frame.kind == REFUSED:
+                refused = decode_refused(frame.payload, self._options.limits.output)
+                raise self._job.refusal(refused)
+            if frame.kind != READY:
+                raise FrameError(f"a frame of kind {frame.kind} where a greeting was expected")
+            ready = decode_ready(frame.payload)
+            self._job.accept(ready)
+        except Gone:
+            pipe.unwatch()
+            self.exited.add_done_callback(self._crashed)
+            if not self.dead:  # its pipe may have ended before it has
+                self._supervisor.loop.call_later(1.0, self.kill)
+        except FrameError as error:
+            self._failed(pipe, PluginContractError(f"its worker process sent {error}", plugin=self._plugin))
+        except ContractViolation as error:
+            self._failed(pipe, PluginContractError(f"init: {error}", plugin=self._plugin))
+        except BackworksError as error:
+            self._failed(pipe, error)
+        else:
+            pipe.unwatch()
+            self._cancel_timer()
+            self.born = time.monotonic()
+            if self._mailbox is not None:
+                box = MailboxChannel(pipe, self._mailbox, self._options.limits, self._supervisor.loop)
+                self._mailbox = None
+                self.channel, self.call, self.begin = box, box.call, box.begin
+            self.started.set_result(ready)
+
+    def _late(self, pipe: PipeChannel) -> None:
+        if not self.started.done():
+            seconds = self._options.start_timeout
+            error = PluginTimeout(
+                f"it did not start within {seconds:g} s; its worker process was killed", plugin=self._plugin
+            )
+            self._failed(pipe, error)
+
+    def _failed(self, pipe: PipeChannel, error: BackworksError) -> None:
+        pipe.unwatch()
+        self._cancel_timer()
+        self.kill()
+        if not self.started.done():
+            self.started.set_exception(error)
+
+    def _crashed(self, exited: Future[Ended]) -> None:
+        if not self.started.done():
+            how, stderr = exited.result()
+            error = PluginCrashed(
+                f"its worker process {how} while the plugin was started",
+                plugin=self._plugin,
+                signal=how.signal,
+                exit_code=how.code,
+                stderr=stderr,
+            )
+            self._cancel_timer()
+            self.started.set_exception(error)
+
+    def _cancel_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _take_log(self, data: bytes) -> bool:
+        """Takes what the plugin logs."""
+        view = memoryview(data)
+        try:
+            while view:
+                room = self._log.room()
+                count = min(len(room), len(view))
+                room[:count], view = view[:count], view[count:]
+                self._log.filled(count)
+                while (frame := self._log.take()) is not None:
+                    level, text = decode_log(frame.payload)
+                    self._logger.log(level, text)
+        except FrameError as error:
+            self._logger.error("its worker process sent %s as a log record, and is killed", error)
+            self.kill()
+            return False
+        return True
+
+    def _take_stderr(self, data: bytes) -> bool:
+        """Takes what it writes to its standard error output."""
+        self._lines.feed(data)
+        if self._lines.dropped and self._ticking is None:
+            self._ticking = self._supervisor.loop.call_later(1.0, self._tick)
+        return True
+
+    def _tick(self) -> None:
+        self._ticking = None
+        self._lines.tick()
+
+    def _reap(self, loop: asyncio.AbstractEventLoop, pipe: PipeChannel) -> None:
+        """Takes the process, which has ended, from the system, after what it has left in its pipes."""
+        by_itself = not self.dead
+        self.dead = True
+        self._process.unwatch(loop)
+        how = self._process.reap()
+        for stream in self._streams:
+            stream.finish()
+        if self._ticking is not None:
+            self._ticking.cancel()
+        self._lines.end()
+        if not self.started.done():
+            self._greet(pipe)
+        self.channel.notify()
+        self._greet(pipe)
+        self.exited.set_result(Ended(how, self._lines.last))
+        if by_itself and not self.leaving:
+            self._process.sweep()

@@ -1,0 +1,140 @@
+"""From a path to a :class:`LibraryInfo`: opens the file, finds out the format, asks its reader."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from backworks.errors import NotALibraryError
+from backworks.loading.inspection import elf, macho, pe
+from backworks.loading.inspection.manifest import read_section
+from backworks.loading.inspection.reader import Damaged, View, cannot_read, open_file
+
+if TYPE_CHECKING:
+    from backworks.loading.inspection.reader import Image
+
+__all__ = ["LibraryInfo", "file_sha256", "inspect_library"]
+
+#: What people take for a library by mistake.
+_LOOKALIKES = {
+    b"!<arch>\n": "a static library, which cannot be loaded; link a shared one",
+    b"\0asm": "a WebAssembly module, not a native library",
+    b"PK\x03\x04": "a ZIP archive; unpack it first",
+    b"\x1f\x8b": "a gzip archive; unpack it first",
+}
+
+
+@dataclass(frozen=True)
+class LibraryInfo:
+    """What a library file says about itself.
+
+    Attributes:
+        path: The file, as it was asked for.
+        size: Its bytes.
+        format: ``"elf"``, ``"mach-o"`` or ``"pe"``.
+        system: ``"linux"``, ``"macos"``, ``"windows"``, or the name of another.
+        architectures: The processors: ``"x86_64"``, ``"aarch64"``, ``"riscv64"``, ... Several in a fat Mach-O
+            file, whose other fields tell of the slice for this machine, or of the first if there is none.
+        bits: 64 or 32. Of a 32-bit file only the fields above and ``kind`` are read.
+        kind: ``"shared library"``, ``"bundle"`` (which macOS loads as well), ``"executable"``, ``"object
+        file"``, ...
+        exports: The names of the functions and data that it defines for others, as a C program writes them.
+        needed: The libraries that it is linked to.
+        manifest: The manifest, or ``None`` if there is none or it is broken.
+        manifest_problem: What is wrong with the manifest, or ``None``.
+    """
+
+    path: Path
+    size: int
+    format: str
+    system: str
+    architectures: tuple[str, ...]
+    bits: int
+    kind: str
+    exports: frozenset[str] = field(repr=False)
+    needed: tuple[str, ...]
+    manifest: dict[str, Any] | None = field(hash=False)
+    manifest_problem: str | None
+
+
+def inspect_library(path: str | os.PathLike[str]) -> LibraryInfo:
+    """Reads what a library says about itself, without loading it and without hashing it.
+
+    A library for another system or processor, and one that is no plugin, is read like any other;
+    :func:`~backworks.loading.inspection.problems` tells whether it would load.
+
+    Raises:
+        PluginNotFound: There is no such file, or it is a directory or the like.
+        NotALibraryError: It is empty, text, cut off or otherwise no ELF, Mach-O or PE file.
+        PluginLoadError: It cannot be read.
+    """
+    with open_file(path) as file:
+        try:
+            size = os.fstat(file.fileno()).st_size
+            view = View(file, 0, size)
+            image = _read(view, view.read(0, min(size, 64), "the file"))
+        except Damaged as error:
+            raise NotALibraryError(f"{path}: {error}", path=Path(path)) from None
+        except OSError as error:
+            raise cannot_read(path, error) from error
+    manifest, problem = None, None
+    if image.section is not None:
+        manifest, problem = read_section(image.section, big_endian=image.big_endian)
+    return LibraryInfo(
+        path=Path(path),
+        size=size,
+        format=image.format,
+        system=image.system,
+        architectures=image.architectures,
+        bits=image.bits,
+        kind=image.kind,
+        exports=image.exports,
+        needed=image.needed,
+        manifest=manifest,
+        manifest_problem=problem,
+    )
+
+
+def file_sha256(path: str | os.PathLike[str]) -> str:
+    """Returns the SHA-256 of a file, in hexadecimal.
+
+    Raises:
+        PluginNotFound: There is no such file, or it is a directory or the like.
+        PluginLoadError: It cannot be read.
+    """
+    with open_file(path) as file:
+        try:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            raise cannot_read(path, error) from error
+
+
+def _read(view: View, head: bytes) -> Image:
+    readers = {
+        elf.MAGIC: ("ELF", elf.read),
+        pe.MAGIC: ("PE", pe.read),
+        **dict.fromkeys(macho.MAGICS, ("Mach-O", macho.read)),
+        **dict.fromkeys(macho.FAT_MAGICS, ("fat Mach-O", macho.read_fat)),
+    }
+    for magic, (name, read) in readers.items():
+        if head.startswith(magic):
+            try:
+                return read(view)
+            except Damaged as error:
+                raise Damaged(f"{name} file, {error}") from None
+    raise Damaged(f"not a library: {_describe(head)}")
+
+
+def _describe(head: bytes) -> str:
+    if not head:
+        return "the file is empty"
+    for magic, what in _LOOKALIKES.items():
+        if head.startswith(magic):
+            return f"it is {what}"
+    line = head.split(b"\n", 1)[0].rstrip(b"\r")[:40]
+    if line and line.isascii() and line.decode("ascii").isprintable():
+        return f"it begins with {line.decode('ascii')!r}"
+    return f"it begins with the bytes {head[:8].hex(' ')}"

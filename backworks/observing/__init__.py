@@ -1,0 +1,1 @@
+"""What an operator sees of running plugins: counts of calls, health checks and metrics."""

@@ -1,0 +1,45 @@
+"""The numbers of one plugin, from what was counted and from what is to be seen now."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from backworks.errors import Code
+from backworks.observing.counters import BOUNDS, Histogram, PluginMetrics, Tally, WorkerMetrics
+from backworks.observing.memory import memory_of
+
+if TYPE_CHECKING:
+    from backworks.plugin import Plugin
+
+__all__ = ["observe", "restarts_of"]
+
+
+def observe(plugin: Plugin | None, tally: Tally) -> PluginMetrics:
+    """Makes the numbers of a plugin.
+
+    Args:
+        plugin: The plugin, or ``None`` if it did not start.
+        tally: What was counted of its calls.
+    """
+    codes = {code: tally.codes[code] for code in Code if tally.codes[code]}
+    seconds = Histogram(BOUNDS, tuple(tally.buckets), tally.seconds)
+    runner = None if plugin is None else plugin.runner
+    inner = getattr(runner, "inner", runner)
+    breaker = getattr(runner, "breaker", None)
+    return PluginMetrics(
+        "failed" if plugin is None else plugin.state,
+        sum(codes.values()),
+        MappingProxyType(codes),
+        seconds,
+        tally.in_flight,
+        None if breaker is None else str(breaker),
+        0 if plugin is None else restarts_of(plugin),
+        tuple(WorkerMetrics(pid, *memory_of(pid)) for pid in getattr(inner, "pids", ())),
+    )
+
+
+def restarts_of(plugin: Plugin) -> int:
+    """Tells how many of its worker processes took the place of one that had ended."""
+    restarts: int = getattr(getattr(plugin.runner, "inner", plugin.runner), "restarts", 0)
+    return restarts

@@ -1,0 +1,13 @@
+"""The C files that the extension module and the worker program are built from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+NATIVE = Path(__file__).resolve().parent.parent / "native"
+
+#: Of ``backworks.ffi._native``.
+EXTENSION = sorted([*(NATIVE / "binding").glob("*.c"), *(NATIVE / "fastpath").glob("*.c")])
+
+#: Of ``backworks-worker``; ``platform_windows.c`` is for Windows alone.
+WORKER = sorted([*(NATIVE / "wire").glob("*.c"), *(NATIVE / "worker").glob("*.c")])
