@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -411,6 +412,18 @@ class TestTime:
         fifo.close()
         assert call(plugin, "!pid", timeout=PATIENCE) == pid
 
+    @pytest.mark.skipif(sys.platform == "win32", reason="the program is the same everywhere, the mailbox is Linux's")
+    def test_cancel_while_busy(self, compile_plugin: CompilePlugin) -> None:
+        """Calls that are cancelled while their replies come disturb no other call; see ``isolated/cancelled.py``."""
+        sleeps = ECHO.replace("#include", "#define _GNU_SOURCE\n#include <unistd.h>\n#include", 1).replace(
+            "(void)plugin;", "(void)plugin;\n  usleep((useconds_t)atoi(request->data));", 1
+        )
+        path = compile_plugin(sleeps, "sleeps")
+        script = Path(__file__).parent / "isolated" / "cancelled.py"
+        done = subprocess.run([sys.executable, script, path, "5"], capture_output=True, text=True, check=False)
+
+        assert (done.returncode, done.stderr) == (0, "")
+
     def test_cancel_late(self, load: Load) -> None:
         """The call of a cancelled task that overruns ends with its process."""
         plugin = load()
@@ -771,6 +784,22 @@ class TestClose:
         asyncio.run(main())
         assert pids <= {str(pid) for pid in plugin.runner.pids}  # type: ignore[attr-defined]
         assert plugin.close(PATIENCE)
+
+    @pytest.mark.skipif(sys.platform == "win32", reason="a FIFO holds the start up")
+    def test_while_restarting(self, load: Load, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+        """A worker that is being started when the plugin is closed is ended once."""
+        held = tmp_path / "held"
+        source = UNRULY.replace(
+            "*out = plugin;", f'if (access("{held}", F_OK) == 0) (void)open("{held}", O_RDONLY);\n*out = plugin;'
+        )
+        plugin = load(source, "held")
+        os.mkfifo(held)
+        with pytest.raises(PluginCrashed):
+            call(plugin, "!exit 1")
+        eventually(lambda: plugin.runner.restarts == 1)  # type: ignore[attr-defined]
+
+        plugin.close(PATIENCE)
+        assert not [record for record in caplog.records if record.name == "asyncio"]
 
     def test_interpreter_ends(self, compile_plugin: CompilePlugin, tmp_path: Path) -> None:
         """Workers of a host that just ends, or is killed, end by themselves."""

@@ -363,13 +363,16 @@ class Crew:
         self.look()
 
     def retire(self, worker: Worker) -> None:
-        """Ends a worker whose holder is the caller; another takes its place."""
+        """Ends a worker that the caller holds; another takes its place. Does nothing if it was retired before.
+
+        A worker that has not started can be retired from two sides: by its failed start, and by the shutdown.
+        """
         with self._lock:
-            self._starting.discard(worker)
             if worker in self._ready:
                 self._ready.remove(worker)
                 worker.release(lambda: self._replace(worker))
-            else:
+            elif worker in self._starting:
+                self._starting.remove(worker)
                 worker.release(lambda: None)
             self._changed.notify_all()
 

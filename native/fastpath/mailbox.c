@@ -671,18 +671,6 @@ box_advance(PyObject *self, PyObject *unused)
 }
 
 static PyObject *
-box_drain(PyObject *self, PyObject *unused)
-{
-  struct box *box = box_of(self);
-
-  (void)unused;
-  if (box->event_fd >= 0) {
-    drain(box->event_fd);
-  }
-  Py_RETURN_NONE;
-}
-
-static PyObject *
 box_announce(PyObject *self, PyObject *unused)
 {
   struct box *box = box_of(self);
@@ -902,7 +890,6 @@ static PyMethodDef box_methods[] = {
   { "begin_control", box_begin_control, METH_VARARGS,
     "begin_control($self, kind, payload, /)\n--\n\nSends another frame than a CALL." },
   { "announce", box_announce, METH_NOARGS, "announce($self)\n--\n\nTells the worker to read the request pipe." },
-  { "drain", box_drain, METH_NOARGS, "drain($self)\n--\n\nTakes what is to be read from the eventfd." },
   { "notify", box_notify, METH_NOARGS, "notify($self)\n--\n\nTells that the worker has ended; wakes who waits." },
   { "trim", box_trim, METH_NOARGS,
     "trim($self)\n--\n\nGives the pages of large messages back if nothing was sent since it was called last; tells "

@@ -33,10 +33,6 @@ _LARGEST = (32 << 20) - 0x90 - HEADER.size
 #: again takes about as long as a large call.
 _IDLE = 1.0
 
-#: How often the worker may wake the loop for nothing before that is a reason to end it. An honest one does so once for
-#: a call that was answered while the host made ready to wait.
-_MAX_FALSE_ALARMS = 1000
-
 
 def native(name: str) -> Any:
     """Returns a function of the compiled binding, or ``None``: it was not built, has none, or another was chosen."""
@@ -75,10 +71,9 @@ class MailboxChannel:
         self._max_output = limits.output
         self._allowed = reply_limits(limits)
         self._watcher: tuple[asyncio.AbstractEventLoop, Callable[[], object]] | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None  # which watches the eventfd, also between calls
-        self._leaving: list[asyncio.AbstractEventLoop] = []  # which have yet to forget it, once for each time
+        # The loops that watch the eventfd, also between calls. Each adds and removes itself, in its own thread.
+        self._loops: set[asyncio.AbstractEventLoop] = set()
         self._closing = False
-        self._false_alarms = 0
         mailbox.attach(self, limits.output)
         # No frame of Python between the caller and C.
         self.call = mailbox.call
@@ -106,18 +101,17 @@ class MailboxChannel:
     def watch(self, loop: asyncio.AbstractEventLoop, callback: Callable[[], object]) -> None:
         """Has an event loop call a function whenever :meth:`advance` may have something to do."""
         self._watcher = loop, callback
-        self._false_alarms = 0
         if self._pipe.is_open:
             self._pipe.watch(loop, callback)
-        elif self._loop is not loop:
-            self._leave_loop()
-            loop.add_reader(self._box.event_fd, self._alarm)
-            self._loop = loop
+        elif loop not in self._loops:
+            self._forget_closed_loops()
+            self._loops.add(loop)
+            loop.add_reader(self._box.event_fd, self._alarm, loop)
         if self.ended:
             loop.call_soon(callback)
 
     def unwatch(self) -> None:
-        """Ends the watch. The loop goes on to watch the eventfd: to tell it otherwise takes as long as a call."""
+        """Ends the watch. The loop keeps its reader of the eventfd, because removing one costs as much as a call."""
         self._watcher = None
         self._pipe.unwatch()
 
@@ -157,8 +151,10 @@ class MailboxChannel:
         self._watcher = None
         self._pipe.close()
         self._closing = True
-        self._leave_loop()
-        self._close_if_left()
+        for loop in tuple(self._loops):
+            with contextlib.suppress(RuntimeError):  # it is closed
+                loop.call_soon_threadsafe(self._forget, loop)
+        self._close_if_forgotten()
 
     # What the mailbox leaves to its owner
 
@@ -221,37 +217,35 @@ class MailboxChannel:
         if not self._box.trim():
             self._timers.call_later(_IDLE, self._trim)
 
-    def _alarm(self) -> None:
-        """The eventfd is readable."""
-        if self._watcher is not None and not self._pipe.is_open:
-            self._watcher[1]()
-            return
-        self._box.drain()
-        self._false_alarms += 1
-        if self._false_alarms > _MAX_FALSE_ALARMS:
-            self._leave_loop()
+    def _alarm(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Handles a readable eventfd, in the thread of a loop.
 
-    def _leave_loop(self) -> None:
-        """Has the loop forget the eventfd, in its own thread."""
-        loop, self._loop = self._loop, None
-        if loop is None:
-            return
-        self._leaving.append(loop)
-        try:
-            loop.call_soon_threadsafe(self._forget, loop, self._box.event_fd)
-        except RuntimeError:  # it is closed
-            self._leaving.remove(loop)
-
-    def _forget(self, loop: asyncio.AbstractEventLoop, descriptor: int) -> None:
-        if self._loop is not loop:  # no call has come back to it meanwhile
-            loop.remove_reader(descriptor)
-        self._leaving.remove(loop)
-        self._close_if_left()
-
-    def _close_if_left(self) -> None:
-        """Closes the mailbox, unless a loop knows its eventfd: the number may mean something else at once.
-
-        A loop that was closed before it could forget it has forgotten all.
+        Only the loop that waits may look at the mailbox: another one that still has its reader would do so at the same
+        time, and both would take the reply and give the worker back. That other loop removes its reader, and so does
+        one that a worker wakes for nothing.
         """
-        if self._closing and all(loop.is_closed() for loop in tuple(self._leaving)):  # others take theirs out
+        watcher = self._watcher
+        if watcher is not None and watcher[0] is loop and not self._pipe.is_open:
+            watcher[1]()
+        else:
+            self._forget(loop)
+
+    def _forget(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Removes a loop's reader of the eventfd, in the loop's own thread."""
+        if loop in self._loops:
+            loop.remove_reader(self._box.event_fd)
+            self._loops.discard(loop)
+        if self._closing:
+            self._close_if_forgotten()
+
+    def _forget_closed_loops(self) -> None:
+        """Drops the loops that were closed, which have no readers any more."""
+        for loop in tuple(self._loops):
+            if loop.is_closed():
+                self._loops.discard(loop)
+
+    def _close_if_forgotten(self) -> None:
+        """Closes the mailbox unless a loop watches its eventfd, whose number may mean something else afterwards."""
+        self._forget_closed_loops()
+        if not self._loops:
             self._box.close()
