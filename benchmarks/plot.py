@@ -35,12 +35,11 @@ def panels_of(figure: Figure) -> list[Panel]:
 
 
 def draw(file: Path, title: str, panels: Sequence[Panel], machine: Mapping[str, str]) -> None:
-    """Writes a picture as ``FILE.svg`` and ``FILE.png``; below its title stands on what it was measured."""
+    """Writes a picture as ``FILE.png``; below its title stands on what it was measured."""
     import matplotlib as mpl
 
     mpl.use("agg")
-    # The same values make the same file; text stays text, which is a third of the size of its outlines.
-    mpl.rcParams.update({"font.size": 9, "svg.fonttype": "none", "svg.hashsalt": file.name})
+    mpl.rcParams.update({"font.size": 9})
     from matplotlib import pyplot as plt
 
     columns = min(2, len(panels))
@@ -75,8 +74,8 @@ def draw(file: Path, title: str, panels: Sequence[Panel], machine: Mapping[str, 
         _draw(axis, panel)
     for axis in places[len(panels) :]:
         axis.set_visible(False)
-    for suffix, metadata in (("svg", {"Date": None}), ("png", {"Software": None})):
-        canvas.savefig(file.with_suffix(f".{suffix}"), dpi=100, facecolor="white", metadata=metadata)
+    # Without the version of the program that made it, the same values make the same file.
+    canvas.savefig(file.with_suffix(".png"), dpi=100, facecolor="white", metadata={"Software": None})
     plt.close(canvas)
 
 

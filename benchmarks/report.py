@@ -25,7 +25,7 @@ def write(directory: Path, figures: Sequence[Figure], machine: Mapping[str, str]
 
 
 def draw(directory: Path, figure: Figure, machine: Mapping[str, str]) -> None:
-    """Writes ``NAME.svg`` and ``NAME.png``."""
+    """Writes ``NAME.png``."""
     plot.draw(directory / figure.name, figure.title, plot.panels_of(figure), machine)
 
 
