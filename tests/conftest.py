@@ -28,6 +28,10 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 #: How many times as long as elsewhere a short wait has to be here, for a process that an emulator runs to do anything.
 PACE = float(os.environ.get("BACKWORKS_TEST_PACE", "1"))
 
+#: Seconds after which a test that waits has failed. What it waits for is there long before, also where twenty other
+#: processes want each processor; no test is about how soon.
+PATIENCE = 300.0
+
 #: The file name of a library called NAME on this system.
 LIBRARY = {"win32": "{}.dll", "darwin": "lib{}.dylib"}.get(sys.platform, "lib{}.so")
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -15,7 +18,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 import weather_plugins
-from conftest import ECHO, CompilePlugin, missing
+from conftest import ECHO, PATIENCE, CompilePlugin, missing
 from leftovers import has_mapped
 from seeded import DEFECTS, ZOO_DEFECTS, Seeded, build
 from unruly import last_words
@@ -24,6 +27,7 @@ from zookeeper import build as build_zoo
 
 from backworks import sdk
 from backworks.authoring.conformance.catalogue import catalogue
+from backworks.authoring.conformance.launch import _kill_if_mapped, sweep
 from backworks.authoring.conformance.requests import parse
 from backworks.authoring.conformance.results import Result, Status
 from backworks.authoring.conformance.runner import Options, run
@@ -186,6 +190,48 @@ class TestProcessOnly:
         assert wrong(results) == {}
         assert left.status is Status.SKIPPED
         assert '"isolation": ["process"]' in left.found
+
+
+@only_linux
+class TestSweep:
+    """The end of whatever has mapped a file of a directory."""
+
+    @pytest.fixture(name="crowd")
+    def _crowd(self) -> Iterator[None]:
+        """Processes that come and go all the time."""
+        with subprocess.Popen(["sh", "-c", "while :; do (:) & (:); done"]) as shell:
+            yield
+            shell.kill()
+
+    @pytest.mark.usefixtures("crowd")
+    def test_in_a_crowd(self, compile_plugin: CompilePlugin) -> None:
+        """The process with the library is killed, wherever it stands among others that come and go."""
+        library = compile_plugin(ECHO)
+        host = [sys.executable, "-c", "import ctypes, sys; ctypes.CDLL(sys.argv[1]); print(); sys.stdin.read()"]
+        for _ in range(20):
+            with subprocess.Popen([*host, library], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+                assert process.stdout is not None
+                process.stdout.readline()
+                sweep(library.parent)
+
+                assert process.wait(PATIENCE) == -signal.SIGKILL
+
+    def test_ends_meanwhile(self) -> None:
+        """A process that ends while it is looked at is one that is not there."""
+        for _ in range(200):
+            child = subprocess.Popen(["true"])
+            reaper = threading.Thread(target=child.wait)
+            reaper.start()
+            while reaper.is_alive():
+                assert not _kill_if_mapped(child.pid, "/no/such/directory/")
+
+    def test_is_not_there(self) -> None:
+        """Nor is one that has ended, before or after it was reaped."""
+        with subprocess.Popen(["true"]) as child:
+            os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+
+            assert not _kill_if_mapped(child.pid, "/")
+        assert not _kill_if_mapped(child.pid, "/")
 
 
 class TestCommand:

@@ -211,11 +211,17 @@ def sweep(directory: Path) -> None:
         return
     wanted = str(directory) + "/"
     for _ in range(16):
-        found = False
-        for maps in Path("/proc").glob("[0-9]*/maps"):
-            with contextlib.suppress(OSError):  # it has ended, or is somebody else's
-                if int(maps.parent.name) != os.getpid() and wanted in maps.read_text("utf-8", "replace"):
-                    os.kill(int(maps.parent.name), signal.SIGKILL)
-                    found = True
-        if not found:
+        others = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+        killed = [pid for pid in others if pid != os.getpid() and _kill_if_mapped(pid, wanted)]
+        if not killed:
             return
+
+
+def _kill_if_mapped(pid: int, wanted: str) -> bool:
+    """Kills a process whose list of mapped files has a text, and says whether it did."""
+    # A process may end at any moment, which is ENOENT or ESRCH from whatever looks at it; or it is another user's.
+    with contextlib.suppress(OSError):
+        if wanted in Path(f"/proc/{pid}/maps").read_text("utf-8", "replace"):
+            os.kill(pid, signal.SIGKILL)
+            return True
+    return False

@@ -194,10 +194,12 @@ if sys.platform == "linux":
         """Kills every process that was born with this in its environment."""
         for _ in range(_ROUNDS):
             found = False
-            for environment in Path("/proc").glob("[0-9]*/environ"):
+            # Not glob: its own look at a process that ends meanwhile is an error.
+            for process in [entry for entry in Path("/proc").iterdir() if entry.name.isdigit()]:
+                environment = process / "environ"
                 with contextlib.suppress(OSError):  # it has ended, or is somebody else's
                     if mark in environment.read_bytes():
-                        descriptor = os.pidfd_open(int(environment.parent.name))
+                        descriptor = os.pidfd_open(int(process.name))
                         try:
                             if mark in environment.read_bytes():  # no other has got its number meanwhile
                                 signal.pidfd_send_signal(descriptor, signal.SIGKILL)
@@ -208,11 +210,18 @@ if sys.platform == "linux":
                 return
 
     def _descendants(pid: int) -> Iterator[int]:
-        for children in Path(f"/proc/{pid}/task").glob("*/children"):
-            with contextlib.suppress(OSError):
-                for child in children.read_text("ascii").split():
-                    yield int(child)
-                    yield from _descendants(int(child))
+        with contextlib.suppress(OSError):  # it has ended
+            for task in Path(f"/proc/{pid}/task").iterdir():
+                for child in _children(task):
+                    yield child
+                    yield from _descendants(child)
+
+    def _children(task: Path) -> list[int]:
+        """Returns the children of a thread: none if it has ended."""
+        try:
+            return [int(child) for child in (task / "children").read_text("ascii").split()]
+        except OSError:
+            return []
 
 
 def _watch_exit(pid: int) -> Any:
