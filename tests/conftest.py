@@ -25,6 +25,11 @@ settings.load_profile("without a clock")
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+ROOT = Path(__file__).resolve().parent.parent
+
+# Zig makes each system's C library at its first use, for minutes: all tests, and what they start, share one.
+os.environ.update(dict.fromkeys(("ZIG_GLOBAL_CACHE_DIR", "ZIG_LOCAL_CACHE_DIR"), str(ROOT / "build" / "zig-cache")))
+
 #: How many times as long as elsewhere a short wait has to be here, for a process that an emulator runs to do anything.
 PACE = float(os.environ.get("BACKWORKS_TEST_PACE", "1"))
 
@@ -82,8 +87,12 @@ CompilePlugin = Callable[..., Path]
 
 
 def missing(tool: str) -> NoReturn:
-    """Skips the test for want of a tool, or fails it where all tools are promised."""
-    text = f"{tool} is not installed"
+    """Skips the test for want of a tool, or fails it where all tools are promised.
+
+    Args:
+        tool: Its name, or a message that begins with "NAME is not installed".
+    """
+    text = f"{tool.partition(' is not installed')[0].partition(' (')[0]} is not installed"
     if os.environ.get("CI") == "true":
         pytest.fail(text)
     pytest.skip(text)
@@ -97,7 +106,7 @@ def _cc() -> list[str]:
     for name in ("cc", "gcc", "clang"):
         if shutil.which(name):
             return [name]
-    missing("a C compiler (cc, gcc or clang)")
+    missing("a C compiler")
 
 
 @pytest.fixture(scope="session", name="compile_plugin")

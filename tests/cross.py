@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 import struct
 import subprocess
 import sys
@@ -15,9 +14,6 @@ from pathlib import Path
 from conftest import ECHO, missing
 
 from backworks import sdk
-
-#: Where zig keeps each target's C library: it builds one in up to two minutes, once.
-_CACHE = Path(__file__).parent.parent / "build" / "zig-cache"
 
 #: zig's name of the target -> what a plugin for it says about itself.
 TARGETS = {
@@ -38,11 +34,7 @@ def cross_compile(target: str, flags: Sequence[str] = (), source: str = ECHO) ->
         (Path(directory) / "plugin.c").write_text(source, encoding="utf-8")
         command = [sys.executable, "-m", "ziglang", "cc", "-target", target, "-std=c11", "-O1", "-fvisibility=hidden"]
         command += ["-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", f"-I{sdk.path('c')}", "plugin.c", *flags]
-        environment = os.environ | {
-            "ZIG_GLOBAL_CACHE_DIR": str(_CACHE),
-            "ZIG_LOCAL_CACHE_DIR": str(Path(directory) / "cache"),
-        }
-        subprocess.run([*command, "-o", "plugin.out"], check=True, cwd=directory, env=environment)
+        subprocess.run([*command, "-o", "plugin.out"], check=True, cwd=directory)
         return (Path(directory) / "plugin.out").read_bytes()
 
 

@@ -6,7 +6,7 @@ import logging
 import threading
 from typing import TYPE_CHECKING
 
-from conftest import ECHO
+from conftest import ECHO, PATIENCE
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -19,9 +19,6 @@ GATED = ECHO.replace(
 
 #: The same, not thread-safe.
 GATED_SERIAL = GATED.replace('"description": ', '"thread_safe": false, "description": ')
-
-#: Seconds after which a test that waits has failed.
-PATIENCE = 30
 
 
 class Gate(logging.Handler):

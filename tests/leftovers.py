@@ -13,12 +13,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from conftest import PATIENCE
+
 __all__ = ["Traces", "children", "descendants", "descriptors", "has_mapped", "memory", "wait_for_end", "workers"]
 
 PROC = Path("/proc")
-
-#: Seconds after which what has not ended is left behind.
-PATIENCE = 20
 
 
 def children(process: int) -> set[int]:
@@ -79,7 +78,7 @@ def memory(process: int | str = "self") -> int:
     return (int(resident) - int(shared)) * os.sysconf("SC_PAGE_SIZE")
 
 
-def wait_for_end(processes: Iterable[int], patience: float = 5.0) -> set[int]:
+def wait_for_end(processes: Iterable[int], patience: float = PATIENCE) -> set[int]:
     """Waits until processes have ended, whoever's children they are; kills and returns those that have not."""
     deadline = time.monotonic() + patience
     left = set()

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from conftest import LIBRARY
+from conftest import LIBRARY, PATIENCE
 
 from backworks import sdk
 from backworks.authoring.conformance.results import Status
@@ -40,7 +40,7 @@ class Seeded:
     config: str = "{}"
     calls: tuple[str, ...] = ()
     effort: float = 0.2
-    timeout: float = 10.0
+    timeout: float = PATIENCE
 
     def __str__(self) -> str:
         return self.name
@@ -151,7 +151,7 @@ DEFECTS = [
 
 _BITE = ("POST / bite",)
 #: Long enough for what comes to an end on a machine with other work.
-_SHORT = 3.0
+_SHORT = 10.0
 
 
 def _bites(name: str, check: str, status: Status = Status.CRASH, **more: object) -> Seeded:

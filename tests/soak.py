@@ -36,7 +36,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from conftest import ECHO
+from conftest import ECHO, PATIENCE
 from leftovers import Traces, descriptors, has_mapped, memory, wait_for_end, workers
 
 import backworks
@@ -51,9 +51,6 @@ TASKS = 8
 
 #: Seconds between samples, kills, replaced files and changed configurations.
 SAMPLE, KILL, REPLACE, CONFIGURE = 0.25, 0.1, 0.7, 1.1
-
-#: Seconds that a call may take which nobody disturbs.
-PATIENCE = 30.0
 
 #: No time at all, nearly.
 HASTE = 0.0005
@@ -206,7 +203,7 @@ class Soak:
                 self.result.samples.append(there)
         self._stop.set()
         for thread in threads:
-            thread.join(PATIENCE + 10)
+            thread.join(2 * PATIENCE)
             if thread.is_alive():
                 frames = sys._current_frames().get(thread.ident or 0)
                 where = "".join(traceback.format_stack(frames)) if frames else ""

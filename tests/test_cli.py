@@ -15,13 +15,12 @@ from typing import Any
 
 import jsonschema
 import pytest
-from conftest import ECHO, LIBRARY, CompilePlugin
+from conftest import ECHO, LIBRARY, PATIENCE, CompilePlugin
 
 import backworks
 from backworks import sdk
 
 ROOT = Path(__file__).parent.parent
-PATIENCE = 30.0
 
 #: A plugin whose answer depends on the endpoint.
 SOURCE = ECHO.replace(

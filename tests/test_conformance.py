@@ -61,7 +61,6 @@ def command(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
         [sys.executable, "-m", "backworks", "plugin", "test", *map(str, arguments)],
         capture_output=True,
         encoding="utf-8",
-        timeout=100,
         check=False,
     )
 
@@ -239,7 +238,7 @@ class TestCommand:
 
     def test_good(self, compile_plugin: CompilePlugin) -> None:
         """A good plugin gives one line a test, a sentence at the end, and exit code 0."""
-        ran = command(compile_plugin(ECHO), "--seed", "7")
+        ran = command(compile_plugin(ECHO), "--seed", "7", "--timeout", str(PATIENCE))
 
         assert (ran.returncode, ran.stderr) == (0, "")
         assert re.search(r"^  pass     starts +The plugin starts", ran.stdout, re.MULTILINE)
@@ -343,7 +342,7 @@ class TestMemoryTools:
         if shutil.which("valgrind") is None:
             missing("valgrind")
         checks = [catalogue()["answers"]]
-        options = Options(seed=SEED, timeout=30.0, valgrind=True)
+        options = Options(seed=SEED, timeout=PATIENCE, valgrind=True)
         libraries = compile_plugin(OVERREAD, "overread", self.FLAGS), compile_plugin(ECHO)
         with ThreadPoolExecutor(2) as pool:  # most of it is the start of Python, which takes long there
             bad, good = pool.map(lambda library: run(library, checks, options, lambda result: None), libraries)
@@ -357,7 +356,7 @@ class TestMemoryTools:
         """A build with AddressSanitizer is tested as it is: what it reports is a crash with its summary."""
         flags = [*self.FLAGS, "-fsanitize=address"]
         checks = [catalogue()[name] for name in ("answers", "free-null")]
-        options = Options(seed=SEED, timeout=30.0)
+        options = Options(seed=SEED, timeout=PATIENCE)
         bad = run(compile_plugin(OVERREAD, "overread", flags), checks, options, lambda result: None)
         good = run(compile_plugin(ECHO, "echo", ["-fsanitize=address"]), checks, options, lambda result: None)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -40,11 +39,9 @@ def library(target: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
         missing("GNU make")
         raise AssertionError
     directory = tmp_path_factory.mktemp(target)
-    cache = ROOT / "build" / "zig-cache"
     zig = f"{Path(sys.executable).as_posix()} -m ziglang cc -target {target}"
     subprocess.run(
         [make, "--silent", "-C", ROOT / "examples" / "weather_plugin_c", f"CC={zig}", f"OUT={directory.as_posix()}"],
-        env=os.environ | {"ZIG_GLOBAL_CACHE_DIR": str(cache), "ZIG_LOCAL_CACHE_DIR": str(cache)},
         check=True,
     )
     return directory / FILES[TARGETS[target][1]]

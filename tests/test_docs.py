@@ -115,7 +115,6 @@ def run(command: list[str], directory: Path) -> subprocess.CompletedProcess[str]
         stderr=subprocess.STDOUT,
         text=True,
         encoding="utf-8",
-        timeout=300,
         check=False,
     )
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ECHO, CompilePlugin, missing
+from conftest import ECHO, PATIENCE, CompilePlugin, missing
 from sources import EXTENSION
 from test_ffi import MANY_ANSWERS
 
@@ -102,7 +102,7 @@ def _native() -> Any:
     try:
         return importlib.import_module("backworks.ffi._native")
     except ImportError as error:
-        missing(f"the extension module ({error}; to build it: pip install -e .)")
+        missing(f"the extension module ({error})")
 
 
 @pytest.fixture(name="instance")
@@ -123,9 +123,10 @@ class TestSources:
     def test_no_warning(self, compiler: str, api: tuple[str, ...]) -> None:
         """It compiles without a warning, for the stable ABI, for one version of Python, and for one without a lock."""
         include = sysconfig.get_path("include")
-        for needed in (compiler, Path(include, "Python.h")):
-            if shutil.which(needed) is None and not Path(needed).is_file():
-                missing(str(needed))
+        if shutil.which(compiler) is None:
+            missing(compiler)
+        if not Path(include, "Python.h").is_file():
+            missing("the headers of Python")
         # Not -Wpedantic: Python's slots are functions behind void pointers.
         warnings = ("-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Wstrict-prototypes", "-Wcast-qual", "-Werror")
         paths = ("-isystem", include, f"-I{sdk.path('c')}")
@@ -465,12 +466,12 @@ class TestLog:
             "from backworks.ffi import native\n"
             "heard = threading.Event()\n"
             "reply, keep = native.create().open(sys.argv[1]).init('{}', lambda level, text: heard.set())\n"
-            "assert heard.wait(10)\n"
+            f"assert heard.wait({PATIENCE})\n"
             "print('end')\n"
         )
         for _ in range(5):
             done = subprocess.run(
-                [sys.executable, "-c", program, str(library)], capture_output=True, text=True, timeout=20, check=False
+                [sys.executable, "-c", program, str(library)], capture_output=True, text=True, check=False
             )
 
             assert (done.returncode, done.stdout, done.stderr) == (0, "end\n", "")

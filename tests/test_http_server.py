@@ -77,8 +77,8 @@ def leaving(source: str) -> str:
     return source.replace("  free(plugin);", LEAVING)
 
 
-#: Seconds in which a server ends that was told to; on Windows pressing Ctrl-C takes a process of its own.
-SOON = 2 if sys.platform != "win32" else 5
+#: More time to end than any test waits: what ends nevertheless did not wait for it.
+LONG = "1h"
 
 #: Presses Ctrl-C at the console of a process of Windows: only who is at that console can, and it reaches all who are.
 CTRL_C = """
@@ -121,13 +121,12 @@ class Server:
         self.process.stdin.write("\n")
         self.process.stdin.flush()
 
-    def interrupt(self) -> float:
-        """Presses Ctrl-C, and says when."""
+    def interrupt(self) -> None:
+        """Presses Ctrl-C."""
         if sys.platform == "win32":
             subprocess.run([sys.executable, "-c", CTRL_C, str(self.process.pid)], check=True)
         else:
             self.process.send_signal(signal.SIGINT)
-        return time.monotonic()
 
     def end(self) -> tuple[int, list[str], str]:
         """Waits for its end and returns its exit code, the rest that it printed, and its errors."""
@@ -221,44 +220,42 @@ def _start(request: pytest.FixtureRequest, libraries: dict[str, str], tmp_path: 
 
 
 class TestEnd:
-    """The end of the server: within two seconds, with every plugin's shutdown."""
+    """The end of the server, with every plugin's shutdown."""
 
     def test_idle(self, start: Start) -> None:
         """Ctrl-C ends it, also while a client keeps its connection open, and shuts the last plugin down first."""
-        server = start()
+        server = start(shutdown_timeout=LONG)
         with server.connect() as connection:
             send(connection, "/echo")
             answer_of(connection)
-            at = server.interrupt()
+            server.interrupt()
             code, out, err = server.end()
 
-            assert time.monotonic() - at < SOON
             assert closed(connection)
         assert (code, out, err) == (0, ["gated shut down", "echo shut down", "served"], "")
 
     @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM that a program could catch")
     def test_terminated(self, start: Start) -> None:
         """SIGTERM does the same."""
-        server = start()
+        server = start(shutdown_timeout=LONG)
         server.process.terminate()
 
         assert server.end() == (0, ["gated shut down", "echo shut down", "served"], "")
 
     def test_request_that_ends(self, start: Start) -> None:
         """A request that is being answered gets its answer."""
-        server = start()
+        server = start(shutdown_timeout=LONG)
         with server.connect() as idle, server.connect() as connection:
             send(idle, "/echo")
             answer_of(idle)
             send(connection, "/gated")
             assert server.line() == "gated inside"
-            at = server.interrupt()
+            server.interrupt()
             assert closed(idle)
             server.release()
             answer, _ = answer_of(connection)
             code, out, err = server.end()
 
-            assert time.monotonic() - at < SOON
             assert answer.status == 200
         assert (code, out, err) == (0, ["gated shut down", "echo shut down", "served"], "")
 
@@ -268,11 +265,10 @@ class TestEnd:
         with server.connect() as connection:
             send(connection, "/gated")
             assert server.line() == "gated inside"
-            at = server.interrupt()
+            server.interrupt()
             answer, body = answer_of(connection)
             code, out, err = server.end()
 
-            assert time.monotonic() - at < SOON
             assert (answer.status, json.loads(body)["plugin"]) == (503, "gated")
         assert (code, out[1:], err) == (0, ["echo shut down", "served"], "")
         assert out[0].startswith("gated left behind")
@@ -283,18 +279,17 @@ class TestEnd:
         with server.connect() as idle, server.connect() as connection:
             send(connection, "/echo", "POST", "Expect: 100-continue\r\nContent-Length: 10\r\n", b"half")
             assert connection.recv(12) == b"HTTP/1.1 100"
-            at = server.interrupt()
+            server.interrupt()
             assert closed(idle)
             _, _, rest = connection.recv(1 << 16).partition(b"\r\n\r\n")
             code, out, err = server.end()
 
-            assert time.monotonic() - at < SOON
             assert b" 503 " in rest or b" 503 " in connection.recv(1 << 16)
         assert (code, out, err) == (0, ["gated shut down", "echo shut down", "served"], "")
 
     def test_twice(self, start: Start) -> None:
         """A second Ctrl-C ends it at once."""
-        server = start(shutdown_timeout="60s")
+        server = start(shutdown_timeout=LONG)
         with server.connect() as idle, server.connect() as connection:
             send(idle, "/echo")
             answer_of(idle)
@@ -302,10 +297,9 @@ class TestEnd:
             assert server.line() == "gated inside"
             server.interrupt()
             assert closed(idle)
-            at = server.interrupt()
+            server.interrupt()
             code, out, _ = server.end()
 
-            assert time.monotonic() - at < SOON
         assert code != 0
         assert out == []
 
@@ -385,7 +379,7 @@ class TestConnections:
 
     def test_hang_up(self, start: Start) -> None:
         """A client that hangs up is noticed while its call runs; the call ends by itself, and nothing is an error."""
-        server = start()
+        server = start(shutdown_timeout=LONG)
         with server.connect() as connection:
             send(connection, "/gated")
             assert server.line() == "gated inside"
@@ -405,7 +399,7 @@ class TestWorkers:
     def _server(self, compile_plugin: CompilePlugin, tmp_path: Path) -> Iterator[Server]:
         path = tmp_path / "backworks.yaml"
         config = {
-            "server": {"port": 0, "workers": 2},
+            "server": {"port": 0, "workers": 2, "shutdown_timeout": LONG},
             "plugins": {"pid": {"path": str(compile_plugin(PID, "pid")), "isolation": "none"}},
             "endpoints": {"/pid": {"runtime": {"handler": "pid"}}},
         }
@@ -432,10 +426,9 @@ class TestWorkers:
     def test_end(self, server: Server) -> None:
         """Two processes answer, neither of them the first, and Ctrl-C ends all of them."""
         found = self.two(server)
-        at = server.interrupt()
+        server.interrupt()
         code, out, err = server.end()
 
-        assert time.monotonic() - at < SOON
         assert server.announcement.startswith("Serving 1 endpoint on http://127.0.0.1:")
         assert " in 2 processes " in server.announcement
         assert server.process.pid not in found

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ECHO, CompilePlugin, missing
+from conftest import ECHO, PATIENCE, CompilePlugin, missing
 from cross import TARGETS, cross_compile, join
 
 from backworks.errors import (
@@ -398,7 +398,7 @@ def test_a_file_that_changes_while_it_is_read_is_an_error_and_no_crash(
                 outcomes.add(type(error))
     finally:
         stop.set()
-        writer.join(timeout=10)
+        writer.join(timeout=PATIENCE)
 
     assert outcomes <= {LibraryInfo, NotALibraryError}
 

@@ -166,10 +166,10 @@ def test_any_export_trie(data: bytes) -> None:
 
 def _within_limit(path: Path, data: bytes) -> None:
     path.write_bytes(data)
-    start = time.monotonic()
+    start = time.process_time()
     _outcome(path)
 
-    assert time.monotonic() - start < LIMIT
+    assert time.process_time() - start < LIMIT
 
 
 def _elf(sections: list[tuple[int, int, int, int]], body: bytes) -> bytes:
@@ -219,11 +219,11 @@ def test_an_export_trie_that_is_a_chain() -> None:
         b"\0\1a\0" + bytes([(at & 0x7F) | 0x80, (at >> 7 & 0x7F) | 0x80, at >> 14])
         for at in range(node, node * 100_000, node)
     )
-    start = time.monotonic()
+    start = time.process_time()
     with pytest.raises(Damaged, match="too large"):
         exported(chain + b"\1\0\0")
 
-    assert time.monotonic() - start < LIMIT
+    assert time.process_time() - start < LIMIT
 
 
 def test_an_export_trie_in_a_circle() -> None:

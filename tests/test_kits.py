@@ -290,7 +290,7 @@ class TestSources:
     def test_go(self, tmp_path: Path) -> None:
         """The package and the template for Go are formatted as gofmt does, and go vet has no words."""
         if shutil.which("go") is None:
-            missing("go")
+            missing("Go")
         directory = create_project("probe", "go", tmp_path)
         unformatted = subprocess.run(["gofmt", "-l", "."], cwd=directory, capture_output=True, text=True, check=True)
         assert unformatted.stdout == ""
@@ -308,7 +308,7 @@ class TestSources:
     def test_rust(self, tmp_path: Path) -> None:
         """The template for Rust is formatted as cargo fmt does."""
         if shutil.which("cargo") is None:
-            missing("cargo")
+            missing("Rust's cargo")
         directory = create_project("probe", "rust", tmp_path)
 
         subprocess.run(["cargo", "fmt", "--check"], cwd=directory, check=True)

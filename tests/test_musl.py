@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 import platform
 import signal
 import subprocess
@@ -80,15 +79,13 @@ def _program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if importlib.util.find_spec("ziglang") is None:
         missing("the Python package ziglang")
     if not LOADER.exists():
-        missing("musl (on Debian and Ubuntu: apt install musl)")
+        missing("musl")
     program = tmp_path_factory.mktemp("musl") / "backworks-worker"
     sources = [path for path in WORKER if path.stem != "platform_windows"]
-    cache = str(ROOT / "build" / "zig-cache")
     command = [sys.executable, "-m", "ziglang", "cc", "-target", TARGET, "-dynamic", "-std=c11", "-O2"]
     command += ["-D_GNU_SOURCE", "-Wall", "-Wextra", "-Werror"]
     subprocess.run(
         [*command, f"-I{sdk.path('c')}", *map(str, sources), "-o", str(program)],
-        env=os.environ | {"ZIG_GLOBAL_CACHE_DIR": cache, "ZIG_LOCAL_CACHE_DIR": cache},
         check=True,
     )
     return program

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 import re
 import subprocess
 import sys
@@ -55,7 +54,6 @@ def test_binding_for_macos(tmp_path: Path) -> None:
     """The extension module builds for both processors of macOS without a warning, and the two make one fat file."""
     if importlib.util.find_spec("ziglang") is None:
         missing("the Python package ziglang")
-    cache = str(ROOT / "build" / "zig-cache")
     sources = [str(path) for path in EXTENSION]
     # The headers of this Python: with the limited API, those of macOS say the same.
     options = ["-std=c11", "-O1", "-Wall", "-Wextra", "-Werror", "-fvisibility=hidden", "-DPy_LIMITED_API=0x030B0000"]
@@ -66,7 +64,6 @@ def test_binding_for_macos(tmp_path: Path) -> None:
         command = [sys.executable, "-m", "ziglang", "cc", "-target", target, *options, "-Wl,-undefined,dynamic_lookup"]
         done = subprocess.run(
             [*command, *sources, "-o", str(out)],
-            env=os.environ | {"ZIG_GLOBAL_CACHE_DIR": cache, "ZIG_LOCAL_CACHE_DIR": cache},
             capture_output=True,
             text=True,
             check=False,

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ECHO, CompilePlugin
+from conftest import ECHO, PATIENCE, CompilePlugin
 from unruly import CHILD, CRASHED, UNRULY, Fifo, is_alive, last_words
 
 import backworks
@@ -43,9 +43,8 @@ from backworks.isolation.process.streams import ThreadStream
 #: What ends a process at once.
 KILL = signal.SIGTERM if sys.platform == "win32" else signal.SIGKILL
 #: Seconds after which a test that waits has failed.
-PATIENCE = 30
-#: Restarts that no test has to wait for.
-AT_ONCE = ProcessOptions(restart=Restart(initial=0.001, maximum=0.002))
+#: Restarts that no test has to wait for, and starts that take as long as they take.
+AT_ONCE = ProcessOptions(restart=Restart(initial=0.001, maximum=0.002), start_timeout=PATIENCE)
 
 #: Who a plugin is that says two things of itself.
 TWO_NAMES = r"""
@@ -80,7 +79,7 @@ def _load(transport: str, compile_plugin: CompilePlugin) -> Iterator[Load]:
 
     yield load
     for plugin in loaded:
-        plugin.close(5)
+        plugin.close(PATIENCE)
     eventually(lambda: not [one for one in set(threading.enumerate()) - threads if one.name.startswith("backworks-")])
     # The first plugin of a process also locks the directory of private copies.
     eventually(lambda: len(descriptors() - before) <= 1)
@@ -293,24 +292,22 @@ class TestTime:
         """A call that overruns ends with its process; the next one has another."""
         plugin = load()
         pid = int(call(plugin, "!pid") or 0)
-        begin = time.monotonic()
         with pytest.raises(PluginTimeout, match="no answer within 0.1 s"):
             call(plugin, command, timeout=0.1)
 
-        assert time.monotonic() - begin < 1
         eventually(lambda: not is_alive(pid))
         assert call(plugin, "hello", timeout=PATIENCE) == "hello"
 
     def test_timeout_async(self, load: Load) -> None:
         """The same holds in an event loop, which goes on meanwhile."""
-        plugin = load(timeout=0.1)
+        plugin = load(timeout=PATIENCE)
 
         async def main() -> tuple[int, object]:
             ticks = 0
-            task = asyncio.ensure_future(plugin.process_endpoint_data_async("/x", data="!hang"))
+            task = asyncio.ensure_future(plugin.process_endpoint_data_async("/x", data="!hang", timeout=1))
             while not task.done():
                 ticks += 1
-                await asyncio.sleep(0.01)
+                await asyncio.sleep(0)
             return ticks, await asyncio.gather(task, return_exceptions=True)
 
         ticks, [error] = asyncio.run(main())  # type: ignore[misc]
@@ -320,11 +317,11 @@ class TestTime:
 
     def test_time_left(self, load: Load) -> None:
         """The plugin is told how much time is left."""
-        plugin = load(timeout=20)
+        plugin = load(timeout=2000)
 
-        assert 5e9 < int(call(plugin, "!left") or 0) <= 20e9
-        assert 5e9 < int(call(plugin, "!left", timeout=10) or 0) <= 10e9
-        assert 5e9 < int(asyncio.run(plugin.process_endpoint_data_async("/x", data="!left")) or 0) <= 20e9
+        assert 1000e9 < int(call(plugin, "!left") or 0) <= 2000e9
+        assert 500e9 < int(call(plugin, "!left", timeout=1000) or 0) <= 1000e9
+        assert 1000e9 < int(asyncio.run(plugin.process_endpoint_data_async("/x", data="!left")) or 0) <= 2000e9
 
     def test_no_time(self, load: Load) -> None:
         """A call without time does not begin, and kills nothing."""
@@ -534,8 +531,8 @@ class TestCrash:
             pytest.skip("on Windows a job takes all of its processes along")
         plugin = load()
         ask: Callable[[], object] = {
-            "sync": lambda: call(plugin, "!forkcrash", timeout=10),
-            "async": lambda: asyncio.run(plugin.process_endpoint_data_async("/x", data="!forkcrash", timeout=10)),
+            "sync": lambda: call(plugin, "!forkcrash", timeout=PATIENCE),
+            "async": lambda: asyncio.run(plugin.process_endpoint_data_async("/x", data="!forkcrash", timeout=PATIENCE)),
         }[how]
         with pytest.raises(PluginCrashed, match="SIGSEGV") as caught:
             ask()
@@ -673,7 +670,7 @@ class TestRestart:
 
     def test_waits(self, load: Load) -> None:
         """While no worker is there, a call that cannot have one in time is refused with the time until then."""
-        plugin = load(process=ProcessOptions(restart=Restart(initial=20, maximum=30)))
+        plugin = load(process=ProcessOptions(restart=Restart(initial=2000, maximum=3000)))
         with pytest.raises(PluginCrashed):
             call(plugin, "!exit 1")
         with pytest.raises(PluginCrashed):
@@ -682,7 +679,7 @@ class TestRestart:
 
         with pytest.raises(PluginUnavailable, match="the next one is started in") as caught:
             eventually(lambda: call(plugin, "hello", timeout=0.5) and False)
-        assert 5 < (caught.value.retry_after or 0) <= 20
+        assert 500 < (caught.value.retry_after or 0) <= 2000
 
 
 class TestHealth:

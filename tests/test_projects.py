@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 import test_docs
-from conftest import missing
+from conftest import PATIENCE, missing
 
 import backworks
 import backworks.config
@@ -74,7 +74,7 @@ def _made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     try:
         toolchain_of(directory).steps(Job(directory, directory / "build", "x"))
     except ToolNotFound as error:
-        missing(str(error).partition(" is not installed")[0])
+        missing(str(error))
     done = command("plugin", "build", cwd=directory)
     assert done.returncode == 0
     return Made(language, directory, directory / done.stdout.strip(), done.stderr)
@@ -162,15 +162,15 @@ class TestCalled:
             assert process.stdout is not None
             url = re.search(r"http://\S+", process.stdout.readline())
             assert url is not None
-            with urllib.request.urlopen(f"{url[0]}/hello", data=b"Ada", timeout=30) as answer:
+            with urllib.request.urlopen(f"{url[0]}/hello", data=b"Ada", timeout=PATIENCE) as answer:
                 assert (answer.read(), answer.headers["Content-Type"]) == (b"Hello, Ada!", "text/plain")
             with pytest.raises(urllib.error.HTTPError) as caught:
-                urllib.request.urlopen(f"{url[0]}/hello", data=b"x" * 101, timeout=30)
+                urllib.request.urlopen(f"{url[0]}/hello", data=b"x" * 101, timeout=PATIENCE)
             assert caught.value.code == 400
             assert json.load(caught.value)["code"] == "INVALID_ARGUMENT"
         finally:
             process.terminate()
-            process.communicate(timeout=30)
+            process.communicate(timeout=PATIENCE)
 
 
 class TestProject:

@@ -9,7 +9,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from conftest import ECHO, CompilePlugin
+from conftest import ECHO, PATIENCE, CompilePlugin
 from cross import cross_compile
 
 from backworks.errors import PluginStateError, WrongPlatformError
@@ -174,7 +174,7 @@ def test_many_threads_may_use_it_at_once() -> None:
 
     def work(number: int) -> None:
         try:
-            barrier.wait(timeout=30)
+            barrier.wait(timeout=PATIENCE)
             for version in range(25):
                 registry.add(_plugin(f"/{number}/{version}.so", f"1.{version}.{number}", name=f"p{version}"))
                 assert registry.get(f"p{version}").name in registry.names()
@@ -186,7 +186,7 @@ def test_many_threads_may_use_it_at_once() -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(timeout=60)
+        thread.join(timeout=PATIENCE)
 
     assert failures == []
     assert len(registry) == 25

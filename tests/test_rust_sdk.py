@@ -15,9 +15,9 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NoReturn
 
 import pytest
+from conftest import missing
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SDK = REPOSITORY / "sdk" / "rust"
@@ -121,19 +121,12 @@ class Response(ctypes.Structure):
     )
 
 
-def unusable(why: str) -> NoReturn:
-    """Skips the test, or fails it where all tools are promised."""
-    if os.environ.get("CI") == "true":
-        pytest.fail(why)
-    pytest.skip(why)
-
-
 @pytest.fixture(scope="session", name="cargo")
 def _cargo() -> Cargo:
     """Runs cargo in a directory; fails the test with cargo's words where it does not succeed."""
     command = shutil.which("cargo")
     if command is None:
-        unusable("cargo is not installed")
+        missing("Rust's cargo")
     environment = {**os.environ, "CARGO_TARGET_DIR": str(REPOSITORY / "build" / "cargo"), "RUST_BACKTRACE": "0"}
 
     def run(directory: Path, arguments: Sequence[str]) -> subprocess.CompletedProcess[str]:
@@ -145,13 +138,13 @@ def _cargo() -> Cargo:
             stderr=subprocess.STDOUT,
             text=True,
             encoding="utf-8",
-            timeout=900,
             check=False,
         )
 
     fetched = run(SDK, ["fetch", "--locked"])
     if fetched.returncode != 0:
-        unusable(f"cargo cannot fetch the crates:\n{fetched.stdout}")
+        print(fetched.stdout)
+        missing("what cargo fetches")
 
     def cargo(directory: Path, arguments: Sequence[str]) -> None:
         done = run(directory, arguments)

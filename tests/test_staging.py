@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from conftest import PATIENCE
 
 from backworks.loading.staging import stage
 
@@ -41,7 +42,7 @@ def host(library: Path, directory: Path) -> tuple[subprocess.Popen[str], Path]:
 
 def end(process: subprocess.Popen[str]) -> None:
     """Lets a host end by itself."""
-    process.communicate(timeout=30)
+    process.communicate(timeout=PATIENCE)
     assert process.returncode == 0
 
 

@@ -27,7 +27,7 @@ FASTPATH = ROOT / "native" / "fastpath"
 @pytest.fixture(autouse=True)
 def _native(monkeypatch: pytest.MonkeyPatch) -> None:
     if importlib.util.find_spec("backworks.ffi._native") is None:
-        missing("the extension module (to build it: pip install -e .)")
+        missing("the extension module")
     backworks.ffi.binding.cache_clear()
     monkeypatch.setenv("BACKWORKS_FFI", "native")
 
@@ -35,7 +35,7 @@ def _native(monkeypatch: pytest.MonkeyPatch) -> None:
 def run_python(program: str, path: Path, *, expected: int = 0) -> str:
     """Runs a program with ``plugin`` loaded from the path; returns what it printed."""
     text = f"import backworks\nplugin = backworks.load({str(path)!r}, isolation='thread')\n{program}"
-    done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=False)
 
     assert done.returncode == expected, done.stderr
     return done.stdout
@@ -53,8 +53,8 @@ class TestPool:
         sources = [str(ROOT / "tests" / "pool_driver.c"), str(FASTPATH / "threadpool.c")]
         flags = ["-std=c11", "-O1", "-g", f"-fsanitize={sanitizer}", f"-I{FASTPATH}", "-pthread", "-o", str(driver)]
         if subprocess.run([*cc, *flags, *sources], check=False).returncode:
-            missing(f"the library of -fsanitize={sanitizer}")
-        done = subprocess.run([driver], capture_output=True, text=True, timeout=60, check=False)
+            missing("a C compiler with sanitizers")
+        done = subprocess.run([driver], capture_output=True, text=True, check=False)
 
         assert (done.returncode, done.stderr) == (0, "")
         assert done.stdout == "16000 of 16000 jobs ended\n"
@@ -65,15 +65,8 @@ class TestPool:
         if importlib.util.find_spec("ziglang") is None:
             missing("the Python package ziglang")
         command = [sys.executable, "-m", "ziglang", "cc", "-target", target, "-std=c11", "-Wall", "-Wextra", "-Werror"]
-        environment = os.environ | {
-            "ZIG_GLOBAL_CACHE_DIR": str(ROOT / "build" / "zig-cache"),
-            "ZIG_LOCAL_CACHE_DIR": str(tmp_path / "cache"),
-        }
-        subprocess.run(
-            [*command, "-c", str(FASTPATH / "threadpool.c"), "-o", str(tmp_path / "pool.o")],
-            env=environment,
-            check=True,
-        )
+        source = str(FASTPATH / "threadpool.c")
+        subprocess.run([*command, "-c", source, "-o", str(tmp_path / "threadpool.o")], check=True)
 
 
 class TestCalls:
@@ -325,7 +318,6 @@ def test_python_threads() -> None:
         env=os.environ | {"BACKWORKS_FFI": binding},
         capture_output=True,
         text=True,
-        timeout=110,
         check=False,
     )
 

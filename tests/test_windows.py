@@ -9,7 +9,7 @@ import zlib
 from pathlib import Path
 
 import pytest
-from conftest import ECHO, CompilePlugin
+from conftest import ECHO, PATIENCE, CompilePlugin
 from unruly import CHILD, UNRULY, is_alive
 
 import backworks
@@ -117,7 +117,7 @@ class TestJob:
             alive = is_alive(child)
 
         assert alive
-        until = time.monotonic() + 30
+        until = time.monotonic() + PATIENCE
         while is_alive(child):
             assert time.monotonic() < until
 

@@ -29,15 +29,15 @@ def library(language: str) -> Path:
     source = EXAMPLES / f"weather_plugin_{language}"
     if language == "c":
         if shutil.which("make") is None:
-            missing("make")
+            missing("GNU make")
         out = ROOT / "build" / "tests"
         subprocess.run(["make", "--silent", "-C", str(source), f"OUT={out.as_posix()}"], check=True)
         return out / LIBRARY.format("weather_c")
     if shutil.which("cargo") is None:
-        missing("cargo")
+        missing("Rust's cargo")
     manifest = ["--manifest-path", str(source / "Cargo.toml")]
     if subprocess.run(["cargo", "fetch", "--quiet", "--locked", *manifest], check=False).returncode:
-        missing("what cargo fetches from the net")
+        missing("what cargo fetches")
     environment = os.environ | {"CARGO_TARGET_DIR": str(_CARGO), "CARGO_NET_OFFLINE": "true"}
     subprocess.run(["cargo", "build", "--quiet", "--release", *manifest], env=environment, check=True)
     return _CARGO / "release" / LIBRARY.format("weather_rust")

@@ -13,6 +13,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from conftest import PATIENCE
+
 from backworks.isolation.process.spawn import program
 
 #: The program; another one (with sanitizers, say) by this variable.
@@ -21,9 +23,6 @@ PROGRAM = os.environ.get("BACKWORKS_TEST_WORKER") or str(program())
 START, CALL, HEALTH, RECONFIGURE, SHUTDOWN, READY, REPLY, REFUSED, LOG = 1, 2, 3, 4, 5, 129, 130, 131, 192
 
 NONE, NO_DATA = 0xFFFFFFFF, 0xFFFFFFFFFFFFFFFF
-
-#: No wait of these tests is longer, and none should come near it.
-PATIENCE = 20.0
 
 
 class Answer(NamedTuple):

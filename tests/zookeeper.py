@@ -195,4 +195,4 @@ def _cxx() -> str:
     for name in ("c++", "g++", "clang++"):
         if shutil.which(name):
             return name
-    return missing("a C++ compiler (c++, g++ or clang++)")
+    return missing("a C++ compiler")

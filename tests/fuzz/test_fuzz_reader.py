@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import ECHO, CompilePlugin, missing
+from conftest import ECHO, PATIENCE, CompilePlugin, missing
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -33,9 +33,6 @@ SECONDS = 4
 #: How a worker ends that was sent nonsense: after SHUTDOWN, a start that failed, no frame, no pipe; or its own watcher
 #: ends it, because the host seems to be gone.
 ENDS = {0, 3, 4, 5, -9}
-
-#: Seconds after which a worker whose pipes are closed has failed to end.
-PATIENCE = 20
 
 
 @pytest.fixture(scope="module", name="program")

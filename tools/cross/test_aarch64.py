@@ -38,7 +38,7 @@ def main(arguments: list[str]) -> int | str:
         copy_checkout(TREE)
         build()
         print(f"Running the tests with a Python for aarch64 under {aarch64.version()}.", flush=True)
-        line = [str(aarch64.PYTHON), "-m", "pytest", "-p", "tests.qemu", "--timeout", "900"]
+        line = [str(aarch64.PYTHON), "-m", "pytest", "-p", "tests.qemu"]
         line += arguments
         if not any(argument.startswith("tests/") for argument in arguments):
             line += [f"tests/test_{name}.py" for name in TESTS.split()]
