@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
+import absent
 import pytest
 from hypothesis import settings
 
@@ -90,12 +91,19 @@ def missing(tool: str) -> NoReturn:
     """Skips the test for want of a tool, or fails it where all tools are promised.
 
     Args:
-        tool: Its name, or a message that begins with "NAME is not installed".
+        tool: Its name in the table of absent.py, or a message that begins with "NAME is not installed".
     """
     text = f"{tool.partition(' is not installed')[0].partition(' (')[0]} is not installed"
     if os.environ.get("CI") == "true":
         pytest.fail(text)
     pytest.skip(text)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Says at the end which tools were missing, with or without pytest-xdist."""
+    if lines := absent.table(terminalreporter.getreports("skipped")):
+        terminalreporter.section("left out for want of a tool")
+        terminalreporter.write_line("\n".join(lines))
 
 
 @pytest.fixture(scope="session", name="cc")

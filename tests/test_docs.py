@@ -60,6 +60,14 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 #: Tools that only Linux has to have; a page with a session that runs one is left out elsewhere.
 LINUX_TOOLS = {"gdb", "nginx"}
 
+#: Tools that a page needs with a session that has the word, or a block of the kind: the program and what it is called.
+TOOLS = {
+    "curl": {"curl": "curl"},
+    "cpp": {"c++": "a C++ compiler", "cmake": "CMake"},
+    "go": {"gofmt": "Go"},
+    "rust": {"cargo": "Rust's cargo"},
+}
+
 #: Printed between two commands of a session, to tell their output apart.
 MARK = "=====8<====="
 
@@ -182,8 +190,6 @@ def cpp(block: Block, directory: Path) -> None:
 
 def go(block: Block, directory: Path) -> None:
     """Parses the block, and compares it with how gofmt would write it."""
-    if shutil.which("gofmt") is None:
-        missing("Go")
     assert block.file
     formatted = run(["gofmt", block.file], directory).stdout
     assert formatted == block.text
@@ -277,8 +283,13 @@ def test_page(page: Path, tmp_path: Path) -> None:
     for name in ("build", "examples", "sdk"):
         (tmp_path / name).symlink_to(ROOT / name)
     sessions = "".join(block.text for block in blocks(page) if block.kind == "console")
-    for tool in LINUX_TOOLS & set(re.findall(r"\w+", "".join(re.findall(r"^[$>] .*", sessions, re.MULTILINE)))):
+    words = set(re.findall(r"\w+", "".join(re.findall(r"^[$>] .*", sessions, re.MULTILINE))))
+    for tool in LINUX_TOOLS & words:
         need(tool)
+    for word in TOOLS.keys() & (words | {block.kind for block in blocks(page)}):
+        for program, tool in TOOLS[word].items():
+            if shutil.which(program, path=environment(tmp_path)["PATH"]) is None:
+                missing(tool)
     for block in blocks(page):
         where = f"{page.relative_to(ROOT)}:{block.line}"
         assert block.kind in KINDS, f"{where}: a block of kind {block.kind!r}; there are {', '.join(KINDS)}"
