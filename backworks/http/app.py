@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from backworks.errors import BackworksError, ConfigError
-from backworks.http.asgi import JSON, Answer, Receive, Scope, Send
+from backworks.http.asgi import Answer, Receive, Scope, Send, parts
 from backworks.http.calls import Calls
 from backworks.http.endpoint import Endpoint
 from backworks.http.metrics import UNMATCHED, Metrics
@@ -21,7 +22,7 @@ from backworks.isolation.threadpool import ThreadPool
 from backworks.manager import PluginManager
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Awaitable, Callable, Coroutine, Mapping
     from pathlib import Path
 
     from backworks.config import Config
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
 __all__ = ["HttpApp", "create_app"]
 
 _logger = logging.getLogger("backworks.http")
-
-_JSON_FIELD = (b"content-type", JSON)
 
 
 def create_app(
@@ -90,6 +89,19 @@ class HttpApp:
         if scope["type"] != "http":
             await self._other(scope, receive, send)
             return
+        await self._deliver(self.answer(scope, receive), scope, receive, send)
+
+    async def answer(self, scope: Scope, receive: Receive, body: bytes | None = None) -> Answer | bytes | None:
+        """Answers one request, and counts it.
+
+        Args:
+            scope: The ASGI scope.
+            receive: The ASGI callable.
+            body: The body, if it is there already.
+
+        Returns:
+            The answer; only its bytes where a plugin says nothing else of it. ``None`` if the client went away.
+        """
         method = scope["method"]
         route = UNMATCHED
         try:
@@ -103,27 +115,30 @@ class HttpApp:
                 target, params = found
                 route = target.route
                 if method in target.methods and self._manager is not None:
-                    answer = await target.answer(self._manager, scope, receive, params, method)
+                    answer = await target.answer(self._manager, scope, receive, params, method, body)
                 else:
-                    answer = await self._ask(target, params, scope, receive)
+                    answer = await self._ask(target, params, scope, receive, body)
         except BadPath:
             answer = problem(400, "the path is not percent-encoded UTF-8")
         except Disconnected:
             self.metrics.answered(route, method, 499)
-            return
+            return None
         except Exception:
             _logger.exception("%s %s failed", method, route)
             answer = problem(500, "the server has failed; its log says how")
-        if isinstance(answer, bytes):
-            if answer and method != "HEAD":  # most of the time; as Answer.send does it
-                self.metrics.answered(route, method, 200)
-                headers = [_JSON_FIELD, (b"content-length", b"%d" % len(answer))]
-                await send({"type": "http.response.start", "status": 200, "headers": headers})
-                await send({"type": "http.response.body", "body": answer})
-                return
-            answer = Answer(200, answer, JSON if answer else None)
-        self.metrics.answered(route, method, answer.status)
-        await answer.send(send, head=method == "HEAD")
+        self.metrics.answered(route, method, 200 if isinstance(answer, bytes) else answer.status)
+        return answer
+
+    def resume(
+        self, request: Coroutine[Any, Any, Answer | bytes | None], future: object
+    ) -> Callable[[Scope, Receive, Send], Awaitable[None]]:
+        """Makes an ASGI application that goes on with a request that was begun without a task.
+
+        Args:
+            request: What :meth:`answer` returned, right after its first step.
+            future: What that step waits for.
+        """
+        return partial(self._deliver, self._calls.resume(request, future))
 
     def give_up(self) -> None:
         """Answers the requests that wait for a plugin with 503, because the server stops."""
@@ -168,8 +183,22 @@ class HttpApp:
         self._manager = manager
         manager.follow(self)
 
+    async def _deliver(
+        self, request: Awaitable[Answer | bytes | None], scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        answer = await request
+        if answer is not None:
+            status, headers, body = parts(answer, head=scope["method"] == "HEAD")
+            await send({"type": "http.response.start", "status": status, "headers": headers})
+            await send({"type": "http.response.body", "body": body})
+
     async def _ask(
-        self, target: Endpoint | Page, params: Mapping[str, str], scope: Scope, receive: Receive
+        self,
+        target: Endpoint | Page,
+        params: Mapping[str, str],
+        scope: Scope,
+        receive: Receive,
+        body: bytes | None,
     ) -> Answer | bytes:
         method = scope["method"]
         if method not in target.methods:
@@ -183,7 +212,7 @@ class HttpApp:
             method = "GET"
         if self._manager is None:
             return problem(503, "the plugins have not been started: the server has to speak the ASGI lifespan protocol")
-        return await target.answer(self._manager, scope, receive, params, method)
+        return await target.answer(self._manager, scope, receive, params, method, body)
 
     async def _other(self, scope: Scope, receive: Receive, send: Send) -> None:
         match scope["type"]:

@@ -1,4 +1,4 @@
-"""ASGI 3 as far as it is used here: the types of its callables, and an answer sent in two messages."""
+"""ASGI 3 as far as it is used here: the types of its callables, and an answer and the parts it is sent as."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["JSON", "Answer", "Receive", "Scope", "Send", "encode_headers"]
+__all__ = ["JSON", "Answer", "Receive", "Scope", "Send", "encode_headers", "parts"]
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -14,6 +14,7 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 #: The media type of an answer that says nothing else.
 JSON = b"application/json"
+_JSON_FIELD = (b"content-type", JSON)
 
 #: Statuses whose answers have no content (RFC 9110, sections 15.3.5, 15.3.6 and 15.4.5).
 _WITHOUT_CONTENT = frozenset((204, 205, 304))
@@ -37,27 +38,31 @@ class Answer:
     headers: tuple[tuple[bytes, bytes], ...] = ()
     close: bool = False
 
-    async def send(self, send: Send, *, head: bool = False) -> None:
-        """Sends it.
 
-        Args:
-            send: The ASGI callable.
-            head: Whether HEAD was asked: the header fields are the same, the content is left out.
-        """
-        body = self.body
-        headers = [*self.headers]
-        if self.status in _WITHOUT_CONTENT:
-            body = b""
-            if self.status == 205:
-                headers.append((b"content-length", b"0"))
-        else:
-            if self.content_type is not None:
-                headers.append((b"content-type", self.content_type))
-            headers.append((b"content-length", b"%d" % len(body)))
-        if self.close:
-            headers.append((b"connection", b"close"))
-        await send({"type": "http.response.start", "status": self.status, "headers": headers})
-        await send({"type": "http.response.body", "body": b"" if head else body})
+def parts(answer: Answer | bytes, *, head: bool) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
+    """Takes an answer apart: into its status, all of its header fields, and the content that is sent.
+
+    Args:
+        answer: The answer, or its bytes: JSON, or nothing.
+        head: Whether HEAD was asked: the header fields are the same, the content is left out.
+    """
+    if isinstance(answer, bytes):
+        if not answer:
+            return 200, [(b"content-length", b"0")], b""
+        return 200, [_JSON_FIELD, (b"content-length", b"%d" % len(answer))], b"" if head else answer
+    status, body = answer.status, answer.body
+    headers = [*answer.headers]
+    if status in _WITHOUT_CONTENT:
+        body = b""
+        if status == 205:
+            headers.append((b"content-length", b"0"))
+    else:
+        if answer.content_type is not None:
+            headers.append((b"content-type", answer.content_type))
+        headers.append((b"content-length", b"%d" % len(body)))
+    if answer.close:
+        headers.append((b"connection", b"close"))
+    return status, headers, b"" if head else body
 
 
 def encode_headers(headers: tuple[tuple[str, str], ...]) -> tuple[tuple[bytes, bytes], ...]:

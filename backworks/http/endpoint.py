@@ -71,7 +71,13 @@ class Endpoint:
         self._metrics = metrics.of_plugin(self._plugin)
 
     async def answer(
-        self, manager: PluginManager, scope: Scope, receive: Receive, params: Mapping[str, str], method: str
+        self,
+        manager: PluginManager,
+        scope: Scope,
+        receive: Receive,
+        params: Mapping[str, str],
+        method: str,
+        body: bytes | None = None,
     ) -> Answer | bytes:
         """Answers one request.
 
@@ -81,6 +87,7 @@ class Endpoint:
             receive: The ASGI callable.
             params: The values of the route's parameters.
             method: The method that the plugin is asked for: GET where HEAD was sent.
+            body: The body, if it is there already.
 
         Returns:
             The answer; only its bytes where the plugin says nothing else of it.
@@ -91,9 +98,11 @@ class Endpoint:
         fields = dict(scope["headers"])
         parent = state = None
         try:
-            data = b""
-            if has_body(fields, scope.get("http_version"), self._max_body):
-                data = await self._calls.wait(read_body(receive, self._max_body), None, self._plugin)
+            data = body
+            if data is None:
+                data = await self._read(fields, scope, receive)
+            elif len(data) > self._max_body:
+                raise BodyTooLarge
             if not self._as_body:
                 data = request_json(scope, params, method, data)
             if b"traceparent" in fields:
@@ -140,6 +149,11 @@ class Endpoint:
             detail = f"the plugin has no answer for {method} {self.route}"
             return problem(404, detail, plugin=self._plugin)
         return _answer_of(result)
+
+    async def _read(self, fields: Mapping[bytes, bytes], scope: Scope, receive: Receive) -> bytes:
+        if not has_body(fields, scope.get("http_version"), self._max_body):
+            return b""
+        return await self._calls.wait(read_body(receive, self._max_body), None, self._plugin)
 
     async def _try_again(
         self,

@@ -48,7 +48,13 @@ class Page:
         self._make = make
 
     async def answer(
-        self, manager: PluginManager, scope: Scope, receive: Receive, params: Mapping[str, str], method: str
+        self,
+        manager: PluginManager,
+        scope: Scope,
+        receive: Receive,
+        params: Mapping[str, str],
+        method: str,
+        body: bytes | None = None,
     ) -> Answer:
         """As :meth:`backworks.http.endpoint.Endpoint.answer`."""
         return await self._make(manager, scope)

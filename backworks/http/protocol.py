@@ -1,8 +1,7 @@
-"""uvicorn's HTTP/1.1 for :mod:`backworks.http.server`, with a bound for what it gathers in memory.
+"""uvicorn's HTTP/1.1 for :mod:`backworks.http.server`: which class speaks it, and what Windows needs of it.
 
-uvicorn takes the parser of httptools where it is installed. That one gathers a request line, header fields, the
-extension of a chunk and the trailer for as long as they come: 66 MiB of header fields took 480 MiB of memory. The other
-parser, h11, has a bound of its own.
+Where httptools is installed, that is :class:`backworks.http.immediate.ImmediateProtocol`. Else it is uvicorn's own
+class for h11: each request in a task.
 """
 
 from __future__ import annotations
@@ -11,17 +10,11 @@ import asyncio
 import socket
 import sys
 
-__all__ = ["MAX_GATHERED", "http_protocol"]
-
-#: How many bytes may come without completing a head or adding to a body, before the next piece ends the connection:
-#: h11's bound.
-MAX_GATHERED = 1 << 16
+__all__ = ["http_protocol"]
 
 #: How many connections a process of several keeps on Windows, where select() takes 512 sockets, and where one too many
 #: would stop the process.
 _MAX_SELECTED = 480
-
-_TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 
 
 def http_protocol() -> type[asyncio.Protocol]:
@@ -45,38 +38,9 @@ def http_protocol() -> type[asyncio.Protocol]:
 
 def _chosen() -> type[asyncio.Protocol]:
     try:
-        from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-    except ImportError:
+        from backworks.http.immediate import ImmediateProtocol
+    except ImportError:  # there is no httptools
         from uvicorn.protocols.http.h11_impl import H11Protocol
 
         return H11Protocol
-
-    class BoundedHttpToolsProtocol(HttpToolsProtocol):
-        """Hangs up on a head or a trailer that does not end, and leaves trailers out of the header fields.
-
-        Few methods are overridden, and without ``super()``: what stands here is paid for by every request.
-        """
-
-        _gathered = 0
-
-        def data_received(self, data: bytes) -> None:
-            if self._gathered > MAX_GATHERED:
-                in_head = self.scope is not None and self.headers is self.scope["headers"]  # type: ignore[redundant-expr]
-                if in_head:
-                    self.transport.write(_TOO_LARGE)
-                self.transport.close()
-                return
-            self._gathered += len(data)
-            HttpToolsProtocol.data_received(self, data)
-
-        def on_headers_complete(self) -> None:
-            self._gathered = 0
-            HttpToolsProtocol.on_headers_complete(self)
-            # The request keeps the list it has; what a trailer adds goes here.
-            self.headers = []
-
-        def on_body(self, body: bytes) -> None:
-            self._gathered = 0
-            HttpToolsProtocol.on_body(self, body)
-
-    return BoundedHttpToolsProtocol
+    return ImmediateProtocol
