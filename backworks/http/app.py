@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import suppress
-from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -22,7 +21,7 @@ from backworks.isolation.threadpool import ThreadPool
 from backworks.manager import PluginManager
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Mapping
+    from collections.abc import Awaitable, Coroutine, Mapping
     from pathlib import Path
 
     from backworks.config import Config
@@ -89,7 +88,11 @@ class HttpApp:
         if scope["type"] != "http":
             await self._other(scope, receive, send)
             return
-        await self._deliver(self.answer(scope, receive), scope, receive, send)
+        answer = await self.answer(scope, receive)
+        if answer is not None:
+            status, headers, body = parts(answer, head=scope["method"] == "HEAD")
+            await send({"type": "http.response.start", "status": status, "headers": headers})
+            await send({"type": "http.response.body", "body": body})
 
     async def answer(self, scope: Scope, receive: Receive, body: bytes | None = None) -> Answer | bytes | None:
         """Answers one request, and counts it.
@@ -131,14 +134,14 @@ class HttpApp:
 
     def resume(
         self, request: Coroutine[Any, Any, Answer | bytes | None], future: object
-    ) -> Callable[[Scope, Receive, Send], Awaitable[None]]:
-        """Makes an ASGI application that goes on with a request that was begun without a task.
+    ) -> Awaitable[Answer | bytes | None]:
+        """Goes on with a request that was begun without a task, in the task that awaits this.
 
         Args:
             request: What :meth:`answer` returned, right after its first step.
             future: What that step waits for.
         """
-        return partial(self._deliver, self._calls.resume(request, future))
+        return self._calls.resume(request, future)
 
     def give_up(self) -> None:
         """Answers the requests that wait for a plugin with 503, because the server stops."""
@@ -182,15 +185,6 @@ class HttpApp:
         self.switch(self.prepare(self.config))
         self._manager = manager
         manager.follow(self)
-
-    async def _deliver(
-        self, request: Awaitable[Answer | bytes | None], scope: Scope, receive: Receive, send: Send
-    ) -> None:
-        answer = await request
-        if answer is not None:
-            status, headers, body = parts(answer, head=scope["method"] == "HEAD")
-            await send({"type": "http.response.start", "status": status, "headers": headers})
-            await send({"type": "http.response.body", "body": body})
 
     async def _ask(
         self,

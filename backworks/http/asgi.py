@@ -39,17 +39,18 @@ class Answer:
     close: bool = False
 
 
-def parts(answer: Answer | bytes, *, head: bool) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
+def parts(answer: Answer | bytes, *, head: bool, close: bool = False) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
     """Takes an answer apart: into its status, all of its header fields, and the content that is sent.
 
     Args:
         answer: The answer, or its bytes: JSON, or nothing.
         head: Whether HEAD was asked: the header fields are the same, the content is left out.
+        close: Whether the connection ends with it, whatever the answer says.
     """
     if isinstance(answer, bytes):
-        if not answer:
-            return 200, [(b"content-length", b"0")], b""
-        return 200, [_JSON_FIELD, (b"content-length", b"%d" % len(answer))], b"" if head else answer
+        if answer and not close:  # most of the time
+            return 200, [_JSON_FIELD, (b"content-length", b"%d" % len(answer))], b"" if head else answer
+        answer = Answer(200, answer, JSON if answer else None)
     status, body = answer.status, answer.body
     headers = [*answer.headers]
     if status in _WITHOUT_CONTENT:
@@ -60,7 +61,7 @@ def parts(answer: Answer | bytes, *, head: bool) -> tuple[int, list[tuple[bytes,
         if answer.content_type is not None:
             headers.append((b"content-type", answer.content_type))
         headers.append((b"content-length", b"%d" % len(body)))
-    if answer.close:
+    if answer.close or close:
         headers.append((b"connection", b"close"))
     return status, headers, b"" if head else body
 

@@ -3,8 +3,8 @@
 How a request travels: (1) the parser has its head, and it is left to uvicorn if the connection is busy, will not be
 kept alive, or the client wants something first. (2) The parser has its end, in the same piece of data as its head, or
 else it is left to uvicorn as well. (3) The application's coroutine takes its first step here, without a task. (4) If
-that was its last, head and content leave in one write. (5) If it waits, a task goes on with it, as uvicorn's own cycle:
-to pipelined requests, to the client's end and to the server's it is like any other.
+that was its last, head and content leave in one write. (5) If it waits, a task goes on with it, and it stands where
+uvicorn has the request that it answers: for pipelined requests, the client's end and the server's it is like any other.
 
 uvicorn's parser gathers a request line, header fields, the extension of a chunk and the trailer for as long as they
 come: 66 MiB of header fields took 480 MiB of memory. Here that has a bound.
@@ -19,15 +19,17 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import unquote
 
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from backworks.http.asgi import JSON, parts
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, MutableMapping
+    from collections.abc import Awaitable, MutableMapping
+
+    from uvicorn.protocols.http.flow_control import FlowControl
 
     from backworks.http.app import HttpApp
-    from backworks.http.asgi import Answer, Scope
+    from backworks.http.asgi import Answer
 
 __all__ = ["MAX_GATHERED", "ImmediateProtocol"]
 
@@ -69,11 +71,14 @@ class ImmediateProtocol(HttpToolsProtocol):
         self._left = 0
         self._fields: list[tuple[bytes, bytes]] = []
         self._body: list[bytes] = []
-        self._client = _Client()
         self._answered_at: float | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._default_headers: list[tuple[bytes, bytes]] = []
         self._date = b""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._waiting = _Waiting(self.flow)
 
     def connection_lost(self, error: Exception | None) -> None:
         if self._timer is not None:
@@ -171,53 +176,56 @@ class ImmediateProtocol(HttpToolsProtocol):
             "query_string": query,
             "headers": self._fields,
         }
-        request = self._app.answer(scope, self._client, b"".join(self._body))
+        request = self._app.answer(scope, self._waiting, b"".join(self._body))
+        head = scope["method"] == "HEAD"
         try:
             future = request.send(None)
         except StopIteration as end:
-            self._write(end.value, head=scope["method"] == "HEAD")
+            self._write(end.value, head=head)
+            return
+        self.cycle = waiting = self._waiting  # type: ignore[assignment]
+        self._waiting = _Waiting(self.flow)
+        task = self.loop.create_task(self._finish(waiting, self._app.resume(request, future), head=head))
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+
+    async def _finish(self, waiting: _Waiting, request: Awaitable[Answer | bytes | None], *, head: bool) -> None:
+        """Goes on with a request that waits."""
+        try:
+            answer = await request
+            if self.flow.write_paused and not waiting.disconnected:
+                await self.flow.drain()
+        except BaseException:  # the server has given up waiting for it
+            self.transport.close()
+            raise
+        finally:
+            waiting.response_complete = True
+        if answer is not None and not self.transport.is_closing():
+            self._write(answer, head=head, last=not waiting.keep_alive)
+        if self.pipeline:
+            self.on_response_complete()
         else:
-            self._go_on(scope, request, future)
+            self.flow.resume_reading()
 
-    def _go_on(self, scope: Scope, request: Coroutine[Any, Any, Answer | bytes | None], future: object) -> None:
-        """Has a task go on with a request that waits."""
-        cycle = RequestResponseCycle(
-            scope=scope,  # type: ignore[arg-type]
-            transport=self.transport,
-            flow=self.flow,
-            logger=self.logger,
-            access_logger=self.access_logger,
-            access_log=self.access_log,
-            default_headers=self.server_state.default_headers,
-            message_event=asyncio.Event(),
-            expect_100_continue=False,
-            keep_alive=True,
-            on_response=self.on_response_complete,
-        )
-        cycle.more_body = False
-        self.cycle = self._client.cycle = cycle
-        self._client = _Client()
-        self._start_asgi_task(cycle, self._app.resume(request, future))  # type: ignore[arg-type]
-
-    def _write(self, answer: Answer | bytes, *, head: bool) -> None:
+    def _write(self, answer: Answer | bytes, *, head: bool, last: bool = False) -> None:
         """Writes an answer as uvicorn would write it."""
         if self._default_headers is not self.server_state.default_headers:
             self._default_headers = self.server_state.default_headers
             self._date = b"".join(map(_line, self._default_headers))
-        if isinstance(answer, bytes) and answer and not head:
+        if isinstance(answer, bytes) and answer and not (head or last):
             first = b"%b%bcontent-type: %b\r\ncontent-length: %d\r\n\r\n" % (_OK, self._date, JSON, len(answer))
             body = answer
         else:
-            status, fields, body = parts(answer, head=head)
+            status, fields, body = parts(answer, head=head, close=last)
             first = b"%b%b%b\r\n" % (STATUS_LINE[status], self._date, b"".join(map(_line, fields)))
         if len(body) > _SMALL:
             self.transport.writelines((first, body))
         else:
             self.transport.write(first + body)
-        if isinstance(answer, bytes) or not answer.close:
-            self._stay()
-        else:
+        if last or not (isinstance(answer, bytes) or not answer.close):
             self.transport.close()
+        else:
+            self._stay()
 
     def _stay(self) -> None:
         """Keeps the connection for the next request, for some time."""
@@ -240,15 +248,22 @@ class ImmediateProtocol(HttpToolsProtocol):
             self.timeout_keep_alive_handler()
 
 
-class _Client:
-    """ASGI's ``receive`` for a request whose body has come: waits for its client to hang up, once there is a cycle."""
+class _Waiting:
+    """A request that waits, for uvicorn; and ASGI's ``receive`` for one whose body has come."""
 
-    __slots__ = ("cycle",)
+    __slots__ = ("_flow", "disconnected", "keep_alive", "message_event", "response_complete")
 
-    cycle: RequestResponseCycle
+    def __init__(self, flow: FlowControl) -> None:
+        self.response_complete = False
+        self.disconnected = False
+        self.keep_alive = True
+        self.message_event = asyncio.Event()
+        self._flow = flow
 
     async def __call__(self) -> MutableMapping[str, Any]:
-        return cast("MutableMapping[str, Any]", await self.cycle.receive())
+        self._flow.resume_reading()
+        await self.message_event.wait()
+        return {"type": "http.disconnect"}
 
 
 def _line(field: tuple[bytes, bytes]) -> bytes:
