@@ -1,0 +1,462 @@
+"""Requests that are answered at once, and how they keep to the rules of those that wait: one connection, both ways."""
+
+from __future__ import annotations
+
+import asyncio
+import platform
+import re
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uvicorn
+from conftest import ECHO, CompilePlugin
+from gate import GATED, PATIENCE, Gate
+from test_http_app import PROBE
+from uvicorn.server import ServerState
+
+from backworks.http import HttpApp, create_app
+from backworks.http.protocol import http_protocol
+from backworks.manager import PluginManager
+
+pytestmark = pytest.mark.skipif(
+    platform.python_implementation() != "CPython", reason="the parser that it needs is there for CPython alone"
+)
+
+LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {"asyncio": asyncio.new_event_loop}
+if sys.platform != "win32":
+    import uvloop
+
+    LOOPS["uvloop"] = uvloop.new_event_loop
+
+#: A field that has a request wait for uvicorn, and changes nothing else.
+SLOWLY = "Expect: 100-continue\r\n"
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+#: More than the buffers of a connection take.
+BIG = 1 << 24
+
+#: A plugin whose answer is large.
+LARGE = ECHO.replace(
+    "  return backworks_answer(response, request->data, request->data_size);",
+    f"""  static char text[{BIG}];
+  (void)request;
+  memset(text, 'x', sizeof text);
+  return backworks_answer(response, text, sizeof text);""",
+)
+
+
+def configuration(compile_plugin: CompilePlugin) -> dict[str, Any]:
+    """Makes a configuration with plugins that answer at once, that wait, and that run elsewhere."""
+    probe = compile_plugin(PROBE, "probe", ['-DNAME="probe"'])
+    plugins: dict[str, tuple[Path, str]] = {
+        "probe": (probe, "none"),
+        "process": (probe, "process"),
+        "large": (compile_plugin(LARGE, "large", ['-DNAME="large"']), "none"),
+        "echo": (compile_plugin(GATED, "gated"), "thread"),
+    }
+    return {
+        "server": {"max_body": 1000},
+        "plugins": {name: {"path": str(path), "isolation": where} for name, (path, where) in plugins.items()},
+        "endpoints": {
+            "/probe": {"methods": ["GET", "POST"], "data": "body", "runtime": {"handler": "probe"}},
+            "/request/{name}": {"methods": ["GET", "POST"], "runtime": {"handler": "probe"}},
+            "/process": {"methods": ["POST"], "data": "body", "runtime": {"handler": "process"}},
+            "/large": {"methods": ["GET", "POST"], "runtime": {"handler": "large"}},
+            "/gated": {"methods": ["GET", "POST"], "data": "body", "timeout": "60s", "runtime": {"handler": "echo"}},
+        },
+    }
+
+
+class Served:
+    """An application that is served in this event loop.
+
+    Attributes:
+        app: The application.
+        tasks: How many tasks the event loop was given.
+        connections: The connections, the first one first.
+    """
+
+    def __init__(self, app: HttpApp) -> None:
+        self.app = app
+        self.tasks = 0
+        self.connections: list[Any] = []
+        self.port = 0
+
+    @asynccontextmanager
+    async def serve(self, **options: Any) -> AsyncIterator[Served]:
+        """Serves it, with a date that stands still."""
+        loop = asyncio.get_running_loop()
+        config = uvicorn.Config(
+            self.app, ws="none", lifespan="off", log_config=None, access_log=False, proxy_headers=False, **options
+        )
+        config.load()
+        state = ServerState()
+        state.default_headers = [(b"date", b"Sat, 28 Nov 2026 00:00:00 GMT"), *config.encoded_headers]
+
+        def connect() -> asyncio.Protocol:
+            self.connections.append(http_protocol()(config=config, server_state=state, app_state={}))  # type: ignore[call-arg]
+            return self.connections[-1]  # type: ignore[no-any-return]
+
+        def factory(loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, Any], **more: Any) -> Any:
+            self.tasks += "_accept_connection" not in coroutine.__qualname__  # asyncio's own
+            return asyncio.Task(coroutine, loop=loop, **more)
+
+        self.app.loop = loop
+        async with await loop.create_server(connect, "127.0.0.1", 0) as server:
+            self.port = server.sockets[0].getsockname()[1]
+            loop.set_task_factory(factory)
+            yield self
+            loop.set_task_factory(None)
+
+    @asynccontextmanager
+    async def client(self) -> AsyncIterator[Client]:
+        """Opens a connection."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port, limit=1 << 16)
+        try:
+            yield Client(reader, writer)
+        finally:
+            writer.close()
+
+
+class Client:
+    """One connection, from its other end."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader = reader
+        self.writer = writer
+
+    async def answer(self, method: str = "GET") -> bytes:
+        """Reads one answer, as it came."""
+        head = await self.reader.readuntil(b"\r\n\r\n")
+        if head == CONTINUE:
+            return await self.answer(method)
+        length = re.search(rb"content-length: (\d+)", head)
+        return head + (await self.reader.readexactly(int(length[1])) if length and method != "HEAD" else b"")
+
+    async def ask(self, path: str, method: str = "GET", headers: str = "", body: bytes = b"") -> bytes:
+        """Sends one request and reads its answer."""
+        self.writer.write(request(path, method, headers, body))
+        return await self.answer(method)
+
+
+def request(path: str, method: str = "GET", headers: str = "", body: bytes = b"", version: str = "1.1") -> bytes:
+    """Writes a request."""
+    if body and "Transfer-Encoding" not in headers:
+        headers += f"Content-Length: {len(body)}\r\n"
+    return f"{method} {path} HTTP/{version}\r\nHost: test\r\n{headers}\r\n".encode() + body
+
+
+def content(answer: bytes) -> bytes:
+    """Takes the content out of an answer."""
+    return answer.partition(b"\r\n\r\n")[2]
+
+
+Run = Callable[..., None]
+
+
+@pytest.fixture(scope="module", name="manager")
+def _manager(compile_plugin: CompilePlugin) -> Iterator[PluginManager]:
+    with PluginManager.from_config(configuration(compile_plugin)) as manager:
+        yield manager
+
+
+@pytest.fixture(name="run", params=LOOPS)
+def _run(request: pytest.FixtureRequest, manager: PluginManager) -> Run:
+    """Runs a test in an event loop, with the application served in it."""
+
+    def run(test: Callable[[Served], Awaitable[None]], **options: Any) -> None:
+        async def main() -> None:
+            async with asyncio.timeout(PATIENCE), Served(create_app(manager)).serve(**options) as served:
+                await test(served)
+
+        with asyncio.Runner(loop_factory=LOOPS[request.param]) as runner:
+            runner.run(main())
+
+    return run
+
+
+class TestSame:
+    """Both ways answer the same."""
+
+    @pytest.mark.parametrize(
+        ("path", "method", "headers", "body"),
+        [
+            ("/probe", "GET", "", b""),
+            ("/probe", "POST", "", b"created"),
+            ("/probe", "POST", "", b"x" * 1000),
+            ("/probe", "POST", "", b"x" * 1001),
+            ("/probe", "POST", "", b"status 204"),
+            ("/probe", "POST", "", b"status 205"),
+            ("/probe", "POST", "", b"fail 3"),
+            ("/probe", "POST", "", b"none"),
+            ("/probe", "POST", "traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\n", b"what"),
+            ("/probe", "HEAD", "", b""),
+            ("/probe", "OPTIONS", "", b""),
+            ("/probe", "PUT", "", b"x"),
+            ("/large", "HEAD", "", b""),
+            ("/request/a?x=%ff", "GET", "", b""),
+            ("/request/%ff", "GET", "", b""),
+            ("/nowhere", "GET", "", b""),
+            ("/process", "POST", "", b"created"),
+            ("/large", "GET", "", b""),
+            ("/healthz", "GET", "", b""),
+            ("/docs", "GET", "", b""),
+        ],
+    )
+    def test_bytes(self, run: Run, path: str, method: str, headers: str, body: bytes) -> None:
+        """An answer that is written at once has the bytes that uvicorn writes."""
+
+        async def test(served: Served) -> None:
+            async with served.client() as one, served.client() as other:
+                at_once = await one.ask(path, method, headers, body)
+                if path != "/process":  # its call may wait
+                    assert served.tasks == 0
+                slowly = await other.ask(path, method, headers + SLOWLY, body)
+
+                assert served.tasks > 0
+                assert at_once == slowly
+
+        run(test)
+
+    def test_request(self, run: Run) -> None:
+        """The plugin is given the same request."""
+
+        async def test(served: Served) -> None:
+            async with served.client() as client:
+                path, headers = "/request/a%2Fb;c?x=1&x=%20&y", "X: 1\r\nx: 2\r\nContent-Type: text/plain\r\n"
+                at_once = await client.ask(path, "POST", headers, b"text")
+                assert served.tasks == 0
+                slowly = await client.ask(path, "POST", headers + SLOWLY, b"text")
+
+                assert content(at_once) == content(slowly).replace(b'"expect":"100-continue",', b"")
+
+        run(test)
+
+    @pytest.mark.parametrize(
+        ("sent", "tasks"),
+        [
+            (request("/probe"), 0),
+            (request("/probe", "POST", body=b"1"), 0),
+            (request("/probe", "POST", "Transfer-Encoding: chunked\r\n", b"1\r\nx\r\n1\r\ny\r\n0\r\nT: t\r\n\r\n"), 0),
+            (request("/probe", headers="Connection: close\r\n"), 1),
+            (request("/probe", version="1.0"), 1),
+            (request("/probe", headers=SLOWLY), 1),
+            (request("http://test/probe"), 1),
+            (request("/probe", headers="Connection: Upgrade\r\nUpgrade: h2c\r\n"), 1),
+        ],
+        ids=["get", "body", "chunked", "close", "1.0", "expect", "absolute", "upgrade"],
+    )
+    def test_way(self, run: Run, sent: bytes, tasks: int) -> None:
+        """A task is made where the client asks for more than an answer, and else for none."""
+
+        async def test(served: Served) -> None:
+            async with served.client() as client:
+                client.writer.write(sent)
+
+                assert (await client.answer()).startswith(b"HTTP/1.1 200 OK\r\n")
+                assert served.tasks == tasks
+
+        run(test)
+
+    def test_body_that_comes_later(self, run: Run) -> None:
+        """A request whose body comes after its head is answered all the same."""
+
+        async def test(served: Served) -> None:
+            async with served.client() as client:
+                whole = request("/probe", "POST", body=b"abcdef")
+                await client.ask("/probe")
+                (connection,) = served.connections
+                for at in range(1, len(whole)):
+                    connection.data_received(whole[:at])
+                    connection.data_received(whole[at:])
+
+                    assert content(await client.answer()) == b"abcdef"
+
+        run(test)
+
+    def test_invalid_body(self, run: Run) -> None:
+        """A request that turns out not to be HTTP is 400, and no call is made for it."""
+
+        async def test(served: Served) -> None:
+            async with served.client() as client:
+                client.writer.write(request("/gated", "POST", "Transfer-Encoding: chunked\r\n", b"1\r\nx\r\nwrong"))
+
+                assert (await client.answer()).startswith(b"HTTP/1.1 400 Bad Request\r\n")
+                assert await client.reader.read() == b""
+                assert served.tasks == 0
+
+        run(test)
+
+
+class TestPipeline:
+    """Several requests at a time on one connection."""
+
+    def test_order(self, run: Run) -> None:
+        """They are answered in their order, however many come at once, and whichever way each goes."""
+
+        async def test(served: Served) -> None:
+            async with served.client() as client:
+                for number in range(100):
+                    path = "/process" if number % 7 == 3 else "/probe"
+                    headers = SLOWLY if number % 11 == 5 else ""
+                    client.writer.write(request(path, "POST", headers, b"number %d" % number))
+                for number in range(100):
+                    assert content(await client.answer()) == b"number %d" % number
+
+        run(test)
+
+    def test_bound(self, run: Run) -> None:
+        """Of those that come in one piece a few are answered at once; then other clients have their turn."""
+
+        async def test(served: Served) -> None:
+            async with served.client() as client:
+                client.writer.write(request("/probe") * 100)
+                for _ in range(100):
+                    assert (await client.answer()).startswith(b"HTTP/1.1 200 OK\r\n")
+                assert served.tasks > 0
+
+        run(test)
+
+    def test_behind_one_that_waits(self, run: Run) -> None:
+        """What comes behind a request that waits is answered after it."""
+
+        async def test(served: Served) -> None:
+            with Gate() as gate:
+                async with served.client() as client:
+                    client.writer.write(request("/probe") + request("/gated", "POST", body=b"2") + request("/nowhere"))
+                    first = await client.answer()
+                    await asyncio.to_thread(gate.wait)
+                    gate.open()
+
+                    assert content(first) == b""
+                    assert content(await client.answer()) == b"2"
+                    assert (await client.answer()).startswith(b"HTTP/1.1 404 ")
+
+        run(test)
+
+    def test_behind_the_last(self, run: Run) -> None:
+        """What comes behind an answer that ends the connection is not answered."""
+
+        async def test(served: Served) -> None:
+            async with served.client() as client:
+                client.writer.write(request("/probe", "POST", body=b"x" * 1001) + request("/probe"))
+                answer = await client.answer()
+
+                assert b"\r\nconnection: close\r\n" in answer
+                assert await client.reader.read() == b""
+                assert served.tasks == 0
+
+        run(test)
+
+    def test_client_that_does_not_read(self, run: Run) -> None:
+        """A client that takes no answers is not read from any more, and gets all of them when it does."""
+
+        async def test(served: Served) -> None:
+            async with served.client() as client:
+                await client.ask("/probe")
+                (connection,) = served.connections
+                for _ in range(3):
+                    connection.data_received(request("/large"))
+
+                assert connection.flow.write_paused
+                assert connection.flow.read_paused
+                for _ in range(3):
+                    assert len(content(await client.answer())) == BIG
+                assert content(await client.ask("/probe", "POST", body=b"on")) == b"on"
+
+        run(test)
+
+
+class TestEnd:
+    """The end of a connection, and of the server."""
+
+    def test_shutdown(self, run: Run) -> None:
+        """At the server's end a request that waits gets its answer, which says that it is the last."""
+
+        async def test(served: Served) -> None:
+            with Gate() as gate:
+                async with served.client() as client:
+                    client.writer.write(request("/gated", "POST", body=b"last"))
+                    await asyncio.to_thread(gate.wait)
+                    served.connections[0].shutdown()
+                    gate.open()
+                    answer = await client.answer()
+
+                    assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
+                    assert b"\r\nconnection: close\r\n" in answer
+                    assert content(answer) == b"last"
+                    assert await client.reader.read() == b""
+
+        run(test)
+
+    def test_shutdown_while_idle(self, run: Run) -> None:
+        """A connection whose requests were all answered is closed."""
+
+        async def test(served: Served) -> None:
+            async with served.client() as client:
+                await client.ask("/probe")
+                served.connections[0].shutdown()
+
+                assert await client.reader.read() == b""
+
+        run(test)
+
+    def test_given_up(self, run: Run) -> None:
+        """A request that has just begun to wait when the server gives up is 503."""
+
+        async def test(served: Served) -> None:
+            with Gate():
+                async with served.client() as client:
+                    await client.ask("/probe")
+                    loop = asyncio.get_running_loop()
+                    loop.call_soon(served.connections[0].data_received, request("/gated"))
+                    loop.call_soon(served.app.give_up)
+
+                    assert (await client.answer()).startswith(b"HTTP/1.1 503 ")
+
+        run(test)
+
+    def test_hang_up(self, run: Run) -> None:
+        """A client that hangs up while its call runs is counted, and the connection forgotten."""
+
+        async def test(served: Served) -> None:
+            with Gate() as gate:
+                async with served.client() as client:
+                    client.writer.write(request("/gated"))
+                    await asyncio.to_thread(gate.wait)
+                async with served.client() as other:
+                    while b'route="/gated",status="499"' not in await other.ask("/metrics"):
+                        pass
+
+        run(test)
+
+    def test_idle(self, run: Run) -> None:
+        """A connection on which nothing comes after an answer is closed after a time."""
+
+        async def test(served: Served) -> None:
+            async with served.client() as client:
+                await client.ask("/probe")
+
+                assert await client.reader.read() == b""
+
+        run(test, timeout_keep_alive=0)
+
+    def test_not_idle(self, run: Run) -> None:
+        """One with a request that waits is not."""
+
+        async def test(served: Served) -> None:
+            with Gate() as gate:
+                async with served.client() as client:
+                    client.writer.write(request("/probe") + request("/gated", "POST", body=b"on"))
+                    await client.answer()
+                    await asyncio.to_thread(gate.wait)
+                    gate.open()
+
+                    assert content(await client.answer()) == b"on"
+                    assert await client.reader.read() == b""
+
+        run(test, timeout_keep_alive=0)
