@@ -21,7 +21,7 @@ from urllib.parse import unquote
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from backworks.http.asgi import JSON, parts
+from backworks.http.asgi import JSON, Answer, parts
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, MutableMapping
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from uvicorn.protocols.http.flow_control import FlowControl
 
     from backworks.http.app import HttpApp
-    from backworks.http.asgi import Answer
 
 __all__ = ["MAX_GATHERED", "ImmediateProtocol"]
 
@@ -43,7 +42,6 @@ _AT_ONCE = 16
 #: Up to this size head and content are copied together.
 _SMALL = 1 << 16
 
-_OK = STATUS_LINE[200]
 _TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 
 
@@ -74,7 +72,7 @@ class ImmediateProtocol(HttpToolsProtocol):
         self._answered_at: float | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._default_headers: list[tuple[bytes, bytes]] = []
-        self._date = b""
+        self._date = self._plain = b""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -212,20 +210,23 @@ class ImmediateProtocol(HttpToolsProtocol):
         if self._default_headers is not self.server_state.default_headers:
             self._default_headers = self.server_state.default_headers
             self._date = b"".join(map(_line, self._default_headers))
-        if isinstance(answer, bytes) and answer and not (head or last):
-            first = b"%b%bcontent-type: %b\r\ncontent-length: %d\r\n\r\n" % (_OK, self._date, JSON, len(answer))
-            body = answer
-        else:
-            status, fields, body = parts(answer, head=head, close=last)
-            first = b"%b%b%b\r\n" % (STATUS_LINE[status], self._date, b"".join(map(_line, fields)))
-        if len(body) > _SMALL:
-            self.transport.writelines((first, body))
-        else:
-            self.transport.write(first + body)
-        if last or not (isinstance(answer, bytes) or not answer.close):
+            self._plain = b"%b%bcontent-type: %b\r\ncontent-length: " % (STATUS_LINE[200], self._date, JSON)
+        if answer.__class__ is bytes and answer and not (head or last):  # most of the time; as parts() does it
+            self._send(b"%b%d\r\n\r\n" % (self._plain, len(answer)), answer)
+            self._stay()
+            return
+        status, fields, body = parts(answer, head=head, close=last)
+        self._send(b"%b%b%b\r\n" % (STATUS_LINE[status], self._date, b"".join(map(_line, fields))), body)
+        if last or (isinstance(answer, Answer) and answer.close):
             self.transport.close()
         else:
             self._stay()
+
+    def _send(self, head: bytes, body: bytes) -> None:
+        if len(body) > _SMALL:
+            self.transport.writelines((head, body))
+        else:
+            self.transport.write(head + body)
 
     def _stay(self) -> None:
         """Keeps the connection for the next request, for some time."""
