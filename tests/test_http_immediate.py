@@ -262,12 +262,17 @@ class TestSame:
 
         run(test)
 
-    def test_body_that_comes_later(self, run: Run) -> None:
-        """A request whose body comes after its head is answered all the same."""
+    @pytest.mark.parametrize(
+        ("headers", "body"),
+        [("Content-Length: 6\r\n", b"abcdef"), ("Transfer-Encoding: chunked\r\n", b"6\r\nabcdef\r\n0\r\n\r\n")],
+        ids=["length", "chunked"],
+    )
+    def test_pieces(self, run: Run, headers: str, body: bytes) -> None:
+        """A request that comes in two pieces is answered, wherever it is cut."""
 
         async def test(served: Served) -> None:
             async with served.client() as client:
-                whole = request("/probe", "POST", body=b"abcdef")
+                whole = request("/probe", "POST", headers) + body
                 await client.ask("/probe")
                 (connection,) = served.connections
                 for at in range(1, len(whole)):
@@ -275,6 +280,16 @@ class TestSame:
                     connection.data_received(whole[at:])
 
                     assert content(await client.answer()) == b"abcdef"
+                assert bool(served.tasks) == ("chunked" in headers)
+
+        run(test)
+
+    def test_large_body(self, run: Run) -> None:
+        """A body that says it is too large is refused before it comes."""
+
+        async def test(served: Served) -> None:
+            async with served.client() as client:
+                assert (await client.ask("/probe", "POST", "Content-Length: 1001\r\n")).startswith(b"HTTP/1.1 413 ")
 
         run(test)
 
@@ -417,6 +432,53 @@ class TestEnd:
                     loop.call_soon(served.app.give_up)
 
                     assert (await client.answer()).startswith(b"HTTP/1.1 503 ")
+
+        run(test)
+
+    def test_given_up_without_body(self, run: Run) -> None:
+        """A request whose body does not come is 503 when the server gives up."""
+
+        async def test(served: Served) -> None:
+            async with served.client() as client:
+                await client.ask("/probe")
+                (connection,) = served.connections
+                connection.data_received(request("/probe", "POST", "Content-Length: 2\r\n") + b"a")
+                connection.shutdown()
+                await asyncio.sleep(0)  # its task begins
+                served.app.give_up()
+
+                assert (await client.answer()).startswith(b"HTTP/1.1 503 ")
+                assert await client.reader.read() == b""
+
+        run(test)
+
+    def test_body_after_shutdown(self, run: Run) -> None:
+        """One whose body comes then is answered."""
+
+        async def test(served: Served) -> None:
+            async with served.client() as client:
+                await client.ask("/probe")
+                (connection,) = served.connections
+                connection.data_received(request("/probe", "POST", "Content-Length: 2\r\n") + b"a")
+                connection.shutdown()
+                client.writer.write(b"b")
+
+                assert content(await client.answer()) == b"ab"
+                assert await client.reader.read() == b""
+
+        run(test)
+
+    @pytest.mark.parametrize("body", [b"", b"a"])
+    def test_hang_up_without_body(self, run: Run, body: bytes) -> None:
+        """A client that hangs up before its body has come is counted."""
+
+        async def test(served: Served) -> None:
+            async with served.client() as client:
+                client.writer.write(request("/probe", "POST", "Content-Length: 2\r\n") + body)
+                await client.writer.drain()
+            async with served.client() as other:
+                while b'method="POST",route="/probe",status="499"' not in await other.ask("/metrics"):
+                    pass
 
         run(test)
 

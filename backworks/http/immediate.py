@@ -1,10 +1,11 @@
 """uvicorn's HTTP/1.1 connection for :class:`backworks.http.app.HttpApp`, which answers at once what need not wait.
 
 How a request travels: (1) the parser has its head, and it is left to uvicorn if the connection is busy, will not be
-kept alive, or the client wants something first. (2) The parser has its end, in the same piece of data as its head, or
-else it is left to uvicorn as well. (3) The application's coroutine takes its first step here, without a task. (4) If
-that was its last, head and content leave in one write. (5) If it waits, a task goes on with it, and it stands where
-uvicorn has the request that it answers: for pipelined requests, the client's end and the server's it is like any other.
+kept alive, or the client wants something first. (2) The parser has its end; a body that is large, or of unknown size,
+and not there yet is left to uvicorn as well. (3) The application's coroutine takes its first step here, without a task.
+(4) If that was its last, head and content leave in one write. (5) If it waits, a task goes on with it, and it stands
+where uvicorn has the request that it answers: to pipelined requests, and at the client's end or the server's, it is
+like any other.
 
 uvicorn's parser gathers a request line, header fields, the extension of a chunk and the trailer for as long as they
 come: 66 MiB of header fields took 480 MiB of memory. Here that has a bound.
@@ -39,7 +40,7 @@ MAX_GATHERED = 1 << 16
 #: How many requests of one piece of data are answered at once: the others wait in uvicorn's pipeline, so that a client
 #: who sends thousands does not keep all others waiting.
 _AT_ONCE = 16
-#: Up to this size head and content are copied together.
+#: Up to this size a body is gathered here, and the head and the content of an answer are copied together.
 _SMALL = 1 << 16
 
 _TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
@@ -81,7 +82,14 @@ class ImmediateProtocol(HttpToolsProtocol):
     def connection_lost(self, error: Exception | None) -> None:
         if self._timer is not None:
             self._timer.cancel()
+        if self._way is _HERE:
+            self._leave()
         super().connection_lost(error)
+
+    def shutdown(self) -> None:
+        if self._way is _HERE:
+            self._leave()
+        super().shutdown()
 
     def data_received(self, data: bytes) -> None:
         if self._gathered > MAX_GATHERED:
@@ -93,8 +101,8 @@ class ImmediateProtocol(HttpToolsProtocol):
         self._left = _AT_ONCE
         self._answered_at = None
         HttpToolsProtocol.data_received(self, data)
-        if self._way is _HERE and not self.transport.is_closing():
-            self._leave()
+        if self._way is _HERE:
+            self._wait_for_body()
 
     # What the parser calls.
 
@@ -147,6 +155,16 @@ class ImmediateProtocol(HttpToolsProtocol):
 
     def _is_idle(self) -> bool:
         return self.cycle is None or self.cycle.response_complete  # type: ignore[redundant-expr]
+
+    def _wait_for_body(self) -> None:
+        """Waits for the rest of a body, or has uvicorn wait."""
+        if self.transport.is_closing():  # it is not HTTP
+            self._way = _NONE
+            return
+        most = min(_SMALL, self._app.config.server.max_body)
+        length = next((value for name, value in self._fields if name == b"content-length"), None)
+        if length is None or int(length) > most:
+            self._leave()
 
     def _leave(self) -> None:
         """Leaves the request to uvicorn, with as much of its body as has come."""
