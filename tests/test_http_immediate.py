@@ -244,11 +244,12 @@ class TestSame:
             (request("/probe", "POST", "Transfer-Encoding: chunked\r\n", b"1\r\nx\r\n1\r\ny\r\n0\r\nT: t\r\n\r\n"), 0),
             (request("/probe", headers="Connection: close\r\n"), 1),
             (request("/probe", version="1.0"), 1),
+            (request("/probe", headers="Connection: keep-alive\r\n", version="1.0"), 1),
             (request("/probe", headers=SLOWLY), 1),
             (request("http://test/probe"), 1),
             (request("/probe", headers="Connection: Upgrade\r\nUpgrade: h2c\r\n"), 1),
         ],
-        ids=["get", "body", "chunked", "close", "1.0", "expect", "absolute", "upgrade"],
+        ids=["get", "body", "chunked", "close", "1.0", "1.0 keep-alive", "expect", "absolute", "upgrade"],
     )
     def test_way(self, run: Run, sent: bytes, tasks: int) -> None:
         """A task is made where the client asks for more than an answer, and else for none."""
@@ -358,12 +359,13 @@ class TestPipeline:
 
         async def test(served: Served) -> None:
             async with served.client() as client:
-                client.writer.write(request("/probe", "POST", body=b"x" * 1001) + request("/probe"))
+                client.writer.write(request("/probe", "POST", body=b"x" * 1001) + request("/nowhere"))
                 answer = await client.answer()
 
                 assert b"\r\nconnection: close\r\n" in answer
                 assert await client.reader.read() == b""
-                assert served.tasks == 0
+            async with served.client() as other:
+                assert b'status="404"' not in await other.ask("/metrics")
 
         run(test)
 
@@ -432,6 +434,21 @@ class TestEnd:
                     loop.call_soon(served.app.give_up)
 
                     assert (await client.answer()).startswith(b"HTTP/1.1 503 ")
+
+        run(test)
+
+    def test_cancelled(self, run: Run) -> None:
+        """A request that is cancelled, as uvicorn does in the end, takes its connection with it."""
+
+        async def test(served: Served) -> None:
+            with Gate() as gate:
+                async with served.client() as client:
+                    client.writer.write(request("/gated"))
+                    await asyncio.to_thread(gate.wait)
+                    for task in served.connections[0].tasks:
+                        task.cancel()
+
+                    assert await client.reader.read() == b""
 
         run(test)
 

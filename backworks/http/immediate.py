@@ -4,13 +4,13 @@ How a request travels: (1) the parser has its head, and it is left to uvicorn if
 kept alive, or the client wants something first. (2) The parser has its end; a body that is large, or of unknown size,
 and not there yet is left to uvicorn as well. (3) The application's coroutine takes its first step here, without a task.
 (4) If that was its last, head and content leave in one write. (5) If it waits, a task goes on with it, and it stands
-where uvicorn has the request that it answers: to pipelined requests, and at the client's end or the server's, it is
-like any other.
+where uvicorn has the request that it answers: pipelined requests wait for it, and uvicorn tells it when the client
+hangs up or the server ends.
 
 uvicorn's parser gathers a request line, header fields, the extension of a chunk and the trailer for as long as they
 come: 66 MiB of header fields took 480 MiB of memory. Here that has a bound.
 
-Of each method that every request calls there is one, without ``super()``.
+Methods that every request calls name uvicorn's class instead of using ``super()``, which takes longer.
 """
 
 from __future__ import annotations
@@ -27,8 +27,6 @@ from backworks.http.asgi import JSON, Answer, parts
 if TYPE_CHECKING:
     from collections.abc import Awaitable, MutableMapping
 
-    from uvicorn.protocols.http.flow_control import FlowControl
-
     from backworks.http.app import HttpApp
 
 __all__ = ["MAX_GATHERED", "ImmediateProtocol"]
@@ -37,8 +35,8 @@ __all__ = ["MAX_GATHERED", "ImmediateProtocol"]
 #: the bound of h11, uvicorn's other parser.
 MAX_GATHERED = 1 << 16
 
-#: How many requests of one piece of data are answered at once: the others wait in uvicorn's pipeline, so that a client
-#: who sends thousands does not keep all others waiting.
+#: How many requests of one piece of data are answered at once. The rest waits in uvicorn's pipeline, so that a client
+#: who sends thousands does not hold up all others.
 _AT_ONCE = 16
 #: Up to this size a body is gathered here, and the head and the content of an answer are copied together.
 _SMALL = 1 << 16
@@ -47,7 +45,7 @@ _TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0
 
 
 class _Way(Enum):
-    """Where the request is that is being parsed."""
+    """What becomes of the request that is being parsed: there is none, its head is not complete, or who answers it."""
 
     NONE = auto()
     HEAD = auto()
@@ -70,14 +68,11 @@ class ImmediateProtocol(HttpToolsProtocol):
         self._left = 0
         self._fields: list[tuple[bytes, bytes]] = []
         self._body: list[bytes] = []
+        self._waiting = _Waiting()
         self._answered_at: float | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._default_headers: list[tuple[bytes, bytes]] = []
         self._date = self._plain = b""
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
-        self._waiting = _Waiting(self.flow)
 
     def connection_lost(self, error: Exception | None) -> None:
         if self._timer is not None:
@@ -200,7 +195,7 @@ class ImmediateProtocol(HttpToolsProtocol):
             self._write(end.value, head=head)
             return
         self.cycle = waiting = self._waiting  # type: ignore[assignment]
-        self._waiting = _Waiting(self.flow)
+        self._waiting = _Waiting()
         task = self.loop.create_task(self._finish(waiting, self._app.resume(request, future), head=head))
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
@@ -209,9 +204,7 @@ class ImmediateProtocol(HttpToolsProtocol):
         """Goes on with a request that waits."""
         try:
             answer = await request
-            if self.flow.write_paused and not waiting.disconnected:
-                await self.flow.drain()
-        except BaseException:  # the server has given up waiting for it
+        except BaseException:  # the server ends, and has waited long enough
             self.transport.close()
             raise
         finally:
@@ -220,8 +213,6 @@ class ImmediateProtocol(HttpToolsProtocol):
             self._write(answer, head=head, last=not waiting.keep_alive)
         if self.pipeline:
             self.on_response_complete()
-        else:
-            self.flow.resume_reading()
 
     def _write(self, answer: Answer | bytes, *, head: bool, last: bool = False) -> None:
         """Writes an answer as uvicorn would write it."""
@@ -270,17 +261,15 @@ class ImmediateProtocol(HttpToolsProtocol):
 class _Waiting:
     """A request that waits, for uvicorn; and ASGI's ``receive`` for one whose body has come."""
 
-    __slots__ = ("_flow", "disconnected", "keep_alive", "message_event", "response_complete")
+    __slots__ = ("disconnected", "keep_alive", "message_event", "response_complete")
 
-    def __init__(self, flow: FlowControl) -> None:
+    def __init__(self) -> None:
         self.response_complete = False
         self.disconnected = False
         self.keep_alive = True
         self.message_event = asyncio.Event()
-        self._flow = flow
 
     async def __call__(self) -> MutableMapping[str, Any]:
-        self._flow.resume_reading()
         await self.message_event.wait()
         return {"type": "http.disconnect"}
 
