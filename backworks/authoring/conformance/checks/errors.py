@@ -38,7 +38,7 @@ def _inits(subject: Subject) -> Iterator[tuple[str, Answer]]:
         yield str(started), started.answer
 
 
-@check("errors", "Answers one request; see backworks_response for what to return", needs=("starts",))
+@check("errors", "Handles one request; see backworks_response for what to return", needs=("starts",))
 def answers(subject: Subject) -> str:
     """Every call comes back, whatever it answers, and its answer can be read and handed back."""
     instance = subject.start()
@@ -51,7 +51,7 @@ def answers(subject: Subject) -> str:
     return f"{len(found)} requests: {good} answered, {found.count('not mine')} not its own, the rest refused{own}"
 
 
-@check("errors", "Answers one request", needs=("answer-pointers",))
+@check("errors", "Handles one request", needs=("answer-pointers",))
 def calls_answered(subject: Subject) -> str:
     """The calls that the plugin's author has given are answered with OK."""
     if not subject.own_requests:
@@ -64,7 +64,7 @@ def calls_answered(subject: Subject) -> str:
     return f"{len(subject.own_requests)} calls"
 
 
-@check("errors", '"not mine": no answer', needs=("answers",))
+@check("errors", '"not mine": no response', needs=("answers",))
 def unknown_asked(subject: Subject) -> str:
     """An endpoint or a method that the plugin cannot know gets an answer, an error or "not mine"."""
     instance = subject.start()
@@ -83,7 +83,7 @@ def codes_known(subject: Subject) -> str:
     return f"seen: {', '.join(code_name(code) for code in sorted(seen))}"
 
 
-@check("errors", "the message of the error, UTF-8", needs=("unknown-asked",))
+@check("errors", "the error message, UTF-8", needs=("unknown-asked",))
 def messages(subject: Subject) -> str:
     """A call that fails has a message for people, in UTF-8."""
     return _messages(_calls(subject))
@@ -117,7 +117,7 @@ def _messages(replies: Iterator[tuple[str, Answer]]) -> str:
     return f"{count} errors with a message"
 
 
-@check("errors", "the request is wrong, whatever the state of the plugin", needs=("unknown-asked",))
+@check("errors", "the request is invalid, whatever the plugin's state", needs=("unknown-asked",))
 def after_an_error(subject: Subject) -> str:
     """After calls that failed, the plugin answers as before."""
     instance = subject.start()

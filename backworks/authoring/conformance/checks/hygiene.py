@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from backworks.authoring.conformance.subject import Subject
 
-_LAW = "A library leaves alone what its process has only one of"
-_LEFT = "After the last shutdown no thread, child or descriptor of it is left"
+_LAW = "A library must leave process-wide state alone"
+_LEFT = "After the last shutdown, no thread, child process or descriptor of the library may remain"
 #: Seconds for what was asked to end to be gone.
 _PATIENCE = 1.0
 
@@ -269,7 +269,7 @@ def _gone(look: Callable[[], Any]) -> Any:
     return found
 
 
-@check("hygiene", "exits, or lets a panic cross the boundary", exits=True)
+@check("hygiene", "exit, or let a panic cross the boundary", exits=True)
 def exits_clean(subject: Subject) -> str:
     """A process that had the plugin ends as it should, through exit handlers and destructors."""
     for _ in _phases(subject):

@@ -25,7 +25,7 @@ _OTHER_CONFIGS = ("answers", "config-empty", "config-broken", "config-wrong")
 
 @check(
     "life-cycle",
-    "On success returns BACKWORKS_OK and stores a pointer that is not NULL in *out",
+    "On success, returns BACKWORKS_OK and stores a non-NULL pointer in *out",
     needs=("abi-version",),
 )
 def starts(subject: Subject) -> str:
@@ -49,7 +49,7 @@ def shutdown_ok(subject: Subject) -> str:
     return "returned OK"
 
 
-@check("life-cycle", "Makes an instance", needs=("answers",))
+@check("life-cycle", "Creates an instance", needs=("answers",))
 def restarts(subject: Subject) -> str:
     """After the last instance was shut down, a new one answers as the first did."""
     before = _once(subject)
@@ -80,7 +80,9 @@ def instances_together(subject: Subject) -> str:
     return f"{len(alone)} requests, alone and beside another"
 
 
-@check("life-cycle", "Ends an instance: after its last call has returned, exactly once", needs=("instances-together",))
+@check(
+    "life-cycle", "Called exactly once, after the last call to the instance has returned", needs=("instances-together",)
+)
 def shutdown_beside_another(subject: Subject) -> str:
     """The shutdown of one instance leaves the other as it was."""
     alone = _once(subject)
@@ -94,7 +96,7 @@ def shutdown_beside_another(subject: Subject) -> str:
     return f"{len(alone)} requests to the younger after the older's shutdown, and the other way round"
 
 
-@check("life-cycle", '"{}" where nothing is configured', needs=("starts",))
+@check("life-cycle", '"{}" if nothing is configured', needs=("starts",))
 def config_empty(subject: Subject) -> str:
     """Init takes {} or refuses it with a code."""
     return _try_configs(subject, (b"{}",))
@@ -126,7 +128,7 @@ def config_huge(subject: Subject) -> str:
     return _try_configs(subject, texts)
 
 
-@check("life-cycle", "on failure returns another code, leaves *out NULL", needs=_OTHER_CONFIGS)
+@check("life-cycle", "On failure, returns another code, leaves *out NULL", needs=_OTHER_CONFIGS)
 def out_exactly_on_ok(subject: Subject) -> str:
     """Init stores an instance if it returns OK, and none if it does not."""
     count = 0
@@ -139,7 +141,7 @@ def out_exactly_on_ok(subject: Subject) -> str:
     return f"{count} configurations"
 
 
-@check("life-cycle", "valid from the call of init until that", needs=("restarts", "children-left"))
+@check("life-cycle", "valid from the call to init until that", needs=("restarts", "children-left"))
 def init_rounds(subject: Subject) -> str:
     """Init and shutdown, 10,000 times over, leave no memory behind."""
     host = Host()
@@ -167,7 +169,7 @@ def host_larger(subject: Subject) -> str:
     return f"struct_size 96 instead of 32; get_extension, which returned NULL, was asked for {asked or 'nothing'}"
 
 
-@check("life-cycle", "Passed back as the first argument of the functions below", needs=("restarts",))
+@check("life-cycle", "The first argument of the functions below", needs=("restarts",))
 def log_context(subject: Subject) -> str:
     """What the plugin logs, it logs with the context of the host that the instance was given."""
     hosts = [_run(subject), _run(subject)]
@@ -183,7 +185,7 @@ def log_context(subject: Subject) -> str:
 
 @check(
     "life-cycle",
-    "instance's shutdown has returned (or until init has returned, if it failed)",
+    "instance's shutdown returns (or until init returns, if it fails)",
     needs=("answers", "config-broken"),
 )
 def log_ends(subject: Subject) -> str:
@@ -200,7 +202,7 @@ def log_ends(subject: Subject) -> str:
     return f"{len(hosts)} instances, watched for 0.1 s after their end"
 
 
-@check("life-cycle", "Gives the instance another configuration, with the arguments of init", needs=("answers",))
+@check("life-cycle", "Gives the instance a new configuration, with the same arguments as init", needs=("answers",))
 def reconfigure_same(subject: Subject) -> str:
     """Reconfigure with the same configuration succeeds and changes no answer, and leaves no memory behind."""
     _needs(subject, "reconfigure")
@@ -216,7 +218,7 @@ def reconfigure_same(subject: Subject) -> str:
     return f"OK, {done.number:,} times; {len(before)} requests answered as before"
 
 
-@check("life-cycle", "On failure the instance goes on with", needs=("answers", "config-broken"))
+@check("life-cycle", "On failure, the instance keeps", needs=("answers", "config-broken"))
 def reconfigure_refused(subject: Subject) -> str:
     """A configuration that reconfigure refuses leaves the old one in force."""
     _needs(subject, "reconfigure")
@@ -234,7 +236,7 @@ def reconfigure_refused(subject: Subject) -> str:
     return f"{refused} configurations refused; {len(before)} requests answered as before"
 
 
-@check("life-cycle", "Tells whether the instance can do its work", needs=("answers",))
+@check("life-cycle", "Reports whether the instance can do its work", needs=("answers",))
 def health_check(subject: Subject) -> str:
     """The health check of an instance that has just started returns OK, and any text of it is UTF-8."""
     _needs(subject, "health_check")

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from backworks.authoring.conformance.subject import Subject
 
 
-@check("loading", "after the library was opened; no instance is needed", needs=("symbols-required",))
+@check("loading", "after the library has been opened; no instance is needed", needs=("symbols-required",))
 def opens(subject: Subject) -> str:
     """The library can be opened, with every symbol bound at once and none given to others."""
     try:

@@ -36,7 +36,9 @@ def free_null(subject: Subject) -> str:
     return "four times"
 
 
-@check("memory", "Frees what this library gave out in a backworks_response", needs=("answers-kept", "children-left"))
+@check(
+    "memory", "Frees memory that this library returned in a backworks_response", needs=("answers-kept", "children-left")
+)
 def answers_freed(subject: Subject) -> str:
     """A call whose answer was handed back leaves no memory behind."""
     instance = subject.start()
@@ -49,7 +51,7 @@ def answers_freed(subject: Subject) -> str:
     return f"{done.number:,} calls, {done.bytes_each:,.1f} bytes each"
 
 
-@check("memory", "which has to be freed like any", needs=("config-broken", "restarts"))
+@check("memory", "which must be freed like any", needs=("config-broken", "restarts"))
 def refusals_freed(subject: Subject) -> str:
     """An init that fails leaves no memory behind."""
     host = Host()
@@ -118,7 +120,7 @@ def data_any(subject: Subject) -> str:
 
 @check(
     "memory",
-    "Structures grow at their end only, and only those that begin with struct_size",
+    "Only structures that begin with struct_size can grow, and only at their end",
     needs=("request-in-bounds",),
 )
 def request_larger(subject: Subject) -> str:
@@ -140,7 +142,7 @@ def request_larger(subject: Subject) -> str:
     return f"{len(before)} requests with a struct_size of {size + _TAIL} instead of {size}"
 
 
-@check("memory", "A field may be read only where struct_size covers it", needs=("request-in-bounds",))
+@check("memory", "A field may be read only if struct_size covers it", needs=("request-in-bounds",))
 def request_smaller(subject: Subject) -> str:
     """Of a request whose struct_size ends before the trace context, the plugin does not read the trace context."""
     instance = subject.start()
@@ -155,7 +157,7 @@ def request_smaller(subject: Subject) -> str:
     return f"{len(before)} requests of {size} bytes, without a trace context"
 
 
-@check("memory", "bytes of this structure that the host can take", needs=("request-in-bounds",))
+@check("memory", "bytes of this structure that the host allocated", needs=("request-in-bounds",))
 def response_in_bounds(subject: Subject) -> str:
     """The plugin writes the fields of a response that it knows, and nothing behind them."""
     instance = subject.start()

@@ -27,7 +27,7 @@ def _all(subject: Subject) -> Iterator[tuple[Request, Answer]]:
         yield request, instance.call(request)
 
 
-@check("strings", "a broken plugin; the host reports it as such")
+@check("strings", "a violation of the ABI, which the host reports")
 def answer_pointers(subject: Subject) -> str:
     """No answer has a NULL pointer with a size, or a size that no host takes."""
     count = 0
@@ -41,7 +41,7 @@ def answer_pointers(subject: Subject) -> str:
     return f"{count} answers"
 
 
-@check("strings", "The HTTP status to answer with, 200 to 599, or 0")
+@check("strings", "The HTTP status of the response, 200 to 599, or 0")
 def answer_status(subject: Subject) -> str:
     """An answer's http_status is one, or 0."""
     seen = set()
@@ -84,7 +84,7 @@ def _ask_host(request: Request, answer: Answer, part: Reply) -> None:
 
 @check(
     "strings",
-    "allocated by the library and given to the host until it calls backworks_plugin_free_string",
+    "allocated by the library and owned by the host until it calls backworks_plugin_free_string",
     needs=("answer-pointers",),
 )
 def answers_kept(subject: Subject) -> str:
@@ -118,7 +118,7 @@ def _bytes_of(response: object) -> tuple[bytes, ...]:
     return tuple(parts)
 
 
-@check("strings", "Text that is passed as pointer and size is not NUL-terminated")
+@check("strings", "Text passed as pointer and size is not NUL-terminated")
 def request_in_bounds(subject: Subject) -> str:
     """The plugin reads no byte behind the end of endpoint, method and data."""
     instance = subject.start()
@@ -132,9 +132,7 @@ def request_in_bounds(subject: Subject) -> str:
     return f"{len(subject.requests) + len(sizes)} requests that end where readable memory does"
 
 
-@check(
-    "strings", "Text that is passed as pointer and size is not NUL-terminated", needs=("config-empty", "config-broken")
-)
+@check("strings", "Text passed as pointer and size is not NUL-terminated", needs=("config-empty", "config-broken"))
 def config_in_bounds(subject: Subject) -> str:
     """Init reads no byte behind the end of its configuration."""
     configs = (subject.config, b"{}", b'{"a":"b"', b'{"a', b"{", b"")
@@ -145,7 +143,7 @@ def config_in_bounds(subject: Subject) -> str:
     return f"{len(configs)} configurations that end where readable memory does"
 
 
-@check("strings", "this structure and everything it points at is borrowed for the call", needs=("request-in-bounds",))
+@check("strings", "this structure and everything it points to is borrowed for the call", needs=("request-in-bounds",))
 def request_borrowed(subject: Subject) -> str:
     """After a call the plugin no longer reads the request."""
     instance = subject.start()
@@ -162,7 +160,7 @@ def request_borrowed(subject: Subject) -> str:
     return f"{len(subject.requests)} requests, each gone before the next call"
 
 
-@check("strings", "borrowed for the call. On success returns BACKWORKS_OK", needs=("answers", "config-in-bounds"))
+@check("strings", "borrowed for the call. On success, returns BACKWORKS_OK", needs=("answers", "config-in-bounds"))
 def config_borrowed(subject: Subject) -> str:
     """After init the plugin no longer reads the configuration that it was given."""
     fence = Fence(subject.config)
@@ -177,7 +175,7 @@ def config_borrowed(subject: Subject) -> str:
     return f"{len(subject.requests)} requests and a shutdown after the configuration's memory was gone"
 
 
-@check("strings", "this structure and everything it points at is borrowed", needs=("request-in-bounds",))
+@check("strings", "this structure and everything it points to is borrowed", needs=("request-in-bounds",))
 def request_read_only(subject: Subject) -> str:
     """The plugin writes nothing into a request, which is const."""
     instance = subject.start()

@@ -111,7 +111,7 @@ def threads_instances(subject: Subject) -> str:
     return "four instances in four threads"
 
 
-@check("threads", "from any thread, also from several at once", needs=("identity-static",))
+@check("threads", "from any thread, including several at once", needs=("identity-static",))
 def threads_identity(subject: Subject) -> str:
     """Name and version are the same for 16 threads at once, before any instance is made."""
     names = [name for name in ("name", "version", "description") if subject.has(name)]
@@ -129,7 +129,7 @@ def threads_identity(subject: Subject) -> str:
     return f"{', '.join(f'{name}()' for name in names)} in {_THREADS} threads"
 
 
-@check("threads", "Frees what this library gave out", needs=("answers-kept", "children-left"))
+@check("threads", "Frees memory that this library returned", needs=("answers-kept", "children-left"))
 def threads_free(subject: Subject) -> str:
     """An answer may be handed back by another thread than the one that asked, and by several at once."""
     instance = subject.start()

@@ -34,7 +34,7 @@ def _fastest(function: Callable[[], object], times: int = 3) -> float:
     return best
 
 
-@check("time", "It is loaded", needs=("opens",))
+@check("time", "Loading a library must take less than 100 ms", needs=("opens",))
 def opens_soon(subject: Subject) -> str:
     """The library is open within 100 ms."""
     alone = subject.manifest.get("isolation") == ["process"]  # such a runtime is started once in a process
@@ -57,7 +57,7 @@ def opens_soon(subject: Subject) -> str:
     return f"{spent * 1000:,.1f} ms"
 
 
-@check("time", "Returns soon (within a second)", needs=("health-check",))
+@check("time", "Must return within a second", needs=("health-check",))
 def health_check_soon(subject: Subject) -> str:
     """The health check returns within a second."""
     if not subject.has("health_check"):
@@ -90,7 +90,7 @@ def deadline_none(subject: Subject) -> str:
     return f"{3 * len(subject.requests)} calls without a limit, with an hour, and with all the time in the world"
 
 
-@check("time", "Nanoseconds that are left for this call when it starts")
+@check("time", "Nanoseconds left for this call when it starts")
 def deadline_short(subject: Subject) -> str:
     """A call with next to no time left comes back with an answer or a code, and in time or not much later."""
     instance = subject.start()
