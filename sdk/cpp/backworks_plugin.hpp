@@ -1,31 +1,31 @@
 // SPDX-License-Identifier: MIT
 //
-// backworks_plugin.hpp: write plugins for Backworks in C++17, without a pointer and without a return code.
+// backworks_plugin.hpp: write plugins for Backworks in C++17, without raw pointers or return codes.
 //
-// One class is a plugin, each object of it an instance; exceptions are errors:
+// A plugin is a class, each object of it is an instance, and exceptions are errors:
 //
 //   #include "backworks_plugin.hpp"
 //
-//   BACKWORKS_PLUGIN("echo", "1.0.0", "description": "Answers what it was sent")
+//   BACKWORKS_PLUGIN("echo", "1.0.0", "description": "Returns what it receives")
 //
 //   class Echo : public backworks::Plugin {
 //    public:
 //     Echo(backworks::Host, std::string_view) {}
 //
 //     std::optional<backworks::Response> process(const backworks::Request &request) override {
-//       if (request.data.empty()) throw backworks::Error(BACKWORKS_INVALID_ARGUMENT, "nothing to answer");
+//       if (request.data.empty()) throw backworks::Error(BACKWORKS_INVALID_ARGUMENT, "there is nothing to echo");
 //       return backworks::Response(std::string(request.data));
 //     }
 //   };
 //
 //   BACKWORKS_PLUGIN_CLASS(Echo)
 //
-// No exception crosses the boundary: every exported function stands behind one barrier (detail::guarded). A
-// backworks::Error answers with its code, std::bad_alloc with RESOURCE_EXHAUSTED, and every other exception with
-// INTERNAL and its what(); the instance goes on. A thread that the plugin starts has no barrier: an exception that
-// leaves such a thread ends the process.
+// No exception crosses the boundary: every exported function runs inside one barrier (detail::guarded). A
+// backworks::Error becomes its code, std::bad_alloc becomes RESOURCE_EXHAUSTED, and every other exception becomes
+// INTERNAL with its what(); the instance keeps working. A thread that the plugin starts has no barrier: an uncaught
+// exception in such a thread ends the process.
 //
-// backworks_plugin.h, which this file includes, is the contract; the sentences quoted below are from there.
+// backworks_plugin.h, which this file includes, is the contract; the comments below quote it.
 #ifndef BACKWORKS_PLUGIN_HPP
 #define BACKWORKS_PLUGIN_HPP
 
@@ -47,11 +47,11 @@
 
 namespace backworks {
 
-// An error that goes to the host: a code of the ABI and a message for people.
+// An error for the host: a code of the ABI and a human-readable message.
 class Error : public std::runtime_error {
  public:
-  // `code` is a backworks_code other than BACKWORKS_OK; OK and numbers outside of the table become UNKNOWN. `status` is
-  // the HTTP status to answer with, 200 to 599, or 0 for the usual one of the code.
+  // `code` is a backworks_code other than BACKWORKS_OK; OK and unknown numbers become UNKNOWN. `status` is the HTTP
+  // status of the response, 200 to 599, or 0 for the default status of the code.
   Error(int32_t code, const std::string &message, uint32_t status = 0)
       : std::runtime_error(message),
         code_(code > BACKWORKS_OK && code <= BACKWORKS_UNAUTHENTICATED ? code : int32_t{BACKWORKS_UNKNOWN}),
@@ -65,12 +65,12 @@ class Error : public std::runtime_error {
   uint32_t status_;
 };
 
-// The way to the host's log. Cheap to copy; may be used from any thread until the plugin's destructor has returned.
+// Writes to the host's log. Cheap to copy; usable from any thread until the plugin's destructor returns.
 class Host {
  public:
-  Host() = default;  // drops what is logged, for tests
+  Host() = default;  // discards all records, for tests
   explicit Host(const backworks_host *host) noexcept {
-    // "A field may be read only where struct_size covers it."
+    // "A field may be read only if struct_size covers it."
     if (host != nullptr && host->struct_size >= offsetof(backworks_host, log) + sizeof host->log) host_ = host;
   }
 
@@ -83,18 +83,18 @@ class Host {
   const backworks_host *host_ = nullptr;
 };
 
-// One request. All of it is borrowed for the call: what is needed afterwards has to be copied.
+// One request. Valid only during the call: copy whatever you need afterwards.
 struct Request {
-  std::string_view endpoint;     // the route as the configuration writes it
+  std::string_view endpoint;     // the route, as written in the configuration
   std::string_view method;       // in upper case
   std::string_view data;         // any bytes
   std::string_view traceparent;  // the W3C Trace Context, or empty
   std::string_view tracestate;
-  // When the caller stops to wait, or none.
+  // When the caller stops waiting, if ever.
   std::optional<std::chrono::steady_clock::time_point> deadline;
 };
 
-// One answer.
+// One response.
 struct Response {
   Response() = default;
   explicit Response(std::string bytes, std::string type = {})
@@ -105,29 +105,29 @@ struct Response {
   std::string headers;       // field lines, each "Name: value" and ended by CR LF
   uint32_t status = 0;       // the HTTP status, 200 to 599; 0: 200
 
-  // Adds one header field. Throws std::invalid_argument for a line break or another control character in it, which
-  // would smuggle in another field.
+  // Adds one header field. Throws std::invalid_argument for an invalid name, and for a line break or another control
+  // character, with which a value could inject another field.
   Response &header(std::string_view name, std::string_view value) {
     for (std::string_view text : {name, value}) {
       for (char each : text) {
         const auto byte = static_cast<unsigned char>(each);
         if ((byte < 0x20 && byte != '\t') || byte == 0x7f) {
-          throw std::invalid_argument("a header field holds a control character");
+          throw std::invalid_argument("a header field contains a control character");
         }
       }
     }
     if (name.empty() || name.find_first_of(": \t") != std::string_view::npos) {
-      throw std::invalid_argument("this is not the name of a header field: " + std::string(name));
+      throw std::invalid_argument("not a valid header field name: " + std::string(name));
     }
     headers.append(name).append(": ").append(value).append("\r\n");
     return *this;
   }
 };
 
-// What a plugin is: a class with a constructor (Host, std::string_view config), where config is a JSON object as text,
-// and with process(). The destructor ends the instance, and the threads that it started.
+// The base class of a plugin. A plugin has a constructor (Host, std::string_view config), where config is a JSON object
+// as text, and process(). The destructor ends the instance and must stop the threads that the instance started.
 //
-// Calls of process() and health_check() run at once, unless the manifest says "thread_safe": false.
+// Calls to process() and health_check() run concurrently, unless the manifest says "thread_safe": false.
 class Plugin {
  public:
   Plugin() = default;
@@ -135,27 +135,27 @@ class Plugin {
   Plugin &operator=(const Plugin &) = delete;
   virtual ~Plugin() = default;
 
-  // Answers one request; std::nullopt means "not mine".
+  // Handles one request; std::nullopt means "not mine".
   virtual std::optional<Response> process(const Request &request) = 0;
 
-  // Returns a text for people, or throws why the plugin cannot do its work. Within a second.
+  // Returns an optional human-readable text, or throws if the plugin cannot do its work. Must return within a second.
   virtual std::optional<std::string> health_check() { return std::nullopt; }
 
-  // Takes another configuration while no other call runs, or throws why it goes on with the one that it has.
+  // Takes a new configuration while no other call runs, or throws and keeps the old one.
   virtual void reconfigure(std::string_view /* config */) {
-    throw Error(BACKWORKS_UNIMPLEMENTED, "this plugin takes a new configuration only when it is loaded anew");
+    throw Error(BACKWORKS_UNIMPLEMENTED, "this plugin accepts a new configuration only on reload");
   }
 };
 
 namespace detail {
 
-// The instance is behind the base class of all, whatever classes the plugin's own has besides.
+// Holds the plugin by its common base class, whatever other base classes it has.
 struct Instance {
   std::unique_ptr<Plugin> plugin;
   Host host;
 };
 
-// "All text is UTF-8", and what() may be anything: bytes that are none become question marks.
+// "All text is UTF-8", but what() may be anything: invalid bytes become question marks.
 inline std::string utf8(std::string_view text) {
   std::string clean(text);
   const auto byte = [&clean](std::size_t at) {
@@ -167,7 +167,7 @@ inline std::string utf8(std::string_view text) {
     for (std::size_t next = 1; next < length; next++) {
       if ((byte(at + next) & 0xc0u) != 0x80u) length = 0;
     }
-    // Overlong forms, surrogates, and what is above U+10FFFF.
+    // Overlong forms, surrogates, and code points above U+10FFFF.
     const unsigned second = byte(at + 1);
     if ((first == 0xe0 && second < 0xa0) || (first == 0xed && second > 0x9f) || (first == 0xf0 && second < 0x90) ||
         (first == 0xf4 && second > 0x8f)) {
@@ -179,12 +179,12 @@ inline std::string utf8(std::string_view text) {
   return clean;
 }
 
-// Hands an answer or a message to the host, and returns the code. The data, the media type and the header fields are
-// one allocation of malloc, which backworks_plugin_free_string frees: "static, or inside the same allocation as data".
+// Passes a response or a message to the host, and returns the code. The data, the media type and the header fields are
+// one allocation from malloc, which backworks_plugin_free_string frees: "static, or in the same allocation as data".
 // Allocates nothing else and throws nothing.
 inline int32_t respond(backworks_response *raw, int32_t code, std::string_view data, std::string_view content_type,
                        std::string_view headers, uint32_t status) noexcept {
-  // What cannot be handed over is an error as well, but a lesser one than that which it might be about.
+  // A failure to pass on the response is an error too, but it must not replace the plugin's own error.
   const auto failed = [code](int32_t instead) { return code == BACKWORKS_OK ? instead : code; };
   const auto covers = [raw](std::size_t offset, std::size_t size) { return offset + size <= raw->struct_size; };
   if (raw == nullptr || !covers(offsetof(backworks_response, size), sizeof raw->size)) {
@@ -221,7 +221,7 @@ inline int32_t fail(backworks_response *raw, int32_t code, const char *message, 
   }
 }
 
-// The barrier: "No function throws". `body` returns std::optional<Response>.
+// The barrier: "No function may throw". `body` returns std::optional<Response>.
 template <typename Body>
 int32_t guarded(backworks_response *raw, Body body) noexcept {
   try {
@@ -257,7 +257,7 @@ inline Request read(const backworks_request *raw) {
                   BACKWORKS_BORROW(traceparent), BACKWORKS_BORROW(tracestate), std::nullopt};
 #undef BACKWORKS_BORROW
   if (covers(offsetof(backworks_request, time_left_ns), sizeof raw->time_left_ns) && raw->time_left_ns != 0) {
-    // More than a hundred years is no limit, and would not fit into the clock.
+    // A deadline in more than a hundred years is no limit, and would overflow the clock.
     constexpr uint64_t longest = UINT64_C(100) * 366 * 24 * 3600 * 1000000000;
     if (raw->time_left_ns < longest) {
       request.deadline = std::chrono::steady_clock::now() +
@@ -275,7 +275,7 @@ inline Instance &instance_of(backworks_plugin *plugin) {
 template <typename Class>
 int32_t init(const backworks_host *raw_host, const char *config, std::size_t config_size, backworks_plugin **out,
              backworks_response *error) noexcept {
-  if (out != nullptr) *out = nullptr;  // "on failure ... leaves *out NULL"
+  if (out != nullptr) *out = nullptr;  // "On failure, ... leaves *out NULL"
   return guarded(error, [&]() -> std::optional<Response> {
     if (out == nullptr) throw Error(BACKWORKS_INVALID_ARGUMENT, "the host passed no `out`");
     const Host host(raw_host);
@@ -307,7 +307,7 @@ inline int32_t reconfigure(backworks_plugin *plugin, const char *config, std::si
   });
 }
 
-// There is no place for a message, and a destructor does not throw.
+// There is no way to return a message, and a destructor does not throw.
 inline int32_t shutdown(backworks_plugin *plugin) noexcept {
   if (plugin == nullptr) return BACKWORKS_INVALID_ARGUMENT;
   delete reinterpret_cast<Instance *>(plugin);
@@ -317,7 +317,7 @@ inline int32_t shutdown(backworks_plugin *plugin) noexcept {
 }  // namespace detail
 }  // namespace backworks
 
-// Exports the class as the plugin, once in the whole library.
+// Exports the class as the plugin. Use it once per library.
 #define BACKWORKS_PLUGIN_CLASS(Class)                                                                     \
   BACKWORKS_PLUGIN_FREE_STRING                                                                            \
   int32_t backworks_plugin_init(const backworks_host *host, const char *config, size_t config_size,       \

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: MIT
 
-// Package backworks is the kit for plugins of Backworks in Go.
+// Package backworks is the Go kit for Backworks plugins.
 //
-// A plugin is a main package, built with go build -buildmode=c-shared, that registers how one is made:
+// A plugin is a main package, built with go build -buildmode=c-shared, that registers a constructor:
 //
 //	package main
 //
 //	// #include "sdk/backworks_go.h"
-//	// BACKWORKS_GO_PLUGIN("echo", "1.0.0", "description": "Answers what it was sent")
+//	// BACKWORKS_GO_PLUGIN("echo", "1.0.0", "description": "Returns what it receives")
 //	import "C"
 //
 //	import (
@@ -27,12 +27,12 @@
 //
 //	func main() {}
 //
-// A panic in any function that the host calls is caught and answers INTERNAL with its text; the instance goes on. A
-// panic in a goroutine that the plugin starts ends the process, as it does in every Go program, and so do the runtime's
-// fatal errors, such as a map that two goroutines write at once.
+// A panic in a function that the host calls is caught and becomes INTERNAL with its text; the instance keeps working. A
+// panic in a goroutine that the plugin starts ends the process, as in every Go program, and so do the runtime's fatal
+// errors, such as concurrent map writes.
 //
-// A process holds one Go runtime, which is never unloaded and does not survive fork(). The manifest therefore says
-// "isolation": ["process"], and the host runs the plugin in processes of its own only.
+// A process can hold only one Go runtime, which is never unloaded and does not survive fork(). The manifest therefore
+// says "isolation": ["process"], and the host runs the plugin only in worker processes.
 package backworks
 
 import (
@@ -45,42 +45,41 @@ import (
 // Plugin is one instance. Its methods are called from several goroutines at once, unless the manifest says
 // "thread_safe": false.
 //
-// It may have the methods of [HealthChecker], [Reconfigurer] and [Shutdowner] as well.
+// It may also implement [HealthChecker], [Reconfigurer] and [Shutdowner].
 type Plugin interface {
-	// Process answers one request. A nil response without an error means "not mine". The context ends when the caller
-	// stops to wait.
+	// Process handles one request. A nil response without an error means "not mine". The context ends when the caller
+	// stops waiting.
 	Process(ctx context.Context, request *Request) (*Response, error)
 }
 
-// HealthChecker is a plugin that can tell within a second whether it can do its work.
+// HealthChecker is a plugin that reports within a second whether it can do its work.
 type HealthChecker interface {
-	// HealthCheck returns a text for people, which may be empty, or the reason why it cannot.
+	// HealthCheck returns a human-readable text, which may be empty, or the reason why the plugin cannot work.
 	HealthCheck() (string, error)
 }
 
-// Reconfigurer is a plugin that takes another configuration while no other call runs.
+// Reconfigurer is a plugin that accepts a new configuration while no other call runs.
 type Reconfigurer interface {
-	// Reconfigure takes a JSON object, or returns the reason why the plugin goes on with the one that it has.
+	// Reconfigure takes a JSON object, or returns the reason why the plugin keeps the old configuration.
 	Reconfigure(config []byte) error
 }
 
-// Shutdowner is a plugin that has something to do at its end, after its last call: it stops the goroutines that it
-// started.
+// Shutdowner is a plugin with cleanup to do after its last call, such as stopping the goroutines that it started.
 type Shutdowner interface {
-	// Shutdown ends the plugin; an error is logged, and the plugin ends nevertheless.
+	// Shutdown ends the plugin. An error is logged, and the plugin ends all the same.
 	Shutdown() error
 }
 
-// Request is one request. It is the plugin's: nothing of it is borrowed.
+// Request is one request. The plugin may keep it: all fields are copies.
 type Request struct {
-	Endpoint    string // the route as the configuration writes it
+	Endpoint    string // the route, as written in the configuration
 	Method      string // in upper case
 	Data        []byte // any bytes
 	Traceparent string // the W3C Trace Context, or empty
 	Tracestate  string
 }
 
-// Response is one answer.
+// Response is one response.
 type Response struct {
 	Data        []byte
 	ContentType string // empty: the host's default, application/json
@@ -88,15 +87,15 @@ type Response struct {
 	headers     string
 }
 
-// AddHeader adds one header field. A line break or another control character in it, which would smuggle in another
+// AddHeader adds one header field. A line break or another control character, with which a value could inject another
 // field, is an error.
 func (response *Response) AddHeader(name, value string) error {
 	control := func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f }
 	if name == "" || strings.ContainsAny(name, ": \t") || strings.ContainsFunc(name, control) {
-		return Errorf(Internal, "%q is not the name of a header field", name)
+		return Errorf(Internal, "%q is not a valid header field name", name)
 	}
 	if strings.ContainsFunc(value, control) {
-		return Errorf(Internal, "the value of the header field %s holds a control character: %q", name, value)
+		return Errorf(Internal, "the value of the header field %s contains a control character: %q", name, value)
 	}
 	response.headers += name + ": " + value + "\r\n"
 	return nil
@@ -105,7 +104,7 @@ func (response *Response) AddHeader(name, value string) error {
 // Code is the kind of an error: gRPC's canonical codes by number.
 type Code int32
 
-// The codes, with the HTTP status that the host answers with.
+// The codes, with the default HTTP status of each.
 const (
 	Cancelled          Code = iota + 1 // 499
 	Unknown                            // 500
@@ -125,39 +124,39 @@ const (
 	Unauthenticated                    // 401
 )
 
-// Error is an error that goes to the host with a code. Another error goes as [Unknown], and that of a context whose
-// time is over as [DeadlineExceeded].
+// Error is an error with a code for the host. Any other error becomes [Unknown]; that of a context past its deadline
+// becomes [DeadlineExceeded].
 type Error struct {
 	Code    Code
 	Message string
-	Status  int // the HTTP status, 200 to 599; 0: the usual one of the code
+	Status  int // the HTTP status, 200 to 599; 0: the default of the code
 }
 
 // Error returns the message.
 func (err *Error) Error() string { return err.Message }
 
-// Errorf makes an error with a code.
+// Errorf returns an error with a code.
 func Errorf(code Code, format string, arguments ...any) error {
 	return &Error{Code: code, Message: fmt.Sprintf(format, arguments...)}
 }
 
 var factory func(host *Host, config []byte) (Plugin, error)
 
-// Register says how an instance is made: from the way to the host's log, and a JSON object that is empty where nothing
-// is configured. Called once, from an init function; make is not called by two goroutines at once.
+// Register sets the constructor of instances. It receives the host, for logging, and the configuration, a JSON object
+// that is empty if nothing is configured. Call Register once, from an init function; make is never called concurrently.
 func Register(make func(host *Host, config []byte) (Plugin, error)) {
 	if factory != nil {
-		panic("backworks.Register is called twice: a library holds one plugin")
+		panic("backworks.Register is called twice, but a library can hold only one plugin")
 	}
 	factory = make
 }
 
-// asError finds what an error of the plugin says to the host.
+// asError converts an error of the plugin into one for the host.
 func asError(err error) *Error {
 	var own *Error
 	switch {
 	case errors.As(err, &own):
-		// A code outside of the table, such as 0, would be success or nothing.
+		// An unknown code, such as 0, would mean success or nothing.
 		if own.Code < Cancelled || own.Code > Unauthenticated {
 			return &Error{Unknown, err.Error(), own.Status}
 		}

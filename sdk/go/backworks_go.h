@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT
  *
- * Says who a plugin in Go is, in the preamble of its main package, as BACKWORKS_PLUGIN of backworks_plugin.h does:
+ * Identifies a Go plugin, in the cgo preamble of its main package, like BACKWORKS_PLUGIN of backworks_plugin.h:
  *
  *   // #include "sdk/backworks_go.h"
- *   // BACKWORKS_GO_PLUGIN("echo", "1.0.0", "description": "Answers what it was sent")
+ *   // BACKWORKS_GO_PLUGIN("echo", "1.0.0", "description": "Returns what it receives")
  *   import "C"
  *
- * It adds "isolation": ["process"] to the manifest: a process holds one Go runtime, which is never unloaded and does
- * not survive fork(), so that a host, which may be a Go program or hold another plugin in Go, cannot take it in. */
+ * It adds "isolation": ["process"] to the manifest: a process can hold only one Go runtime, which is never unloaded and
+ * does not survive fork(), and the host may be a Go program or have loaded another Go plugin. */
 #ifndef BACKWORKS_GO_H
 #define BACKWORKS_GO_H
 

@@ -16,7 +16,7 @@ import (
 	"unsafe"
 )
 
-// instance is what the host's handle stands for.
+// instance is the object behind the host's handle.
 type instance struct {
 	plugin Plugin
 	host   *Host
@@ -27,7 +27,7 @@ func backworksGoInit(rawHost *C.backworks_host, config C.backworks_go_bytes, han
 	host := &Host{raw: rawHost}
 	_, failure := guard(func() (*Response, error) {
 		if factory == nil {
-			return nil, Errorf(Internal, "the plugin has not called backworks.Register")
+			return nil, Errorf(Internal, "the plugin did not call backworks.Register")
 		}
 		plugin, err := factory(host, bytesOf(config))
 		if err == nil && plugin == nil {
@@ -85,7 +85,7 @@ func backworksGoReconfigure(handle C.uintptr_t, config C.backworks_go_bytes) C.b
 		if plugin, ok := find(handle).plugin.(Reconfigurer); ok {
 			return nil, plugin.Reconfigure(bytesOf(config))
 		}
-		return nil, Errorf(Unimplemented, "this plugin takes a new configuration only when it is loaded anew")
+		return nil, Errorf(Unimplemented, "this plugin accepts a new configuration only on reload")
 	})
 	return give(nil, failure)
 }
@@ -102,13 +102,13 @@ func backworksGoShutdown(handle C.uintptr_t) C.int32_t {
 	cgo.Handle(handle).Delete()
 	code := C.int32_t(0)
 	if failure != nil {
-		// There is no place for a message.
+		// There is no way to return a message.
 		ended.host.Log(Fault, "shutdown: %s", failure.Message)
 		code = C.int32_t(failure.Code)
 	}
 	ended.host.detach()
 	ended = nil
-	// What the instance held is collected now: in a process that does little else, it could be long until then.
+	// Collect the instance's memory now: in an otherwise idle process, the next collection could be far off.
 	runtime.GC()
 	return code
 }
@@ -117,8 +117,8 @@ func find(handle C.uintptr_t) *instance {
 	return cgo.Handle(handle).Value().(*instance)
 }
 
-// guard is the barrier: "No function ... lets a panic cross the boundary". What an error says is found behind it as
-// well, since that is a method of the plugin's.
+// guard is the barrier: "No function may ... let a panic cross the boundary". It also calls Error, because that is a
+// method of the plugin.
 func guard(body func() (*Response, error)) (response *Response, failure *Error) {
 	defer func() {
 		if reason := recover(); reason != nil {
@@ -132,7 +132,7 @@ func guard(body func() (*Response, error)) (response *Response, failure *Error) 
 	return response, failure
 }
 
-// panicked makes an error of a panic, whose value may have a method that panics again.
+// panicked converts a panic into an error. The panic's value may have a method that panics again.
 func panicked(reason any) (failure *Error) {
 	defer func() {
 		if recover() != nil {
@@ -142,7 +142,7 @@ func panicked(reason any) (failure *Error) {
 	return &Error{Internal, "panicked: " + fmt.Sprint(reason), 0}
 }
 
-// bytesOf copies what is "borrowed for the call".
+// bytesOf copies bytes that are "borrowed for the call".
 func bytesOf(borrowed C.backworks_go_bytes) []byte {
 	if borrowed.data == nil || borrowed.size == 0 {
 		return nil
@@ -150,7 +150,7 @@ func bytesOf(borrowed C.backworks_go_bytes) []byte {
 	return append([]byte(nil), unsafe.Slice((*byte)(unsafe.Pointer(borrowed.data)), int(borrowed.size))...)
 }
 
-// give makes one allocation of C's, for backworks_plugin_free_string: the data, the media type and the header fields.
+// give copies the data, the media type and the header fields into one C allocation, for backworks_plugin_free_string.
 func give(response *Response, failure *Error) C.backworks_go_answer {
 	code := Code(0)
 	if failure != nil {
@@ -162,7 +162,7 @@ func give(response *Response, failure *Error) C.backworks_go_answer {
 	}
 	contentType, headers := response.ContentType, response.headers
 	size := len(response.Data) + len(contentType) + len(headers)
-	data := C.malloc(C.size_t(size + 1)) // never nil: cgo's malloc ends the process where there is no memory
+	data := C.malloc(C.size_t(size + 1)) // never nil: cgo's malloc ends the process when memory runs out
 	memory := unsafe.Slice((*byte)(data), size)
 	copy(memory, response.Data)
 	copy(memory[len(response.Data):], contentType)

@@ -11,7 +11,7 @@ import (
 	"unsafe"
 )
 
-// Level is how grave a record of the log is: the numbers of Python's logging module.
+// Level is the severity of a log record: the numbers of Python's logging module.
 type Level uint32
 
 // The levels.
@@ -23,14 +23,14 @@ const (
 	Critical Level = 50
 )
 
-// Host is the way to the host's log. It may be kept and used by any goroutine, also after the end of its instance: what
-// is logged then is dropped. A nil Host drops everything, for tests.
+// Host writes to the host's log. Any goroutine may keep and use it. Records logged after the end of the instance are
+// discarded. A nil Host discards everything, for tests.
 type Host struct {
 	lock sync.RWMutex
-	raw  *C.backworks_host // "valid from the call of init until that instance's shutdown has returned"
+	raw  *C.backworks_host // "valid from the call to init until that instance's shutdown returns"
 }
 
-// Log writes one record under the plugin's name. It may block for a moment.
+// Log writes one record under the plugin's name. It may block briefly.
 func (host *Host) Log(level Level, format string, arguments ...any) {
 	if host == nil {
 		return
@@ -39,13 +39,13 @@ func (host *Host) Log(level Level, format string, arguments ...any) {
 	host.lock.RLock()
 	defer host.lock.RUnlock()
 	if host.raw != nil {
-		// With a byte behind it, because an empty text has no pointer.
+		// Append a byte, because an empty slice has no first element to point to.
 		bytes := append([]byte(text), 0)
 		C.backworks_go_log(host.raw, C.uint32_t(level), (*C.char)(unsafe.Pointer(&bytes[0])), C.size_t(len(text)))
 	}
 }
 
-// detach waits for the records that are being written, and lets none begin.
+// detach waits for records in progress, and discards all later ones.
 func (host *Host) detach() {
 	host.lock.Lock()
 	host.raw = nil

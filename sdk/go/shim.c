@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * The exported functions of the ABI. They are C because cgo declares what Go exports without `const`, which
- * contradicts backworks_plugin.h; and they read and write the structures, so that struct_size is looked at in one
- * place. Go gets a handle for an instance, never a pointer of its own that C would keep. */
+ * The exported functions of the ABI. They are C because cgo declares exported Go functions without `const`, which
+ * conflicts with backworks_plugin.h. They also read and write the structures, so that struct_size is checked in one
+ * place. An instance is a Go handle, because C must not keep a Go pointer. */
 #include <string.h>
 
 #include "_cgo_export.h"
@@ -14,8 +14,8 @@
 #define BORROW(raw, name) \
   (COVERS(raw, name##_size) ? (backworks_go_bytes){(char *)(raw)->name, (raw)->name##_size} : (backworks_go_bytes){NULL, 0})
 
-/* Hands an answer or a message to the host. `answer.data` is one allocation: the data, then the media type, then the
- * header fields; NULL is no answer. */
+/* Passes a response or a message to the host. `answer.data` is one allocation: the data, then the media type, then the
+ * header fields; NULL means no response. */
 static int32_t respond(backworks_response *raw, backworks_go_answer answer) {
   if (answer.data == NULL) {
     return answer.code;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * What shim.c and exports.go pass to each other. */
+ * The types that shim.c and exports.go pass to each other. */
 #ifndef BACKWORKS_GO_SHIM_H
 #define BACKWORKS_GO_SHIM_H
 
@@ -17,7 +17,7 @@ typedef struct backworks_go_request {
   uint64_t time_left_ns;
 } backworks_go_request;
 
-/* `data` is from malloc and given away. */
+/* `data` is from malloc; its ownership passes to the receiver. */
 typedef struct backworks_go_answer {
   int32_t code;
   uint32_t http_status;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 
-//! The kit for plugins of Backworks in Zig (0.14 and later).
+//! The Zig kit for Backworks plugins (Zig 0.14 and later).
 //!
-//! One type is a plugin, each value of it an instance; errors are codes:
+//! A plugin is a type, each value of it is an instance, and errors map to codes:
 //!
 //! ```zig
 //! const backworks = @import("backworks");
@@ -14,7 +14,7 @@
 //!         .name = "echo",
 //!         .version = "1.0.0",
 //!         .manifest =
-//!         \\"description": "Answers what it was sent"
+//!         \\"description": "Returns what it receives"
 //!         ,
 //!     });
 //! }
@@ -25,17 +25,17 @@
 //!     }
 //!
 //!     pub fn process(_: *Echo, request: *const backworks.Request, response: *backworks.Response) !void {
-//!         if (request.data.len == 0) return response.fail(error.InvalidArgument, "nothing to answer", .{});
+//!         if (request.data.len == 0) return response.fail(error.InvalidArgument, "there is nothing to echo", .{});
 //!         try response.write(request.data);
 //!     }
 //! };
 //! ```
 //!
-//! `backworks_plugin.h` is the contract, and the sentences quoted below are from there. The library links the C
-//! library (`.link_libc = true`), whose malloc answers are made with.
+//! `backworks_plugin.h` is the contract; the comments below quote it. The plugin must link the C library
+//! (`.link_libc = true`), because responses are allocated with malloc.
 //!
-//! A panic of Zig (an index out of bounds, `unreachable`) cannot be caught: it ends the process. With
-//! `isolation: process`, which is the default, that is the plugin's own, and the host goes on.
+//! A Zig panic (an index out of bounds, `unreachable`) cannot be caught: it ends the process. With
+//! `isolation: process`, the default, that is only the worker process, and the host keeps running.
 
 const std = @import("std");
 const builtin = @import("builtin");
@@ -43,8 +43,8 @@ const builtin = @import("builtin");
 /// `BACKWORKS_ABI_VERSION`.
 pub const abi_version: u32 = 1;
 
-/// The errors that are codes of the ABI. `error.OutOfMemory` is ResourceExhausted, and every other error is Unknown,
-/// with its name as the message.
+/// The errors that map to codes of the ABI. `error.OutOfMemory` maps to ResourceExhausted, and every other error to
+/// Unknown, with its name as the message.
 pub const Error = error{
     Cancelled,
     Unknown,
@@ -64,7 +64,7 @@ pub const Error = error{
     Unauthenticated,
 };
 
-/// How grave a record of the log is: the numbers of Python's logging module.
+/// The severity of a log record: the numbers of Python's logging module.
 pub const Level = enum {
     debug,
     info,
@@ -83,15 +83,15 @@ pub const Level = enum {
     }
 };
 
-/// The way to the host's log. Cheap to copy; may be used from any thread until `deinit` has returned.
+/// Writes to the host's log. Cheap to copy; usable from any thread until `deinit` returns.
 pub const Host = struct {
-    /// Without one, what is logged is dropped, as tests need it.
+    /// If null, all records are discarded, for tests.
     raw: ?*const RawHost = null,
 
-    /// Writes one record under the plugin's name. Without memory for it there is none.
+    /// Writes one record under the plugin's name. Discards the record if memory runs out.
     pub fn log(host: Host, level: Level, comptime format: []const u8, arguments: anytype) void {
         const raw = host.raw orelse return;
-        // "A field may be read only where struct_size covers it."
+        // "A field may be read only if struct_size covers it."
         if (!covers(RawHost, "log", raw.struct_size)) return;
         const text = formatted(format, arguments) orelse return;
         defer free(text.ptr);
@@ -99,44 +99,43 @@ pub const Host = struct {
     }
 };
 
-/// One request. All of it is borrowed for the call: what is needed afterwards has to be copied.
+/// One request. Valid only during the call: copy whatever you need afterwards.
 pub const Request = struct {
-    /// The route as the configuration writes it.
+    /// The route, as written in the configuration.
     endpoint: []const u8,
     /// In upper case.
     method: []const u8,
     /// Any bytes.
     data: []const u8,
-    /// Nanoseconds that are left when the call begins, or null.
+    /// Nanoseconds left when the call begins, or null for no limit.
     time_left_ns: ?u64 = null,
     /// The W3C Trace Context, or empty.
     traceparent: []const u8 = "",
     tracestate: []const u8 = "",
 };
 
-/// One answer, or the message of an error. What is never written to means "not mine".
+/// One response, or one error message. An unwritten response means "not mine".
 pub const Response = struct {
     status: u16 = 0,
     content_type: []const u8 = "",
     data: ?Text = null,
     headers: ?Text = null,
-    /// Whether the data is what `fail` said.
+    /// Whether `fail` set the data.
     failed: bool = false,
 
-    /// Answers with these bytes, which may be none.
+    /// Responds with these bytes, which may be empty.
     pub fn write(response: *Response, bytes: []const u8) error{OutOfMemory}!void {
         const text = allocate(bytes.len) orelse return error.OutOfMemory;
         @memcpy(text.ptr[0..bytes.len], bytes);
         response.set(text);
     }
 
-    /// Answers with a text made as by `std.fmt`.
+    /// Responds with a text formatted as by `std.fmt`.
     pub fn print(response: *Response, comptime format: []const u8, arguments: anytype) error{OutOfMemory}!void {
         response.set(formatted(format, arguments) orelse return error.OutOfMemory);
     }
 
-    /// Says the media type; without it the host takes `application/json`. In static memory, as what is known at
-    /// compile time is.
+    /// Sets the media type; the host's default is `application/json`. Known at compile time, and so in static memory.
     pub fn setContentType(response: *Response, comptime content_type: []const u8) void {
         response.content_type = content_type;
     }
@@ -146,7 +145,7 @@ pub const Response = struct {
         response.status = status;
     }
 
-    /// Adds one header field. A control character in it, which would smuggle in another field, is `error.Internal`.
+    /// Adds one header field. A control character, with which a value could inject another field, is `error.Internal`.
     pub fn addHeader(response: *Response, name: []const u8, value: []const u8) error{ OutOfMemory, Internal }!void {
         for (name) |byte| if (byte <= ' ' or byte == ':' or byte >= 0x7f) return error.Internal;
         for (value) |byte| if ((byte < ' ' and byte != '\t') or byte == 0x7f) return error.Internal;
@@ -157,7 +156,7 @@ pub const Response = struct {
         response.headers = text;
     }
 
-    /// Says why it fails, and returns the error: `return response.fail(error.NotFound, "no {s}", .{name});`
+    /// Sets the error message and returns the error: `return response.fail(error.NotFound, "no {s}", .{name});`
     pub fn fail(response: *Response, err: Error, comptime format: []const u8, arguments: anytype) Error {
         if (formatted(format, arguments)) |text| {
             response.set(text);
@@ -166,7 +165,7 @@ pub const Response = struct {
         return err;
     }
 
-    /// Frees what it holds; for tests.
+    /// Frees all memory of the response; for tests.
     pub fn deinit(response: *Response) void {
         if (response.data) |text| free(text.ptr);
         if (response.headers) |text| free(text.ptr);
@@ -180,7 +179,7 @@ pub const Response = struct {
     }
 };
 
-/// Who the plugin is.
+/// The identity of the plugin.
 pub const Identity = struct {
     name: [:0]const u8,
     version: [:0]const u8,
@@ -188,12 +187,12 @@ pub const Identity = struct {
     manifest: []const u8 = "",
 };
 
-/// Exports `P` as the plugin, once in the whole library.
+/// Exports `P` as the plugin. Call it once per library.
 ///
 /// `P` has `init(Host, []const u8, *Response) !P`, which takes the configuration, a JSON object, and
 /// `process(*P, *const Request, *Response) !void`. It may have `deinit(*P) void`,
-/// `healthCheck(*P, *Response) !void` and `reconfigure(*P, []const u8, *Response) !void`. Calls of `process` and
-/// `healthCheck` run at once, unless the manifest says `"thread_safe": false`.
+/// `healthCheck(*P, *Response) !void` and `reconfigure(*P, []const u8, *Response) !void`. Calls to `process` and
+/// `healthCheck` run concurrently, unless the manifest says `"thread_safe": false`.
 pub fn exportPlugin(comptime P: type, comptime identity: Identity) void {
     const E = Exports(P, identity);
     @export(&E.abiVersion, .{ .name = "backworks_plugin_abi_version" });
@@ -208,9 +207,9 @@ pub fn exportPlugin(comptime P: type, comptime identity: Identity) void {
     @export(&E.manifest, .{ .name = "backworks_plugin_manifest", .section = manifest_section });
 }
 
-/// What a panic does, for the plugin's root file: `pub const panic = backworks.panic;`. It writes the message to the
-/// standard error output, which goes to the host's log, and ends the process. Zig's own prints the stack as well, and
-/// takes half a minute to compile for that.
+/// A panic handler for the plugin's root file: `pub const panic = backworks.panic;`. It writes the message to standard
+/// error, which the host logs, and ends the process. Zig's own handler also prints the stack, which takes half a minute
+/// to compile.
 pub const panic = std.debug.FullPanic(panicked);
 
 fn panicked(message: []const u8, _: ?usize) noreturn {
@@ -260,7 +259,7 @@ fn Exports(comptime P: type, comptime identity: Identity) type {
         ) callconv(.c) i32 {
             var response: Response = .{};
             const made = out orelse return codeOf(error.InvalidArgument);
-            made.* = null; // "on failure ... leaves *out NULL"
+            made.* = null; // "On failure, ... leaves *out NULL"
             const instance = make(.{ .raw = host }, config, config_size, &response) catch |err| {
                 return respond(raw, err, &response);
             };
@@ -325,14 +324,14 @@ fn Exports(comptime P: type, comptime identity: Identity) type {
     };
 }
 
-/// Hands an answer or a message to the host, and returns the code. The data, then the media type and the header fields
-/// are one allocation: "static, or inside the same allocation as data".
+/// Passes a response or a message to the host, and returns the code. The data, the media type and the header fields are
+/// one allocation: "static, or in the same allocation as data".
 fn respond(given: ?*RawResponse, result: anyerror!void, response: *Response) i32 {
     defer response.deinit();
     var code: i32 = 0;
     if (result) |_| {} else |err| {
         code = codeOf(err);
-        // What it had begun to answer is no message.
+        // A response that the plugin had begun to write is not an error message.
         if (!response.failed) response.deinit();
         if (code == codeOf(error.Unknown) and !response.failed) response.write(@errorName(err)) catch {};
         if (response.data) |text| cleanUtf8(text.ptr[0..text.len]);
@@ -341,7 +340,7 @@ fn respond(given: ?*RawResponse, result: anyerror!void, response: *Response) i32
         response.headers = null;
     }
     var data = response.data orelse return code;
-    // What cannot be handed over is an error as well, but a lesser one than that which it might be about.
+    // A failure to pass on the response is an error too, but it must not replace the plugin's own error.
     const raw = given orelse return if (code == 0) codeOf(error.Internal) else code;
     if (!covers(RawResponse, "size", raw.struct_size)) return if (code == 0) codeOf(error.Internal) else code;
     const size = data.len;
@@ -362,7 +361,7 @@ fn respond(given: ?*RawResponse, result: anyerror!void, response: *Response) i32
     raw.http_status = response.status;
     raw.data = data.ptr;
     raw.size = size;
-    response.data = null; // it is the host's
+    response.data = null; // the host owns it now
     return code;
 }
 
@@ -387,7 +386,7 @@ fn codeOf(err: anyerror) i32 {
     };
 }
 
-/// "All text is UTF-8": of a message that is not, the bytes that are not ASCII become question marks.
+/// "All text is UTF-8": in a message that is not, all non-ASCII bytes become question marks.
 fn cleanUtf8(text: []u8) void {
     if (std.unicode.utf8ValidateSlice(text)) return;
     for (text) |*byte| if (byte.* >= 0x80) {
@@ -400,7 +399,7 @@ fn borrow(data: ?[*]const u8, size: usize) error{InvalidArgument}![]const u8 {
     return (data orelse return error.InvalidArgument)[0..size];
 }
 
-/// Takes the request as far as its structure goes: a pointer and its size together, or neither.
+/// Reads the fields that struct_size covers: a pointer and its size together, or neither.
 fn readRequest(raw: *const RawRequest) error{InvalidArgument}!Request {
     const size = raw.struct_size;
     var request: Request = .{ .endpoint = "", .method = "", .data = "" };
@@ -417,7 +416,7 @@ fn covers(comptime S: type, comptime field: []const u8, struct_size: u32) bool {
     return @offsetOf(S, field) + @sizeOf(@TypeOf(@field(@as(S, undefined), field))) <= struct_size;
 }
 
-/// Memory of the C library's, which `backworks_plugin_free_string` frees.
+/// Memory from the C library, which `backworks_plugin_free_string` frees.
 const Text = struct { ptr: [*]u8, len: usize };
 
 extern "c" fn malloc(size: usize) ?[*]u8;
@@ -426,7 +425,7 @@ extern "c" fn free(memory: ?[*]u8) void;
 extern "c" fn abort() noreturn;
 extern "c" fn write(descriptor: c_int, data: [*]const u8, size: usize) isize;
 
-/// With a byte more, so that an empty text has a place as well.
+/// Allocates an extra byte, so that an empty text has an address too.
 fn allocate(size: usize) ?Text {
     return .{ .ptr = malloc(size + 1) orelse return null, .len = size };
 }
@@ -434,7 +433,7 @@ fn allocate(size: usize) ?Text {
 fn formatted(comptime format: []const u8, arguments: anytype) ?Text {
     const text = allocate(@intCast(std.fmt.count(format, arguments))) orelse return null;
     _ = std.fmt.bufPrint(text.ptr[0..text.len], format, arguments) catch {
-        free(text.ptr); // it formats itself differently each time
+        free(text.ptr); // the value formats itself differently each time
         return null;
     };
     return text;
@@ -476,7 +475,7 @@ const RawResponse = extern struct {
     headers_size: usize,
 };
 
-// The numbers of section 4 of the header.
+// The numbers from section 4 of the header.
 comptime {
     if (@sizeOf(usize) == 8) {
         std.debug.assert(@sizeOf(RawHost) == 32);

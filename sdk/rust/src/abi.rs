@@ -1,4 +1,5 @@
-//! The structures of `backworks_plugin.h`, field by field. Its comments are the law; these mirror the layout.
+//! The structures of `backworks_plugin.h`, field by field. The header defines their meaning; these mirror the
+//! layout.
 
 use std::ffi::{c_char, c_void};
 use std::mem::size_of;
@@ -65,21 +66,21 @@ pub struct RawResponse {
     pub headers_size: usize,
 }
 
-/// Reads the field at `offset`, or takes `absent` where the structure that the other side filled ends before
-/// the field does.
+/// Reads the field at `offset`, or returns `absent` if the structure that the other side filled in ends
+/// before the end of the field.
 ///
 /// # Safety
 ///
-/// `base` points at `struct_size` bytes that may be read, and `offset` is that of a field of type `F`.
+/// `base` must point to `struct_size` readable bytes, and `offset` must be that of a field of type `F`.
 pub unsafe fn read_field<S, F: Copy>(base: *const S, struct_size: u32, offset: usize, absent: F) -> F {
     if !covers(struct_size, offset, &absent) {
         return absent;
     }
-    // SAFETY: "A field may be read only where struct_size covers it", which was just checked.
+    // SAFETY: "A field may be read only if struct_size covers it", which was just checked.
     unsafe { base.cast::<u8>().add(offset).cast::<F>().read() }
 }
 
-/// Whether a structure of `struct_size` bytes reaches to the end of the field at `offset`.
+/// Returns whether a structure of `struct_size` bytes includes the whole field at `offset`.
 pub fn covers<F>(struct_size: u32, offset: usize, _field: &F) -> bool {
     offset + size_of::<F>() <= struct_size as usize
 }
@@ -88,13 +89,13 @@ pub fn covers<F>(struct_size: u32, offset: usize, _field: &F) -> bool {
 ///
 /// # Safety
 ///
-/// `base` points at a structure that may be written and that covers the field, which is of type `F`.
+/// `base` must point to a writable structure that covers the field, which must be of type `F`.
 pub unsafe fn write_field<S, F>(base: *mut S, offset: usize, value: F) {
     // SAFETY: As above.
     unsafe { base.cast::<u8>().add(offset).cast::<F>().write(value) }
 }
 
-/// The numbers of section 4 of the header. Others than 64-bit platforms are not asserted there either.
+/// The numbers from section 4 of the header, which also asserts only 64-bit platforms.
 #[cfg(target_pointer_width = "64")]
 const _: () = {
     use crate::manifest::Manifest;

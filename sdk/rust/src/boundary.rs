@@ -1,4 +1,4 @@
-//! The line that nothing crosses but codes and bytes: panics stop here, results become responses.
+//! The boundary that only codes and bytes cross: panics stop here, and results become responses.
 
 use std::any::Any;
 use std::convert::identity;
@@ -9,12 +9,12 @@ use crate::abi::{covers, write_field, RawResponse, OK};
 use crate::memory::give;
 use crate::{Code, PluginError, PluginResult, Response};
 
-/// The panic barrier: "No function ... lets a panic cross the boundary".
+/// The panic barrier: "No function may ... let a panic cross the boundary".
 pub(crate) fn catch<T>(body: impl FnOnce() -> T) -> PluginResult<T> {
     catch_unwind(AssertUnwindSafe(body)).map_err(panicked)
 }
 
-/// The panic barrier for what may fail without a panic as well.
+/// The panic barrier for code that can also fail without a panic.
 pub(crate) fn guard<T>(body: impl FnOnce() -> PluginResult<T>) -> PluginResult<T> {
     catch(body).and_then(identity)
 }
@@ -28,19 +28,19 @@ fn panicked(payload: Box<dyn Any + Send>) -> PluginError {
         Ok(text) => return PluginError::internal(format!("panicked: {text}")),
         Err(payload) => payload,
     };
-    // What is neither may have a destructor that panics again. What that one leaves is leaked, or it would
-    // have no end.
+    // Any other payload may have a destructor that panics again. Leak the second payload, or this would never
+    // end.
     if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
         std::mem::forget(payload);
     }
     PluginError::internal("panicked")
 }
 
-/// Hands an answer or an error to the host, and returns the code.
+/// Passes a response or an error to the host, and returns the code.
 ///
 /// # Safety
 ///
-/// `raw` is NULL, or a `backworks_response` of the host's: "sets struct_size and zeroes the rest".
+/// `raw` must be NULL, or a `backworks_response` of the host, which "sets struct_size and zeroes the rest".
 pub(crate) unsafe fn respond(raw: *mut RawResponse, result: PluginResult<Option<Response>>) -> i32 {
     let (code, response) = match result {
         Ok(None) => return OK,
@@ -52,7 +52,7 @@ pub(crate) unsafe fn respond(raw: *mut RawResponse, result: PluginResult<Option<
         // SAFETY: The structure begins with struct_size.
         false => unsafe { raw.cast::<u32>().read() },
     };
-    // What cannot be handed over is an error as well, but a lesser one than that which it might be about.
+    // A failure to pass on the response is an error too, but it must not replace the plugin's own error.
     let failed = |instead: Code| if code == OK { instead as i32 } else { code };
     if (size as usize) < offset_of!(RawResponse, size) + size_of::<usize>() {
         return failed(Code::Internal);
@@ -65,8 +65,8 @@ pub(crate) unsafe fn respond(raw: *mut RawResponse, result: PluginResult<Option<
     macro_rules! set {
         ($($field:ident)+) => {
             if $(covers(size, offset_of!(RawResponse, $field), &given.$field))&&+ {
-                // SAFETY: struct_size is the "bytes of this structure that the host can take", and covers the
-                // fields.
+                // SAFETY: struct_size is the "bytes of this structure that the host allocated", and covers
+                // the fields.
                 $(unsafe { write_field(raw, offset_of!(RawResponse, $field), given.$field) };)+
             }
         };

@@ -1,17 +1,17 @@
-//! What a plugin says when it does not succeed: a code of the ABI, and a message for people.
+//! The errors of a plugin: a code of the ABI and a human-readable message.
 
 use std::fmt;
 
-/// What the functions of a plugin return.
+/// The result of a plugin's methods.
 pub type PluginResult<T> = Result<T, PluginError>;
 
 macro_rules! codes {
     ($($(#[$doc:meta])* $variant:ident = $number:literal, $text:literal, $constructor:ident;)*) => {
-        /// The kind of an error: `backworks_code` of the C header, which are gRPC's canonical codes by
+        /// The kind of an error: `backworks_code` of the C header, which has gRPC's canonical codes by
         /// number.
         ///
-        /// There is no variant for success, which is `Ok`. In parentheses is the HTTP status that the host
-        /// answers with, unless [`PluginError::with_status`] says another.
+        /// There is no variant for success, which is `Ok`. In parentheses: the default HTTP status, which
+        /// [`PluginError::with_status`] overrides.
         #[non_exhaustive]
         #[repr(i32)]
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -42,35 +42,35 @@ macro_rules! codes {
 codes! {
     /// (499) The caller gave up.
     Cancelled = 1, "CANCELLED", cancelled;
-    /// (500) Nothing better is known.
+    /// (500) No other code is known to fit.
     Unknown = 2, "UNKNOWN", unknown;
-    /// (400) The request is wrong, whatever the state of the plugin.
+    /// (400) The request is invalid, whatever the plugin's state.
     InvalidArgument = 3, "INVALID_ARGUMENT", invalid_argument;
-    /// (504) There was not enough time.
+    /// (504) The deadline passed.
     DeadlineExceeded = 4, "DEADLINE_EXCEEDED", deadline_exceeded;
-    /// (404) What the request names does not exist.
+    /// (404) The requested resource does not exist.
     NotFound = 5, "NOT_FOUND", not_found;
-    /// (409) What the request wants to make exists.
+    /// (409) The resource to create already exists.
     AlreadyExists = 6, "ALREADY_EXISTS", already_exists;
-    /// (403) The caller is known and may not.
+    /// (403) The caller is authenticated but not permitted.
     PermissionDenied = 7, "PERMISSION_DENIED", permission_denied;
-    /// (429) A quota, a limit or the memory is used up.
+    /// (429) A quota, a limit or memory is exhausted.
     ResourceExhausted = 8, "RESOURCE_EXHAUSTED", resource_exhausted;
-    /// (400) The state of the plugin forbids it until somebody changes that state.
+    /// (400) The plugin's state does not allow it, until that state changes.
     FailedPrecondition = 9, "FAILED_PRECONDITION", failed_precondition;
-    /// (409) A conflict with another request; trying again from the start may help.
+    /// (409) A conflict with another request; retrying the whole operation may help.
     Aborted = 10, "ABORTED", aborted;
-    /// (400) Beyond the end of something.
+    /// (400) Past the end of the valid range.
     OutOfRange = 11, "OUT_OF_RANGE", out_of_range;
-    /// (501) The plugin does not do this.
+    /// (501) The plugin does not support this.
     Unimplemented = 12, "UNIMPLEMENTED", unimplemented;
-    /// (500) The plugin has found itself broken. A panic comes out as this.
+    /// (500) The plugin has detected a bug in itself. A panic becomes this code.
     Internal = 13, "INTERNAL", internal;
     /// (503) Try again later.
     Unavailable = 14, "UNAVAILABLE", unavailable;
     /// (500) Data is lost or damaged.
     DataLoss = 15, "DATA_LOSS", data_loss;
-    /// (401) The caller is not known.
+    /// (401) The caller is not authenticated.
     Unauthenticated = 16, "UNAUTHENTICATED", unauthenticated;
 }
 
@@ -80,7 +80,7 @@ impl fmt::Display for Code {
     }
 }
 
-/// An error that goes to the host: a [`Code`] and a message.
+/// An error for the host: a [`Code`] and a message.
 ///
 /// ```
 /// use backworks_plugin_sdk::*;
@@ -93,10 +93,9 @@ impl fmt::Display for Code {
 /// assert_eq!(station("/weather").unwrap_err().to_string(), "NOT_FOUND: no station at /weather");
 /// ```
 ///
-/// The operator `?` makes one of a text (with [`Code::Unknown`], as gRPC does with an error of which no more
-/// is known) and of a [`serde_json::Error`] (with [`Code::InvalidArgument`]). It does not of
-/// [`std::io::Error`], which cannot say which file it is about, and of which the right code depends on whose
-/// file that is: say so with `map_err`.
+/// The operator `?` converts a text (to [`Code::Unknown`], as gRPC does) and a [`serde_json::Error`] (to
+/// [`Code::InvalidArgument`]). It does not convert [`std::io::Error`], which does not name the file, and
+/// whose code depends on whose file it is; use `map_err`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PluginError {
     code: Code,
@@ -105,12 +104,12 @@ pub struct PluginError {
 }
 
 impl PluginError {
-    /// An error of this kind. The message is for the caller to read; it may be empty.
+    /// Returns an error with this code. The message is for the caller; it may be empty.
     pub fn new(code: Code, message: impl Into<String>) -> Self {
         Self { code, message: message.into(), status: None }
     }
 
-    /// The same error, with an HTTP status (200 to 599) other than the usual one of its code.
+    /// Returns the same error with an HTTP status (200 to 599) in place of the code's default.
     #[must_use]
     pub fn with_status(mut self, status: u16) -> Self {
         self.status = Some(status);

@@ -1,10 +1,10 @@
-//! What runs the futures of a plugin.
+//! The executor for the futures of a plugin.
 
 use std::future::Future;
 
 use crate::PluginResult;
 
-/// Runs a future to its end on this thread, as the host's calls do. For the tests of a plugin.
+/// Runs a future to completion on this thread, as the host's calls do. For the tests of a plugin.
 ///
 /// ```
 /// assert_eq!(backworks_plugin_sdk::block_on(async { 6 * 7 }), 42);
@@ -12,7 +12,7 @@ use crate::PluginResult;
 ///
 /// # Panics
 ///
-/// With the feature `tokio`, where the system refuses a runtime.
+/// With the feature `tokio`, if the system cannot create a runtime.
 pub fn block_on<F: Future>(future: F) -> F::Output {
     Executor::new().expect("the runtime starts").block_on(future)
 }
@@ -23,7 +23,7 @@ pub(crate) struct Executor;
 
 #[cfg(not(feature = "tokio"))]
 impl Executor {
-    #[allow(clippy::unnecessary_wraps)] // the other one can fail
+    #[allow(clippy::unnecessary_wraps)] // the tokio version can fail
     pub(crate) fn new() -> PluginResult<Self> {
         Ok(Self)
     }
@@ -32,7 +32,7 @@ impl Executor {
         pollster::block_on(future)
     }
 
-    /// Runs what is not a future where futures feel at home.
+    /// Runs a function in the context of the executor.
     pub(crate) fn enter<T>(&self, body: impl FnOnce() -> T) -> T {
         body()
     }
@@ -40,8 +40,8 @@ impl Executor {
     pub(crate) fn end(self) {}
 }
 
-/// The executor of one instance: a runtime of its own, whose threads end with the instance ("Stops the
-/// threads that the instance started").
+/// The executor of one instance: a tokio runtime whose threads end with the instance ("Stops the threads that
+/// the instance started").
 #[cfg(feature = "tokio")]
 pub(crate) struct Executor(tokio::runtime::Runtime);
 
@@ -59,13 +59,13 @@ impl Executor {
         self.0.block_on(future)
     }
 
-    /// Runs what is not a future where futures feel at home: `tokio::spawn` works in there.
+    /// Runs a function in the context of the runtime, so that `tokio::spawn` works.
     pub(crate) fn enter<T>(&self, body: impl FnOnce() -> T) -> T {
         let _entered = self.0.enter();
         body()
     }
 
-    /// Waits for the threads, also for those that block.
+    /// Waits for all threads, including blocked ones.
     pub(crate) fn end(self) {
         drop(self.0);
     }

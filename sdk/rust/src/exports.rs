@@ -1,4 +1,4 @@
-//! What stands behind the exported functions: `export_plugin!` makes one [`Exports`] and calls it.
+//! The implementation of the exported functions: `export_plugin!` creates one [`Exports`] and calls it.
 
 use std::ffi::{c_char, CString};
 use std::io::Write;
@@ -12,8 +12,8 @@ use crate::executor::Executor;
 use crate::memory::borrow;
 use crate::{manifest, BackworksPlugin, Code, Host, Level, PluginError, PluginResult, Request, Response};
 
-/// A plugin as the ABI wants it: each method is one exported function. A value of its own per plugin, so that
-/// tests reach it without symbols.
+/// The ABI of one plugin: each method is one exported function. A value, so that tests can use it without
+/// exported symbols.
 #[derive(Debug)]
 pub struct Exports<P> {
     manifest: Option<&'static str>,
@@ -21,8 +21,8 @@ pub struct Exports<P> {
     plugin: PhantomData<fn() -> P>,
 }
 
-/// What a plugin says about itself, in memory that stays. `None` where it panicked, or said something with a
-/// NUL.
+/// The plugin's name, version and description, in static memory. `None` if the plugin panicked, or if the
+/// text contains a NUL.
 #[derive(Debug, Default)]
 struct Identity {
     name: Option<CString>,
@@ -30,7 +30,7 @@ struct Identity {
     description: Option<CString>,
 }
 
-/// What the host's pointer to an instance points at.
+/// The target of the host's pointer to an instance.
 struct Instance<P> {
     plugin: P,
     executor: Executor,
@@ -38,7 +38,7 @@ struct Instance<P> {
 }
 
 impl<P: BackworksPlugin + Default> Exports<P> {
-    /// The functions of the plugin `P`, which is made when it is asked for the first time.
+    /// The functions of the plugin `P`, which is created on first use.
     pub const fn new(manifest: Option<&'static str>) -> Self {
         Self { manifest, identity: OnceLock::new(), plugin: PhantomData }
     }
@@ -48,7 +48,7 @@ impl<P: BackworksPlugin + Default> Exports<P> {
         ABI_VERSION
     }
 
-    /// `backworks_plugin_name`; NULL where the plugin cannot say it, which the host reports.
+    /// `backworks_plugin_name`; NULL if the plugin failed to return a name, which the host reports.
     pub fn name(&self) -> *const c_char {
         pointer(&self.identity().name)
     }
@@ -67,7 +67,7 @@ impl<P: BackworksPlugin + Default> Exports<P> {
     ///
     /// # Safety
     ///
-    /// As the header says.
+    /// The caller must follow the rules of the header.
     pub unsafe fn init(
         &self,
         host: *const RawHost,
@@ -76,8 +76,8 @@ impl<P: BackworksPlugin + Default> Exports<P> {
         out: *mut *mut RawInstance,
         error: *mut RawResponse,
     ) -> i32 {
-        // SAFETY: The host is "valid from the call of init until that instance's shutdown has returned (or
-        // until init has returned, if it failed)": `start` and `shutdown` detach it before.
+        // SAFETY: The host is "valid from the call to init until that instance's shutdown returns (or until
+        // init returns, if it fails)": `start` and `shutdown` detach it before.
         let host = unsafe { Host::from_raw(host) };
         let made = guard(|| {
             if out.is_null() {
@@ -96,7 +96,7 @@ impl<P: BackworksPlugin + Default> Exports<P> {
         if result.is_err() {
             host.detach();
             if !out.is_null() {
-                // SAFETY: As above: "on failure ... leaves *out NULL".
+                // SAFETY: As above: "On failure, ... leaves *out NULL".
                 unsafe { out.write(null_mut()) };
             }
         }
@@ -108,7 +108,7 @@ impl<P: BackworksPlugin + Default> Exports<P> {
     ///
     /// # Safety
     ///
-    /// As the header says.
+    /// The caller must follow the rules of the header.
     pub unsafe fn process_endpoint_data(
         &self,
         instance: *mut RawInstance,
@@ -116,10 +116,10 @@ impl<P: BackworksPlugin + Default> Exports<P> {
         response: *mut RawResponse,
     ) -> i32 {
         let result = guard(|| {
-            // SAFETY: "[running]: with an instance, after its init returned BACKWORKS_OK and before its
-            // shutdown".
+            // SAFETY: "[running] with an instance whose init has returned BACKWORKS_OK and whose shutdown has
+            // not been called".
             let instance = unsafe { Instance::<P>::borrow(instance)? };
-            // SAFETY: The request is "borrowed for the call", which ends after the future has.
+            // SAFETY: The request is "borrowed for the call", and the future ends before the call does.
             let request = unsafe { Request::from_raw(request, &instance.host)? };
             instance.executor.block_on(instance.plugin.process(&request))
         });
@@ -131,7 +131,7 @@ impl<P: BackworksPlugin + Default> Exports<P> {
     ///
     /// # Safety
     ///
-    /// As the header says.
+    /// The caller must follow the rules of the header.
     pub unsafe fn health_check(&self, instance: *mut RawInstance, response: *mut RawResponse) -> i32 {
         let result = guard(|| {
             // SAFETY: [running], as for process_endpoint_data.
@@ -147,7 +147,7 @@ impl<P: BackworksPlugin + Default> Exports<P> {
     ///
     /// # Safety
     ///
-    /// As the header says.
+    /// The caller must follow the rules of the header.
     pub unsafe fn reconfigure(
         &self,
         instance: *mut RawInstance,
@@ -158,7 +158,7 @@ impl<P: BackworksPlugin + Default> Exports<P> {
         let result = guard(|| {
             // SAFETY: [running], as for process_endpoint_data.
             let instance = unsafe { Instance::<P>::borrow(instance)? };
-            // SAFETY: "with the arguments of init": borrowed for the call.
+            // SAFETY: "with the same arguments as init": borrowed for the call.
             let config = parse(unsafe { borrow("configuration", config_json, config_size)? })?;
             instance.executor.block_on(instance.plugin.reconfigure(&config))?;
             Ok(None)
@@ -167,17 +167,17 @@ impl<P: BackworksPlugin + Default> Exports<P> {
         unsafe { respond(error, result) }
     }
 
-    /// `backworks_plugin_shutdown`. What goes wrong is logged, since there is no place for a message.
+    /// `backworks_plugin_shutdown`. Errors are logged, because there is no way to return a message.
     ///
     /// # Safety
     ///
-    /// As the header says.
+    /// The caller must follow the rules of the header.
     pub unsafe fn shutdown(&self, instance: *mut RawInstance) -> i32 {
         if instance.is_null() {
             return Code::InvalidArgument as i32;
         }
-        // SAFETY: The pointer is from Box::into_raw in `init`, and shutdown is called "exactly once", "after
-        // its last call has returned".
+        // SAFETY: The pointer is from Box::into_raw in `init`, and shutdown is "called exactly once, after
+        // the last call to the instance has returned".
         let instance = *unsafe { Box::from_raw(instance.cast::<Instance<P>>()) };
         let host = instance.host.clone();
         let asked = guard(|| instance.executor.block_on(instance.plugin.shutdown()));
@@ -190,7 +190,7 @@ impl<P: BackworksPlugin + Default> Exports<P> {
         result.map_or_else(|error| error.code() as i32, |()| OK)
     }
 
-    /// Asked on a plugin that was made for it, as the host asks before there is an instance.
+    /// Asks a temporary plugin, because the host calls this before there is an instance.
     fn identity(&self) -> &Identity {
         self.identity.get_or_init(|| {
             let Some(plugin) = said("default()", || Ok(P::default())) else {
@@ -237,14 +237,14 @@ impl<P: BackworksPlugin + Default> Instance<P> {
         match started {
             Ok(()) => Ok(instance),
             Err(error) => {
-                // The reason why it did not start is worth more than another one from its end.
+                // The reason for the failed start matters more than an error at the end.
                 let _ = instance.end();
                 Err(error)
             }
         }
     }
 
-    /// Drops the plugin where its futures ran, then what ran them.
+    /// Drops the plugin in the executor that ran its futures, then the executor.
     fn end(self) -> PluginResult<()> {
         let Self { plugin, executor, .. } = self;
         let dropped = catch(|| executor.enter(|| drop(plugin)));
@@ -255,9 +255,10 @@ impl<P: BackworksPlugin + Default> Instance<P> {
 impl<P> Instance<P> {
     /// # Safety
     ///
-    /// `instance` is NULL, or from an `init` of the same plugin and not shut down before `'a` ends.
+    /// `instance` must be NULL, or come from `init` of the same plugin and not be shut down before `'a` ends.
     unsafe fn borrow<'a>(instance: *mut RawInstance) -> PluginResult<&'a Self> {
-        // SAFETY: As above. Only shared: "other [concurrent] calls with the same instance may be running".
+        // SAFETY: As above. Only a shared reference: "other [concurrent] calls with the same instance may be
+        // running".
         unsafe { instance.cast::<Self>().as_ref() }
             .ok_or_else(|| PluginError::invalid_argument("the host passed no instance"))
     }
@@ -272,11 +273,11 @@ fn pointer(text: &Option<CString>) -> *const c_char {
     text.as_ref().map_or(null(), |text| text.as_ptr())
 }
 
-/// Asks a plugin about itself. Why it does not answer goes to standard error: no function has a place for
-/// that.
+/// Asks the plugin for one of its texts. Errors go to standard error, because these functions cannot return
+/// them.
 fn said<T>(what: &str, ask: impl FnOnce() -> PluginResult<T>) -> Option<T> {
     let report = |error| {
-        // Not eprintln!, which panics where standard error is closed.
+        // Not eprintln!, which panics if standard error is closed.
         let _ = writeln!(std::io::stderr(), "backworks plugin: {what}: {error}");
     };
     guard(ask).map_err(report).ok()

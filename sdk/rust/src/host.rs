@@ -1,4 +1,4 @@
-//! The way from a plugin to its host.
+//! The host's services for a plugin.
 
 use std::ffi::c_void;
 use std::fmt;
@@ -8,70 +8,70 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::abi::{read_field, LogFunction, RawHost};
 
-/// How grave a record of the log is: the numbers of Python's `logging` module.
+/// The severity of a log record: the numbers of Python's `logging` module.
 #[non_exhaustive]
 #[repr(u32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Level {
-    /// For who looks for a fault.
+    /// Details for debugging.
     Debug = 10,
-    /// It works as it should.
+    /// Normal operation.
     Info = 20,
-    /// It works, but somebody should look.
+    /// The plugin works, but an operator should look at this.
     Warning = 30,
-    /// Something did not work.
+    /// An operation failed.
     Error = 40,
-    /// Nothing works any more.
+    /// The plugin cannot work any more.
     Critical = 50,
 }
 
-/// The host of one instance. Cheap to clone; may be kept and used from any thread.
+/// The host of one instance. Cheap to clone; can be kept and used from any thread.
 ///
-/// It outlives its instance without harm: once the instance has ended, what is logged is dropped.
+/// It may outlive its instance: records logged after the end of the instance are discarded.
 #[derive(Clone)]
 pub struct Host(Option<Arc<RwLock<Option<Log>>>>);
 
-/// What the header guarantees "until that instance's shutdown has returned". The lock around it keeps that
-/// promise: a record is written under the read lock, and the end of the instance takes the write lock.
+/// The log function, valid "until that instance's shutdown returns". The lock enforces that: writing a record
+/// takes the read lock, and the end of the instance takes the write lock.
 struct Log {
     context: *mut c_void,
     write: LogFunction,
 }
 
-// SAFETY: `log` is "[any-thread, from the call of init until shutdown returns]", and `context` is only passed
+// SAFETY: `log` is "[any-thread, from the call to init until shutdown returns]", and `context` is only passed
 // back to it.
 unsafe impl Send for Log {}
-// SAFETY: As above: [any-thread] includes "from several at once".
+// SAFETY: As above: [any-thread] means "including several at once".
 unsafe impl Sync for Log {}
 
 impl Host {
-    /// A host that drops what is logged, for tests.
+    /// Returns a host that discards all records, for tests.
     pub const fn none() -> Self {
         Self(None)
     }
 
-    /// Writes one record to the host's log, under the plugin's name. May block for a moment.
+    /// Writes one record to the host's log, under the plugin's name. May block briefly.
     pub fn log(&self, level: Level, text: impl AsRef<str>) {
         let Some(shared) = &self.0 else { return };
-        let text = text.as_ref(); // foreign code, so before the lock
+        let text = text.as_ref(); // may run foreign code, so call it before the lock
         let guard = shared.read().unwrap_or_else(PoisonError::into_inner);
         let Some(log) = &*guard else { return };
-        // SAFETY: The instance has not ended, or there would be no Log here, and does not before the guard is
-        // gone. "`text` is `size` bytes of UTF-8, borrowed for the call".
+        // SAFETY: The instance has not ended, or there would be no Log here, and cannot end before the guard
+        // is dropped. "`text` is `size` bytes of UTF-8, borrowed for the call".
         unsafe { (log.write)(log.context, level as u32, text.as_ptr().cast(), text.len()) }
     }
 
-    /// Takes what the host offers to one instance.
+    /// Reads the functions that the host provides to one instance.
     ///
     /// # Safety
     ///
-    /// `raw` is NULL or points at a `backworks_host`, "valid from the call of init until that instance's
-    /// shutdown has returned"; the caller calls `detach` before that.
+    /// `raw` must be NULL or point to a `backworks_host`, "valid from the call to init until that instance's
+    /// shutdown returns"; the caller must call `detach` before that.
     pub(crate) unsafe fn from_raw(raw: *const RawHost) -> Self {
         if raw.is_null() {
             return Self::none();
         }
-        // SAFETY: The structure begins with struct_size, and the caller vouches that it lives.
+        // SAFETY: The structure begins with struct_size, and the caller guarantees that it is valid.
         let size = unsafe { raw.cast::<u32>().read() };
         // SAFETY: struct_size is the "bytes of this structure that the host filled"; the offset is the
         // field's.
@@ -82,7 +82,7 @@ impl Host {
         Self(write.map(|write| Arc::new(RwLock::new(Some(Log { context, write })))))
     }
 
-    /// Waits for the records that are being written, and lets none begin.
+    /// Waits for records in progress, and discards all later ones.
     pub(crate) fn detach(&self) {
         if let Some(shared) = &self.0 {
             *shared.write().unwrap_or_else(PoisonError::into_inner) = None;

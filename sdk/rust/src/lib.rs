@@ -25,8 +25,7 @@ pub use serde_json::{self, json, Value};
 #[cfg(panic = "abort")]
 compile_error!("a plugin must not end its host: remove `panic = \"abort\"` from the profile");
 
-/// Not public API: what the expansion of [`export_plugin!`] calls, and what the tests of this crate reach
-/// without it.
+/// Not public API: used by the expansion of [`export_plugin!`] and by the tests of this crate.
 #[doc(hidden)]
 pub mod __private {
     pub use std::ffi::c_char;
@@ -37,10 +36,10 @@ pub mod __private {
     pub use crate::memory::free_string;
 }
 
-/// Makes the library that is compiled a plugin: exports the functions of the ABI. Once in a crate, whose
-/// `crate-type` is `cdylib`.
+/// Exports the functions of the ABI, which makes the library a plugin. Use it once per crate, in a crate with
+/// the `crate-type` `cdylib`.
 ///
-/// The type implements [`BackworksPlugin`] and [`Default`].
+/// The type must implement [`BackworksPlugin`] and [`Default`].
 ///
 /// ```
 /// # use backworks_plugin_sdk::*;
@@ -52,10 +51,10 @@ pub mod __private {
 /// export_plugin!(Echo);
 /// ```
 ///
-/// The second argument is the manifest, which lets the host list, check and configure the plugin without
-/// running any of it: a constant text that holds a JSON object, be it a literal or
-/// `include_str!("manifest.json")`. It repeats `name()` and `version()`, which cannot be called while
-/// compiling; [`check_manifest`] in a test makes sure of it.
+/// The optional second argument is the manifest, which lets the host list, check and configure the plugin
+/// without loading it. It is a constant JSON object, as a literal or by `include_str!("manifest.json")`. It
+/// must repeat `name()` and `version()`, because a macro cannot call them; verify that with
+/// [`check_manifest`] in a test.
 ///
 /// ```
 /// # use backworks_plugin_sdk::*;
@@ -68,20 +67,20 @@ pub mod __private {
 ///   "abi": 1,
 ///   "name": "echo",
 ///   "version": "1.0.0",
-///   "description": "Answers what it was sent",
+///   "description": "Returns what it receives",
 ///   "license": "MIT",
 ///   "config_schema": {"type": "object", "additionalProperties": false}
 /// }"#;
 ///
 /// export_plugin!(Echo, MANIFEST);
 ///
-/// check_manifest(&Echo, MANIFEST).unwrap(); // this line belongs into a test
+/// check_manifest(&Echo, MANIFEST).unwrap(); // this line belongs in a test
 /// ```
 ///
-/// Without it the plugin has no manifest. None is made from Cargo's name and version, because a manifest that
-/// contradicts `name()` is an error, and one that is absent is not.
+/// Without it, the plugin has no manifest. The macro does not derive one from Cargo's name and version: a
+/// manifest that contradicts `name()` is an error, and a missing manifest is not.
 ///
-/// What cannot be made by itself cannot be exported:
+/// A type without [`Default`] does not compile:
 ///
 /// ```compile_fail,E0277
 /// # use backworks_plugin_sdk::*;
@@ -103,7 +102,7 @@ macro_rules! export_plugin {
         const _: () = {
             const __BACKWORKS_JSON: &str = $manifest;
 
-            // A symbol as well, because #[used] alone does not survive the linker of Windows.
+            // Exported as a symbol too, because the Windows linker drops it with #[used] alone.
             #[used]
             #[export_name = "backworks_plugin_manifest"]
             #[cfg_attr(target_vendor = "apple", link_section = "__DATA,__bworks")]
@@ -114,13 +113,13 @@ macro_rules! export_plugin {
     };
 }
 
-/// Not public API: the exported symbols over a value.
+/// Not public API: the exported symbols.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __export_functions {
     ($plugin:ty, $manifest:expr) => {
         const _: () = {
-            // What is defined in here hides what the arguments name, so it has names that nobody else takes.
+            // Names defined here shadow those in the arguments, so they have unlikely names.
             use $crate::__private as __backworks;
 
             static __BACKWORKS_EXPORTS: __backworks::Exports<$plugin> = __backworks::Exports::new($manifest);
@@ -153,7 +152,7 @@ macro_rules! __export_functions {
                 out: *mut *mut __backworks::RawInstance,
                 error: *mut __backworks::RawResponse,
             ) -> i32 {
-                // SAFETY: The host calls as the header says; so below.
+                // SAFETY: The host follows the header; the same applies below.
                 unsafe { __BACKWORKS_EXPORTS.init(host, config_json, config_size, out, error) }
             }
 

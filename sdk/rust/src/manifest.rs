@@ -1,4 +1,4 @@
-//! The description that is compiled into the library.
+//! The manifest, which is compiled into the library.
 
 use serde_json::Value;
 
@@ -19,7 +19,7 @@ pub struct Manifest<const N: usize> {
 }
 
 impl<const N: usize> Manifest<N> {
-    /// Lays out a manifest of `N` bytes, while compiling.
+    /// Lays out a manifest of `N` bytes at compile time.
     pub const fn new(json: &str) -> Self {
         assert!(N <= MAX_SIZE, "a manifest has at most 262,144 bytes");
         match json.as_bytes().first_chunk() {
@@ -29,8 +29,8 @@ impl<const N: usize> Manifest<N> {
     }
 }
 
-/// Whether a manifest says what the plugin says. For a test beside [`export_plugin!`](crate::export_plugin);
-/// the host, and the library itself before it makes its first instance, refuse a plugin where it does not.
+/// Checks that a manifest matches the plugin. For a test next to [`export_plugin!`](crate::export_plugin);
+/// the host rejects a plugin that does not match, and so does the library itself before its first instance.
 ///
 /// ```
 /// # use backworks_plugin_sdk::*;
@@ -46,8 +46,8 @@ impl<const N: usize> Manifest<N> {
 ///
 /// # Errors
 ///
-/// [`Code::Internal`](crate::Code::Internal) for a manifest that is not a JSON object, or in which `abi`,
-/// `name` or `version` are absent or different.
+/// [`Code::Internal`](crate::Code::Internal) if the manifest is not a JSON object, or if its `abi`, `name` or
+/// `version` is missing or different.
 pub fn check_manifest(plugin: &impl BackworksPlugin, manifest: &str) -> PluginResult<()> {
     check(plugin.name(), plugin.version(), manifest)
 }

@@ -7,20 +7,19 @@ use crate::{Host, PluginError, PluginResult, Request, Response};
 
 /// A plugin. Only [`name`](Self::name) and [`version`](Self::version) have no default.
 ///
-/// [`export_plugin!`](crate::export_plugin) also asks for [`Default`], which makes a plugin that is not
-/// initialised yet. The life of an instance: `default`, [`attach`](Self::attach),
-/// [`initialize`](Self::initialize), then calls, from any thread and several at once, then
-/// [`shutdown`](Self::shutdown), then drop. A panic in any of them is caught and comes out as
-/// [`Code::Internal`](crate::Code::Internal) with its text; the instance goes on.
+/// [`export_plugin!`](crate::export_plugin) also requires [`Default`], which creates an uninitialised plugin.
+/// The lifecycle of an instance is `default`, [`attach`](Self::attach), [`initialize`](Self::initialize),
+/// calls from any thread and several at once, [`shutdown`](Self::shutdown), drop. A panic in any of them is
+/// caught and becomes [`Code::Internal`](crate::Code::Internal) with its text; the instance keeps working.
 ///
-/// All take `&self`, because calls run at once. What `initialize` finds out is kept in a `OnceLock` or a
-/// `Mutex`; a plugin that is not [`Sync`] does not compile:
+/// All methods take `&self`, because calls run concurrently. Keep what `initialize` computes in a `OnceLock`
+/// or a `Mutex`; a plugin that is not [`Sync`] does not compile:
 ///
 /// ```compile_fail,E0277
 /// use backworks_plugin_sdk::*;
 ///
 /// #[derive(Default)]
-/// struct Counter(std::cell::Cell<u64>); // two calls at once would race for it
+/// struct Counter(std::cell::Cell<u64>); // concurrent calls would race
 ///
 /// #[async_trait]
 /// impl BackworksPlugin for Counter {
@@ -32,47 +31,46 @@ use crate::{Host, PluginError, PluginResult, Request, Response};
 pub trait BackworksPlugin: Send + Sync + 'static {
     /// The plugin's name: 1 to 64 characters of `[a-z0-9._-]`, the first a letter or a digit.
     ///
-    /// Asked once, on a plugin that was made by `default` for this purpose and is dropped again, since the
-    /// host wants to know before there is an instance.
+    /// Called once, on a temporary plugin created by `default`, because the host needs the name before there
+    /// is an instance.
     fn name(&self) -> &str;
 
-    /// The plugin's version, as in <https://semver.org>: `"1.2.0"`. Asked like [`name`](Self::name).
+    /// The plugin's version, as in <https://semver.org>: `"1.2.0"`. Called like [`name`](Self::name).
     fn version(&self) -> &str;
 
-    /// One sentence about the plugin. Asked like [`name`](Self::name).
+    /// One sentence about the plugin. Called like [`name`](Self::name).
     fn description(&self) -> &str {
         ""
     }
 
-    /// Receives the way to the host's log, before [`initialize`](Self::initialize).
+    /// Receives the host, for logging, before [`initialize`](Self::initialize).
     ///
-    /// For plugins that log in `initialize`, in `shutdown` or from threads of their own: they keep it in a
-    /// `OnceLock<Host>`. While a request is answered, [`Request::host`] is at hand without that.
+    /// A plugin that logs in `initialize`, in `shutdown` or from its own threads keeps the host in a
+    /// `OnceLock<Host>`. A request handler can use [`Request::host`] instead.
     fn attach(&self, host: Host) {
         drop(host);
     }
 
-    /// Takes the configuration, an object, which is empty where nothing is configured.
+    /// Takes the configuration, a JSON object, which is empty if nothing is configured.
     ///
     /// # Errors
     ///
-    /// Whatever makes the plugin unable to work: it is then not loaded, and the message tells the operator
-    /// why.
+    /// The reason why the plugin cannot work. The host then does not load it, and shows the message to the
+    /// operator.
     async fn initialize(&self, config: &Value) -> PluginResult<()> {
         let _ = config;
         Ok(())
     }
 
-    /// Answers one request with text. `Ok(None)` means "not mine".
+    /// Handles one request with text. `Ok(None)` means "not mine".
     ///
-    /// `endpoint` is the route as the configuration writes it (`"/api/weather/{station}"`), `method` is in
-    /// upper case, and `data` is, over HTTP, the JSON of the request. For other than text, for a status, a
-    /// media type or header fields, and for the time that is left, implement [`process`](Self::process)
-    /// instead.
+    /// `endpoint` is the route, as written in the configuration (`"/api/weather/{station}"`), `method` is in
+    /// upper case, and `data` is, over HTTP, the request as JSON. Implement [`process`](Self::process)
+    /// instead for bytes, a status, a media type, header fields or the remaining time.
     ///
     /// # Errors
     ///
-    /// A [`PluginError`] of the fitting kind; its message goes to the caller.
+    /// A [`PluginError`] with a suitable code; the caller receives its message.
     async fn process_endpoint_data(
         &self,
         endpoint: &str,
@@ -83,12 +81,12 @@ pub trait BackworksPlugin: Send + Sync + 'static {
         Err(PluginError::unimplemented("this plugin answers no requests"))
     }
 
-    /// Answers one request, of any bytes, with any bytes. The default passes it on to
+    /// Handles one request; the data of request and response may be any bytes. The default calls
     /// [`process_endpoint_data`](Self::process_endpoint_data).
     ///
     /// # Errors
     ///
-    /// As of [`process_endpoint_data`](Self::process_endpoint_data). The default refuses data that is not
+    /// As for [`process_endpoint_data`](Self::process_endpoint_data). The default rejects data that is not
     /// UTF-8 with [`Code::InvalidArgument`](crate::Code::InvalidArgument).
     async fn process(&self, request: &Request<'_>) -> PluginResult<Option<Response>> {
         let answer =
@@ -96,7 +94,7 @@ pub trait BackworksPlugin: Send + Sync + 'static {
         Ok(answer.map(Response::from))
     }
 
-    /// Tells within a second whether the plugin can do its work, with or without a text for people.
+    /// Reports within a second whether the plugin can do its work, with an optional human-readable text.
     ///
     /// # Errors
     ///
@@ -105,23 +103,23 @@ pub trait BackworksPlugin: Send + Sync + 'static {
         Ok(None)
     }
 
-    /// Takes another configuration while no other call runs.
+    /// Takes a new configuration while no other call runs.
     ///
     /// # Errors
     ///
-    /// The reason why the plugin goes on with the configuration that it has. The default says
+    /// The reason why the plugin keeps the old configuration. The default returns
     /// [`Code::Unimplemented`](crate::Code::Unimplemented).
     async fn reconfigure(&self, config: &Value) -> PluginResult<()> {
         let _ = config;
-        Err(PluginError::unimplemented("this plugin takes a new configuration only when it is loaded anew"))
+        Err(PluginError::unimplemented("this plugin accepts a new configuration only on reload"))
     }
 
-    /// Ends the plugin, after its last call. Stops the threads that it started; what it owns is dropped
-    /// afterwards.
+    /// Ends the plugin, after its last call. Must stop the threads that the plugin started; the plugin is
+    /// dropped afterwards.
     ///
     /// # Errors
     ///
-    /// They are logged; the plugin ends nevertheless.
+    /// Errors are logged, and the plugin ends all the same.
     async fn shutdown(&self) -> PluginResult<()> {
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! What a plugin is asked.
+//! The request to a plugin.
 
 use std::mem::offset_of;
 use std::ptr::null;
@@ -12,7 +12,7 @@ use crate::{Host, PluginError, PluginResult};
 
 static NO_HOST: Host = Host::none();
 
-/// One request. Borrowed for the call: what is needed afterwards has to be copied.
+/// One request. Valid only during the call: copy whatever you need afterwards.
 #[derive(Clone, Copy, Debug)]
 pub struct Request<'a> {
     endpoint: &'a str,
@@ -25,7 +25,7 @@ pub struct Request<'a> {
 }
 
 impl<'a> Request<'a> {
-    /// A request without a deadline, a trace and a host, as the tests of a plugin need it.
+    /// Returns a request without a deadline, a trace context or a host, for the tests of a plugin.
     ///
     /// ```
     /// use backworks_plugin_sdk::*;
@@ -39,7 +39,7 @@ impl<'a> Request<'a> {
         Self { endpoint, method, data, deadline: None, traceparent: None, tracestate: None, host: &NO_HOST }
     }
 
-    /// The route as the configuration writes it (`"/api/weather/{station}"`), or as the caller named it.
+    /// The route, as written in the configuration (`"/api/weather/{station}"`), or as the caller named it.
     pub fn endpoint(&self) -> &'a str {
         self.endpoint
     }
@@ -49,7 +49,7 @@ impl<'a> Request<'a> {
         self.method
     }
 
-    /// The data: any bytes. Over HTTP the JSON of the request, or its body.
+    /// The data: any bytes. Over HTTP, the request as JSON, or its body.
     pub fn data(&self) -> &'a [u8] {
         self.data
     }
@@ -58,7 +58,7 @@ impl<'a> Request<'a> {
     ///
     /// # Errors
     ///
-    /// [`Code::InvalidArgument`](crate::Code::InvalidArgument) where it is not UTF-8.
+    /// [`Code::InvalidArgument`](crate::Code::InvalidArgument) if it is not UTF-8.
     pub fn text(&self) -> PluginResult<&'a str> {
         text("data", self.data)
     }
@@ -67,22 +67,21 @@ impl<'a> Request<'a> {
     ///
     /// # Errors
     ///
-    /// [`Code::InvalidArgument`](crate::Code::InvalidArgument) where it is not JSON.
+    /// [`Code::InvalidArgument`](crate::Code::InvalidArgument) if it is not JSON.
     pub fn json(&self) -> PluginResult<Value> {
         serde_json::from_slice(self.data)
             .map_err(|error| PluginError::invalid_argument(format!("the data is not JSON: {error}")))
     }
 
-    /// How much time is left for this call now, or `None` where there is no limit.
+    /// The time that is left for this call now, or `None` if there is no limit.
     ///
-    /// Nobody waits for an answer that takes longer: a plugin that sees that it will not make it returns
+    /// The caller does not wait longer: a plugin that cannot finish in time should return
     /// [`Code::DeadlineExceeded`](crate::Code::DeadlineExceeded).
     pub fn time_left(&self) -> Option<Duration> {
         self.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()))
     }
 
-    /// The `traceparent` of the [W3C Trace Context](https://www.w3.org/TR/trace-context/), where there is
-    /// one.
+    /// The `traceparent` of the [W3C Trace Context](https://www.w3.org/TR/trace-context/), if any.
     pub fn traceparent(&self) -> Option<&'a str> {
         self.traceparent
     }
@@ -92,21 +91,22 @@ impl<'a> Request<'a> {
         self.tracestate
     }
 
-    /// The host that asks, for its log.
+    /// The calling host, for logging.
     pub fn host(&self) -> &'a Host {
         self.host
     }
 
-    /// Takes the request of the host, as far as its structure goes.
+    /// Reads the fields of the host's request that struct_size covers.
     ///
     /// # Safety
     ///
-    /// `raw` is NULL, or points at a `backworks_request` that, with all that it points at, lives for `'a`.
+    /// `raw` must be NULL, or point to a `backworks_request` that is valid for `'a`, with everything it
+    /// points to.
     pub(crate) unsafe fn from_raw(raw: *const RawRequest, host: &'a Host) -> PluginResult<Self> {
         if raw.is_null() {
             return Err(PluginError::invalid_argument("the host passed no request"));
         }
-        // SAFETY: The structure "begins with struct_size", and the caller vouches for its life.
+        // SAFETY: The structure begins with struct_size, and the caller guarantees its lifetime.
         let size = unsafe { raw.cast::<u32>().read() };
         macro_rules! field {
             ($name:ident, $absent:expr) => {
@@ -130,7 +130,7 @@ impl<'a> Request<'a> {
             tracestate: field!(tracestate, null()),
             tracestate_size: field!(tracestate_size, 0),
         };
-        // SAFETY: "this structure and everything it points at is borrowed for the call", for each of the
+        // SAFETY: "this structure and everything it points to is borrowed for the call", for each of the
         // pairs here.
         let (endpoint, method, data, traceparent, tracestate) = unsafe {
             (
@@ -156,7 +156,7 @@ impl<'a> Request<'a> {
     }
 }
 
-/// The standard wants a broken trace context ignored, not answered with an error.
+/// The standard requires that an invalid trace context is ignored, not rejected.
 fn trace(value: &[u8]) -> Option<&str> {
     std::str::from_utf8(value).ok().filter(|text| !text.is_empty())
 }

@@ -1,4 +1,4 @@
-//! What a plugin answers.
+//! The response of a plugin.
 
 use std::borrow::Cow;
 
@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::{PluginError, PluginResult};
 
-/// One answer: bytes, and where it matters a status, a media type and header fields.
+/// One response: bytes, and optionally a status, a media type and header fields.
 ///
 /// ```
 /// use backworks_plugin_sdk::*;
@@ -26,40 +26,40 @@ pub struct Response {
 }
 
 impl Response {
-    /// An answer of these bytes, which may be none.
+    /// Returns a response with these bytes, which may be empty.
     pub fn new(data: impl Into<Vec<u8>>) -> Self {
         Self { data: data.into(), ..Self::default() }
     }
 
-    /// Sets the HTTP status: 200 to 599. Without it the host takes 200.
+    /// Sets the HTTP status, 200 to 599. The default is 200.
     #[must_use]
     pub fn with_status(mut self, status: u16) -> Self {
         self.status = Some(status);
         self
     }
 
-    /// Sets the media type of the data. Without it the host takes `application/json`.
+    /// Sets the media type of the data. The host's default is `application/json`.
     #[must_use]
     pub fn with_content_type(mut self, content_type: impl Into<Cow<'static, str>>) -> Self {
         self.content_type = content_type.into();
         self
     }
 
-    /// Adds one header field. Those that frame the message (`Content-Length`, `Transfer-Encoding` and the
-    /// like) are the host's, which refuses them.
+    /// Adds one header field. The host rejects fields that frame the message (`Content-Length`,
+    /// `Transfer-Encoding` and the like), which only it may set.
     ///
     /// # Errors
     ///
-    /// [`Code::Internal`](crate::Code::Internal) where the name is not a token of HTTP, or the value holds a
-    /// control character: a line break inside of a value would smuggle in another field.
+    /// [`Code::Internal`](crate::Code::Internal) if the name is not an HTTP token, or if the value contains a
+    /// control character: a line break in a value could inject another field.
     pub fn with_header(mut self, name: &str, value: &str) -> PluginResult<Self> {
         let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
         if name.is_empty() || !name.bytes().all(token) {
-            return Err(PluginError::internal(format!("{name:?} is not the name of a header field")));
+            return Err(PluginError::internal(format!("{name:?} is not a valid header field name")));
         }
         if value.bytes().any(|byte| byte.is_ascii_control() && byte != b'\t') {
             return Err(PluginError::internal(format!(
-                "the value of the header field {name} holds a control character: {value:?}"
+                "the value of the header field {name} contains a control character: {value:?}"
             )));
         }
         self.headers.push_str(name);
@@ -84,7 +84,7 @@ impl Response {
         Some(&*self.content_type).filter(|text| !text.is_empty())
     }
 
-    /// The header fields as they go to the host: lines of `Name: value`, each ended by CR LF.
+    /// The header fields, as passed to the host: lines of `Name: value`, each ended by CR LF.
     pub fn headers(&self) -> &str {
         &self.headers
     }
@@ -115,7 +115,7 @@ impl From<Value> for Response {
 }
 
 impl From<PluginError> for Response {
-    /// The message of an error, as it goes to the host.
+    /// The message of an error, as passed to the host.
     fn from(error: PluginError) -> Self {
         let status = error.status();
         Self { status, ..Self::new(error.into_message()) }

@@ -127,10 +127,10 @@ fn header_injection_is_an_error() {
     assert_eq!(answer.code, 13);
     assert_eq!(
         answer.text(),
-        r#"the value of the header field X-A holds a control character: "1\r\nX-B: 2""#
+        r#"the value of the header field X-A contains a control character: "1\r\nX-B: 2""#
     );
     assert_eq!(answer.headers, None);
-    assert_eq!(call("misnamed").text(), r#""X A" is not the name of a header field"#);
+    assert_eq!(call("misnamed").text(), r#""X A" is not a valid header field name"#);
 }
 
 /// A JSON value is its compact text.
