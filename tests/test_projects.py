@@ -112,7 +112,7 @@ class TestBuilt:
 
         assert info.manifest is not None
         assert info.manifest["name"] == f"my-{made.language}"
-        assert info.manifest["description"] == "Greets whom it is told to"
+        assert info.manifest["description"] == "Greets a person by name"
         assert info.manifest.get("isolation") == (["process"] if made.language == "go" else None)
 
 
