@@ -1,6 +1,6 @@
-# The verbs of this checkout; `make` alone lists them. Everything that they make is under .venv/, build/ and dist/.
+# The targets of this checkout; `make` alone lists them. All output goes to .venv/, build/ and dist/.
 #
-# GNU make. On Windows, run it from a shell that has sh (Git for Windows brings one).
+# Requires GNU make. On Windows, run it from a shell that has sh (Git for Windows includes one).
 
 ifeq ($(OS),Windows_NT)
 PYTHON ?= python
@@ -10,27 +10,28 @@ PYTHON ?= python3
 BIN := .venv/bin
 endif
 
-# Where examples/backworks.yaml is served.
+# The address in examples/backworks.yaml.
 URL := http://127.0.0.1:8080
 
-# What the compiled part of the package is made from: when it changes, the package is built again.
+# The sources of the compiled part of the package; when one changes, the package is rebuilt.
 ENV := .venv/.made
 SOURCES := pyproject.toml $(wildcard CMakeLists.txt native/* native/*/* sdk/c/*.h) tools/make_env.py
 
 define HELP
-make env      make .venv, with the project (editable) and its tools
-make plugins  build both example plugins into build/plugins/
-make run      serve the example plugins on http://127.0.0.1:8080 until Ctrl-C
-make test     run all tests
-make test-windows  run them with Windows' Python under Wine: twenty minutes, the first time five more
-make test-aarch64  run what meets the processor with a Python for aarch64 under qemu: twenty minutes, the first time two more
-make check    lint, format and types
-make docs     build the site of the documentation into build/docs/
-make wheel    build the sdist, and a wheel from it, into dist/
-make wheels   build the wheels for Linux and Windows into dist/, read them, and use those that can run here: three minutes
-make soak     kill, replace and reload under load; 100 million calls: what is left behind? (six minutes)
-make bench    measure everything, beside its peers, into benchmarks/results/ (15 minutes; bench-quick: two)
-make clean    remove all that was made
+make env           create .venv with the project (editable) and its tools
+make plugins       build both example plugins into build/plugins/
+make run           serve the example plugins on http://127.0.0.1:8080 until Ctrl-C
+make test          run all tests
+make test-windows  run the tests with Windows' Python under Wine (20 minutes, plus 5 the first time)
+make test-aarch64  run the processor-dependent tests with an arm64 Python under qemu (20 minutes, plus 2 the first time)
+make check         lint, check formatting and types
+make docs          build the documentation site into build/docs/
+make wheel         build the sdist, and a wheel from it, into dist/
+make wheels        build the wheels for Linux and Windows into dist/, inspect and try them (3 minutes)
+make soak          kill, replace and reload plugins under load, then check 100 million calls for leaks (6 minutes)
+make bench         run all benchmarks, with results in benchmarks/results/ (15 minutes)
+make bench-quick   run a short version of the benchmarks (2 minutes)
+make clean         remove everything that make created
 endef
 
 .PHONY: help env plugins run test test-windows test-aarch64 check docs wheel wheels soak bench bench-env bench-quick clean
@@ -62,13 +63,13 @@ test: plugins
 	@$(BIN)/python tools/rust.py test
 	@$(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
-# With Windows' Python, its wheels and Wine, which it keeps outside of the checkout; tools/windows/test.py.
-# ARGS is for pytest: make test-windows ARGS=tests/test_ffi.py
+# Uses Windows' Python, its wheels and Wine, which it stores outside the checkout; see tools/windows/test.py.
+# ARGS is passed to pytest: make test-windows ARGS=tests/test_ffi.py
 test-windows: env
 	@$(BIN)/python -m tools.windows.test $(ARGS)
 
-# With a Python for aarch64, its wheels and qemu, which it keeps outside of the checkout; tools/cross/test_aarch64.py.
-# ARGS is for pytest: make test-aarch64 ARGS=tests/test_ffi.py
+# Uses a Python for aarch64, its wheels and qemu, which it stores outside the checkout; see tools/cross/test_aarch64.py.
+# ARGS is passed to pytest: make test-aarch64 ARGS=tests/test_ffi.py
 test-aarch64: env
 	@$(BIN)/python -m tools.cross.test_aarch64 $(ARGS)
 
@@ -85,17 +86,17 @@ docs: env
 wheel: env
 	@$(BIN)/python -m build --outdir dist
 
-# Without a forge, on Linux: with Zig, and for a use of the wheels with Wine and qemu; tools/wheels.py.
+# Builds locally on Linux with Zig, and tests the wheels with Wine and qemu; see tools/wheels.py.
 # ARGS are the targets: make wheels ARGS=x86_64-linux-musl
 wheels: env
 	@$(BIN)/python -m tools.wheels $(ARGS)
 
-# tests/soak.py, for SECONDS, then tests/isolated/leaks.py; `make test` has both for a moment.
+# Runs tests/soak.py for SECONDS, then tests/isolated/leaks.py; `make test` runs both briefly.
 soak: env
 	@$(BIN)/python tests/soak.py $(SECONDS)
 	@SOAK_CALLS=100000000 $(BIN)/python -m pytest -q -s --timeout 0 -k test_leaks tests/test_ffi_native.py
 
-# An environment of their own, in build/bench; see benchmarks/README.md.
+# The benchmarks have their own environment, in build/bench; see benchmarks/README.md.
 bench-env:
 	@$(PYTHON) -m benchmarks.environment
 
