@@ -60,7 +60,7 @@ static bool skip_string(text *t) {
   return take(t, "\"");
 }
 
-/* A number that no double can hold is refused, as other readers of JSON do. */
+/* Rejects a number that does not fit into a double, as other JSON parsers do. */
 static bool skip_number(text *t) {
   const char *start = t->at;
   take(t, "-");
@@ -70,13 +70,13 @@ static bool skip_number(text *t) {
     if (!take(t, "+")) take(t, "-");
     if (!take_digits(t)) return false;
   }
-  /* strtod stops at what follows, which is there: a number is inside of an object here. */
+  /* strtod stops at the next character, which exists because the number is inside an object. */
   if (t->size == 0 || strchr(",]} \t\r\n", t->at[0]) == NULL) return false;
   double value = strtod(start, NULL);
   return value >= -DBL_MAX && value <= DBL_MAX;
 }
 
-/* Skips one value. In an object whose member `name` is wanted, stores that member's value; name is NULL otherwise. */
+/* Skips one value. If `name` is not NULL and the value is an object, stores the value of the member `name`. */
 static bool skip_value(text *t, int depth, const char *name, text *value) {
   bool object = take(t, "{");
   if (!object && !take(t, "[")) {

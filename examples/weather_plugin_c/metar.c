@@ -3,7 +3,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
-/* Taking a group apart: like take(), each of these moves on over what it took, or leaves the group as it is. */
+/* Functions that parse a group. Like take(), each advances past what it has parsed, or leaves the group unchanged. */
 
 static const char *take_one(text *g, const char *const *words) {
   while (*words != NULL && !take(g, *words)) words++;
@@ -21,7 +21,7 @@ static int digits(text *g, size_t min, size_t max) {
   return value;
 }
 
-/* Takes digits, or the slashes that stand in their place where a value is missing. */
+/* Takes digits, or the slashes that replace a missing value. */
 static bool digits_or(text *g, size_t min, size_t max, const char *slashes, int *value) {
   *value = digits(g, min, max);
   return *value != NONE || take(g, slashes);
@@ -35,8 +35,8 @@ static bool degrees(text *g, int *tenths) {
   return true;
 }
 
-/* Whether the whole group has a shape: '9' is a digit, '0' a digit or the slash in its place, '?' after a character says
- * that it may be absent; all others are themselves. */
+/* Whether the whole group matches a pattern: '9' is a digit, '0' a digit or a slash in its place, '?' makes the
+ * preceding character optional; all others match themselves. */
 static bool like(text g, const char *shape) {
   for (; *shape != 0; shape += shape[1] == '?' ? 2 : 1) {
     char c = g.size > 0 ? g.at[0] : 0;
@@ -58,10 +58,10 @@ static bool add_layer(report *r, const char *cover, int base) {
   return true;
 }
 
-/* The groups of the body. Each function returns whether the group is one of its kind, and what it says can be kept. */
+/* The groups of the body. Each function returns whether the group is of its kind and its values are usable. */
 
-/* What no field of the answer is made from: corrections, what is missing, varying wind, wind shear, runways, the sea, the
- * colour states of air forces, and the sign that maintenance is due. */
+/* Groups that are not part of the response: corrections, missing values, varying wind, wind shear, runways, the sea,
+ * military colour states, and the maintenance indicator. */
 static bool ignored(report *r, text g) {
   static const char *const shapes[] = {
       "AUTO", "COR", "CCA", "CCB", "CCC", "CCD", "AMD", "RTD", "NIL", "NSW", "$", "///?/?/?/?/?/?/?", "KT", "999V999",
@@ -72,7 +72,7 @@ static bool ignored(report *r, text g) {
       "////SM", "////NDV"};
   size_t i = 0;
   while (i < sizeof shapes / sizeof *shapes && !like(g, shapes[i])) i++;
-  r->automatic = r->automatic || i == 0; /* but for this one: "AUTO" */
+  r->automatic = r->automatic || i == 0; /* except this one: "AUTO" */
   return i < sizeof shapes / sizeof *shapes;
 }
 
@@ -99,7 +99,7 @@ static bool wind(report *r, text g) {
 /* Hundredths of a statute mile, of 1609.344 m. */
 static int from_metres(int metres) { return (int)(((int64_t)metres * 100000 + 804672) / 1609344); }
 
-/* "9999", which is 10 km or more, "3000SW", "0800NDV"; "CAVOK". */
+/* "9999" (10 km or more), "3000SW", "0800NDV"; "CAVOK". */
 static bool visibility(report *r, text g) {
   static const char *const directions[] = {"NDV", "NE", "NW", "N", "SE", "SW", "S", "E", "W", NULL};
   bool known = r->visibility != NONE;
@@ -110,7 +110,7 @@ static bool visibility(report *r, text g) {
   int metres = digits(&g, 4, 4);
   bool directed = take_one(&g, directions) != NULL;
   if (metres == NONE || g.size > 0 || (known && !directed)) return false;
-  /* The first group is the prevailing visibility; others are of single directions. */
+  /* The first group is the prevailing visibility; others are for single directions. */
   if (!known) r->visibility = from_metres(metres == 9999 ? 10000 : metres);
   return true;
 }
@@ -136,7 +136,7 @@ static bool visibility_in_miles(report *r, text g) {
   return true;
 }
 
-/* "-RA", "+TSRAGR", "VCSH", "FZFG"; "RERA" was recent weather, which is no longer there. */
+/* "-RA", "+TSRAGR", "VCSH", "FZFG"; "RERA" is recent weather, which has ended. */
 static bool weather(report *r, text g) {
   static const char *const descriptors[] = {"MI", "PR", "BC", "DR", "BL", "SH", "TS", "FZ", NULL};
   static const char *const phenomena[] = {"DZ", "RA", "SN", "SG", "IC", "PL", "GR", "GS", "UP", "BR", "FG", "FU",
@@ -153,7 +153,7 @@ static bool weather(report *r, text g) {
   return true;
 }
 
-/* "FEW008", "BKN020CB", "OVC010///", "///015", "VV002", "VV///", and the words for a sky without clouds. */
+/* "FEW008", "BKN020CB", "OVC010///", "///015", "VV002", "VV///", and the codes for a sky without clouds. */
 static bool sky(report *r, text g) {
   static const char *const clear[] = {"CLR", "SKC", "NSC", "NCD", NULL};
   static const char *const covers[] = {"FEW", "SCT", "BKN", "OVC", "VV", "///", NULL};
@@ -166,7 +166,7 @@ static bool sky(report *r, text g) {
   take_one(&g, kinds);
   if (g.size > 0) return false;
   int feet = hundreds == NONE ? NONE : hundreds * 100;
-  if (strcmp(cover, "VV") == 0) { /* an obscuration that begins at the ground: how far one sees up into it */
+  if (strcmp(cover, "VV") == 0) { /* an obscured sky: the number is the vertical visibility */
     r->vertical_visibility = feet;
     return add_layer(r, "OVX", 0);
   }
@@ -185,7 +185,7 @@ static bool temperature(report *r, text g) {
   return true;
 }
 
-/* "A2992" in hundredths of an inch, "Q1013" in hectopascals. Where both are given, the inches are the finer ones. */
+/* "A2992" in hundredths of an inch, "Q1013" in hectopascals. If both are given, the inches are more precise. */
 static bool pressure(report *r, text g) {
   int value;
   bool inches = take(&g, "A");
@@ -196,7 +196,7 @@ static bool pressure(report *r, text g) {
   return true;
 }
 
-/* What follows these is a forecast, up to the remarks. */
+/* These start a forecast, which ends at the remarks. */
 static bool begins_trend(text g) {
   static const char *const shapes[] = {"NOSIG", "TEMPO", "BECMG", "INTER", "PROB90", "FM999999?9?", NULL};
   size_t i = 0;
@@ -204,7 +204,7 @@ static bool begins_trend(text g) {
   return shapes[i] != NULL;
 }
 
-/* "T10111028": tenths for the temperatures; "SLP134": 1013.4 hPa, since what is nearer to 1000 is meant. */
+/* "T10111028": tenths for the temperatures; "SLP134": 1013.4 hPa, because the value nearer to 1000 is meant. */
 static void remark(report *r, text g) {
   int sign, tenths;
   if ((like(g, "T9999") || like(g, "T99999999")) && g.at[1] <= '1' && (g.size == 5 || g.at[5] <= '1')) {
@@ -252,7 +252,7 @@ static bool observed(report *r, text g) {
   return shaped && r->day >= 1 && r->day <= 31 && r->hour < 24 && r->minute < 60;
 }
 
-/* Both return NULL, or what is wrong with the group at which they stopped. */
+/* Both return NULL, or the fault of the group at which they stopped. */
 static const char *read_header(report *r, reader *in) {
   advance(in);
   if (equal(in->group, "METAR") || equal(in->group, "SPECI")) {
@@ -323,7 +323,7 @@ bool metar_decode(text raw, report *r, char message[METAR_MESSAGE_MAX]) {
   return wrong == NULL;
 }
 
-/* The answer. Whole numbers scaled by a power of ten stay exact; "7", "0.25" and "-0.5" are written from them. */
+/* The response. Integers scaled by a power of ten keep the numbers exact: "7", "0.25", "-0.5". */
 
 typedef struct writer {
   char *at;
@@ -360,7 +360,7 @@ static void put_raw(writer *out, text raw) {
   }
 }
 
-/* The categories of the US National Weather Service; NULL where visibility or ceiling are unknown. */
+/* The categories of the US National Weather Service; NULL if visibility or ceiling is unknown. */
 static const char *flight_category(const report *r) {
   int ceiling = INT_MAX;
   for (size_t i = 0; i < r->sky_count; i++) {

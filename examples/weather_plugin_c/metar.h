@@ -1,5 +1,5 @@
 /* A decoder of METAR and SPECI reports: WMO No. 306, FM 15, and US Federal Meteorological Handbook No. 1.
- * It allocates nothing, and takes time in proportion to the size of the report, which is bounded. */
+ * It allocates nothing, and runs in time linear in the size of the report, which is bounded. */
 #ifndef METAR_H
 #define METAR_H
 
@@ -7,24 +7,24 @@
 
 #include "text.h"
 
-#define METAR_MAX 2048        /* bytes of a report; real ones have at most a few hundred */
+#define METAR_MAX 2048        /* maximum bytes of a report; real ones have at most a few hundred */
 #define METAR_JSON_MAX 8192   /* room for the JSON of any report: twice the report and all the members */
 #define METAR_MESSAGE_MAX 128 /* room for any message */
 #define METAR_LAYERS 16
 #define METAR_WEATHER 16
-#define NONE INT_MIN /* what the report does not say */
+#define NONE INT_MIN /* a value that the report does not contain */
 
 typedef struct report {
   text raw, station;
-  const char *type; /* "METAR" or "SPECI" where it is stated, or NULL */
+  const char *type; /* "METAR" or "SPECI" if the report contains it, or NULL */
   bool automatic;
   int day, hour, minute;
-  int direction, speed, gust; /* degrees, NONE where variable; knots */
+  int direction, speed, gust; /* degrees, NONE if variable; knots */
   int visibility;             /* hundredths of a statute mile */
   text weather[METAR_WEATHER];
   size_t weather_count;
   struct {
-    const char *cover; /* NULL where unknown */
+    const char *cover; /* NULL if unknown */
     int base;          /* feet above the ground */
   } sky[METAR_LAYERS];
   size_t sky_count;
@@ -34,7 +34,7 @@ typedef struct report {
   int sea_level_pressure;    /* tenths of a hectopascal */
 } report;
 
-/* Decodes the report; it then points into the text. Returns false with a message where it cannot. */
+/* Decodes a report; the result points into the text. On failure, returns false and stores a message. */
 bool metar_decode(text raw, report *r, char message[METAR_MESSAGE_MAX]);
 
 /* Writes the report as JSON and returns its size. */

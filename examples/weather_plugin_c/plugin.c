@@ -1,11 +1,11 @@
-/* A weather service in C: the example that shows a whole plugin, from configuration to answers.
+/* A weather service in C: an example of a complete plugin, from the configuration to the responses.
  *
  *   GET  /api/weather/{station}   the station's newest report, decoded
  *   GET  /api/weather?limit=N     the stations
  *   POST /api/weather             decodes the report in the body
  *
- * The reports come from a file (the configuration's "reports"), are decoded once when the plugin starts, and do not
- * change afterwards, so that any number of calls may run at once without a lock. */
+ * The plugin decodes the reports of a file (the configuration's "reports") once at startup. They do not change
+ * afterwards, so any number of calls can run concurrently without a lock. */
 #include <errno.h>
 
 #include "backworks_plugin.h"
@@ -30,24 +30,24 @@ BACKWORKS_PLUGIN("weather_c", "1.0.0",
 BACKWORKS_PLUGIN_FREE_STRING
 
 #define PREFIX "/api/weather"
-#define FILE_MAX (64L << 20) /* bytes of a file of reports */
-#define WARNINGS_MAX 10      /* lines of a file that are complained about one by one */
+#define FILE_MAX (64L << 20) /* maximum bytes of the reports file */
+#define WARNINGS_MAX 10      /* maximum lines that are logged one by one */
 #define LIMIT_DIGITS 9
 
 typedef struct station {
   char name[4];
-  int minute; /* of the month, when its report was observed */
+  int minute; /* of the month, at which the report was observed */
   char *json;
   size_t size;
 } station;
 
 struct backworks_plugin {
   const backworks_host *host;
-  station *stations; /* in the order of their names */
+  station *stations; /* sorted by name */
   size_t count;
 };
 
-/* Returns whether there is such a station, and where in the list it is or belongs. */
+/* Returns whether the station exists, and its position, or the position at which to insert it. */
 static bool find(const backworks_plugin *plugin, text name, size_t *index) {
   size_t low = 0, high = plugin->count;
   while (low < high) {
@@ -67,14 +67,14 @@ static bool find(const backworks_plugin *plugin, text name, size_t *index) {
   return false;
 }
 
-/* A report has a day but no month: of two that are more than half a month apart, the month has changed in between, and
- * the higher day is the older one. Of two from the same minute, the later one in the file counts. */
+/* A report has a day but no month: if two are more than half a month apart, the month has changed between them and the
+ * higher day is the older one. If two are from the same minute, the later one in the file wins. */
 static bool is_newer(int minute, int than) {
   int half_a_month = 15 * 24 * 60, later = minute - than;
   return later < -half_a_month || (later >= 0 && later <= half_a_month);
 }
 
-/* Keeps a report, unless a newer one of its station is there. False if there is no memory. */
+/* Stores a report, unless there is a newer one of its station. False if memory runs out. */
 static bool keep(backworks_plugin *plugin, const report *r) {
   char json[METAR_JSON_MAX];
   size_t index, size = metar_json(r, json);
@@ -94,7 +94,7 @@ static bool keep(backworks_plugin *plugin, const report *r) {
   return true;
 }
 
-/* Cuts the first line off. */
+/* Removes and returns the first line. */
 static text next_line(text *file) {
   const char *end = memchr(file->at, '\n', file->size);
   text line = {file->at, end == NULL ? file->size : (size_t)(end - file->at) + 1};
@@ -126,7 +126,7 @@ static bool keep_all(backworks_plugin *plugin, text file) {
   return true;
 }
 
-/* Opens a file whose name is UTF-8, which only Windows needs telling. */
+/* Opens a file with a UTF-8 name; only Windows needs a conversion. */
 static FILE *open_file(const char *path) {
 #if defined(_WIN32)
   wchar_t wide[1024];
@@ -136,7 +136,7 @@ static FILE *open_file(const char *path) {
 #endif
 }
 
-/* Reads a whole file; returns NULL if that cannot be done. */
+/* Reads a whole file; returns NULL on failure. */
 static char *read_all(FILE *file, size_t *size) {
   long end = fseek(file, 0, SEEK_END) == 0 ? ftell(file) : -1;
   if (end < 0 || end > FILE_MAX || fseek(file, 0, SEEK_SET) != 0) return NULL;
@@ -200,7 +200,7 @@ int32_t backworks_plugin_shutdown(backworks_plugin *plugin) {
   return BACKWORKS_OK;
 }
 
-/* Answers with a station's report. The name is changed to upper case in place. */
+/* Responds with a station's report. Converts the name to upper case in place. */
 static int32_t answer_station(const backworks_plugin *plugin, char *name, size_t size, backworks_response *response) {
   char quote[QUOTED_MAX];
   size_t index;
@@ -220,7 +220,7 @@ static int32_t answer_decoded(text raw, backworks_response *response) {
   return backworks_answer(response, json, metar_json(&r, json));
 }
 
-/* Finds a member of a member of the request; `out` receives its text. JSON_BROKEN if it is there, but no text. */
+/* Looks up a member of a member of the request; `out` receives its text. JSON_BROKEN if it is not a string. */
 static json_found look_up(text json, const char *outer, const char *inner, char *out, text *found) {
   text value;
   *found = (text){out, 0};
@@ -230,7 +230,7 @@ static json_found look_up(text json, const char *outer, const char *inner, char 
   return json_string(value, out, &found->size) ? JSON_FOUND : JSON_BROKEN;
 }
 
-/* Reads a limit: digits that make a number above zero. */
+/* Parses a limit: digits that form a number above zero. */
 static bool read_limit(text t, size_t *limit) {
   *limit = 0;
   for (size_t i = 0; i < t.size && t.size <= LIMIT_DIGITS; i++) {
@@ -240,7 +240,7 @@ static bool read_limit(text t, size_t *limit) {
   return *limit > 0;
 }
 
-/* Answers with the stations, as many as the request's `limit` or the endpoint's query says. */
+/* Responds with the stations, up to the `limit` of the request or of the endpoint's query. */
 static int32_t answer_list(const backworks_plugin *plugin, text json, text query, char *scratch,
                            backworks_response *response) {
   char quote[QUOTED_MAX];
@@ -271,14 +271,14 @@ static int32_t answer_list(const backworks_plugin *plugin, text json, text query
   return backworks_answer_owned(response, list, size);
 }
 
-/* `scratch` has room for the data and for the endpoint: the texts that are looked up are written there. */
+/* `scratch` receives the decoded texts; it has room for the data and the endpoint. */
 static int32_t process(const backworks_plugin *plugin, const backworks_request *request, char *scratch,
                        backworks_response *response) {
   text data = {request->data, request->data_size}, json = trimmed(data), value;
   text path = {request->endpoint, request->endpoint_size}, query = {NULL, 0}, station = {NULL, 0};
   bool has_json = take(&(text){json.at, json.size}, "{"), mine = false;
 
-  /* The host sends the JSON of an HTTP request, which tells all, wherever the plugin is mounted. */
+  /* Over HTTP the host sends the request as JSON, so the plugin can be mounted at any path. */
   if (has_json) {
     json_found params = json_member(json, "path_params", &value);
     if (params == JSON_BROKEN) {
@@ -288,7 +288,7 @@ static int32_t process(const backworks_plugin *plugin, const backworks_request *
     mine = params == JSON_FOUND;
     if (look_up(json, "path_params", "station", scratch, &value) == JSON_FOUND) station = value;
   }
-  /* Who calls the plugin directly may write the station and the limit into the endpoint instead. */
+  /* A direct caller can put the station and the limit into the endpoint instead. */
   const char *mark = memchr(path.at, '?', path.size);
   if (mark != NULL) {
     query = (text){mark + 1, path.size - (size_t)(mark + 1 - path.at)};

@@ -1,4 +1,4 @@
-/* Text that is not ours: a pointer and a size, never NUL-terminated. */
+/* Borrowed text: a pointer and a size, not NUL-terminated. */
 #ifndef TEXT_H
 #define TEXT_H
 
@@ -26,7 +26,7 @@ static inline text trimmed(text t) {
   return t;
 }
 
-/* Takes a word from the start of the text, if it begins with it: the text is then what follows. */
+/* If the text begins with a word, advances past it. */
 static inline bool take(text *t, const char *word) {
   size_t size = strlen(word);
   if (t->size < size || memcmp(t->at, word, size) != 0) return false;
@@ -35,7 +35,7 @@ static inline bool take(text *t, const char *word) {
   return true;
 }
 
-/* Makes any text fit for a message: at most 24 bytes of it, with '?' for all that is not printable ASCII. */
+/* Makes any text safe for a message: at most 24 bytes, with '?' for everything except printable ASCII. */
 static inline const char *quoted(text t, char out[QUOTED_MAX]) {
   size_t size = t.size < 24 ? t.size : 24;
   for (size_t i = 0; i < size; i++) out[i] = t.at[i] >= ' ' && t.at[i] <= '~' ? t.at[i] : '?';

@@ -1,11 +1,11 @@
-//! A weather service in Rust: the example that shows a whole plugin, from configuration to answers.
+//! A weather service in Rust: an example of a complete plugin, from the configuration to the responses.
 //!
 //! - `GET /api/weather/{station}`: the station's newest report, decoded
 //! - `GET /api/weather?limit=N`: the stations
 //! - `POST /api/weather`: decodes the report in the body
 //!
-//! The reports come from a file (the configuration's `reports`), are decoded once when the plugin starts, and do not change
-//! afterwards, so that any number of calls may run at once without a lock.
+//! The plugin decodes the reports of a file (the configuration's `reports`) once at startup. They do not change
+//! afterwards, so any number of calls can run concurrently without a lock.
 
 pub mod metar;
 
@@ -18,13 +18,13 @@ use backworks_plugin_sdk::*;
 
 use metar::{is_space, quoted, Report};
 
-/// What the plugin says about itself before it runs.
+/// The manifest.
 pub const MANIFEST: &str = include_str!("../manifest.json");
 
 const PREFIX: &str = "/api/weather";
-/// Bytes of a file of reports.
+/// Maximum bytes of the reports file.
 const FILE_MAX: u64 = 64 << 20;
-/// Lines of a file that are complained about one by one.
+/// Maximum lines that are logged one by one.
 const WARNINGS_MAX: usize = 10;
 const LIMIT_DIGITS: usize = 9;
 
@@ -121,7 +121,7 @@ impl WeatherPlugin {
     }
 
     fn answer(&self, endpoint: &str, method: &str, data: &str) -> PluginResult<Option<String>> {
-        // The host sends the JSON of an HTTP request, which tells all, wherever the plugin is mounted.
+        // Over HTTP the host sends the request as JSON, so the plugin can be mounted at any path.
         let json = data.trim_matches([' ', '\t', '\r', '\n']);
         let request: Option<Value> = match json.starts_with('{') {
             true => Some(serde_json::from_str(json).map_err(|_| {
@@ -133,7 +133,7 @@ impl WeatherPlugin {
         let mut station = look_up("path_params", "station").and_then(Value::as_str);
         let mut mine = request.as_ref().is_some_and(|request| request.get("path_params").is_some());
 
-        // Who calls the plugin directly may write the station and the limit into the endpoint instead.
+        // A direct caller can put the station and the limit into the endpoint instead.
         let (path, query) = endpoint.split_once('?').unwrap_or((endpoint, ""));
         if let Some(rest) = path.strip_prefix(PREFIX) {
             let segment = rest.strip_prefix('/').filter(|name| !name.is_empty() && !name.contains('/'));
@@ -182,7 +182,7 @@ impl WeatherPlugin {
     }
 }
 
-/// Reads a limit: digits that make a number above zero.
+/// Parses a limit: digits that form a number above zero.
 fn read_limit(text: &str) -> PluginResult<usize> {
     let digits = text.len() <= LIMIT_DIGITS && text.bytes().all(|byte| byte.is_ascii_digit());
     text.parse().ok().filter(|&limit| digits && limit > 0).ok_or_else(|| {
@@ -190,15 +190,15 @@ fn read_limit(text: &str) -> PluginResult<usize> {
     })
 }
 
-/// A report has a day but no month: of two that are more than half a month apart, the month has changed in between, and the
-/// higher day is the older one. Of two from the same minute, the later one in the file counts.
+/// A report has a day but no month: if two are more than half a month apart, the month has changed between them and the
+/// higher day is the older one. If two are from the same minute, the later one in the file wins.
 fn is_newer(minute: i32, than: i32) -> bool {
     let half_a_month = 15 * 24 * 60;
     let later = minute - than;
     later < -half_a_month || (0..=half_a_month).contains(&later)
 }
 
-/// Keeps a report, unless a newer one of its station is there.
+/// Stores a report, unless there is a newer one of its station.
 fn keep(stations: &mut BTreeMap<String, Station>, report: &Report) {
     let minute = (report.day * 24 + report.hour) * 60 + report.minute;
     let known = stations.get(report.station);

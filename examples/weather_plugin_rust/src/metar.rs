@@ -1,31 +1,31 @@
 //! A decoder of METAR and SPECI reports: WMO No. 306, FM 15, and US Federal Meteorological Handbook No. 1.
 //!
-//! It takes time in proportion to the size of the report, which is bounded.
+//! It runs in time linear in the size of the report, which is bounded.
 
 use std::fmt::{self, Write};
 
 use backworks_plugin_sdk::json;
 
-/// Bytes of a report; real ones have at most a few hundred.
+/// Maximum bytes of a report; real ones have at most a few hundred.
 const METAR_MAX: usize = 2048;
 const LAYERS: usize = 16;
 const WEATHER: usize = 16;
 
-/// A layer of clouds: its cover, and its base in feet above the ground, where they are known.
+/// A layer of clouds: its cover, and its base in feet above the ground, if known.
 type Layer = (Option<&'static str>, Option<i32>);
 
-/// A decoded report. Numbers are whole, scaled where the comment says so, and `None` where the report does not say them.
+/// A decoded report. Numbers are integers, scaled as the comments state, and `None` if the report lacks them.
 #[derive(Debug, Default)]
 pub struct Report<'a> {
     raw: &'a str,
     pub station: &'a str,
-    /// "METAR" or "SPECI" where it is stated.
+    /// "METAR" or "SPECI", if the report contains it.
     kind: Option<&'a str>,
     automatic: bool,
     pub day: i32,
     pub hour: i32,
     pub minute: i32,
-    /// Degrees; `None` where variable.
+    /// Degrees; `None` if variable.
     direction: Option<i32>,
     /// Knots.
     speed: Option<i32>,
@@ -53,7 +53,7 @@ fn trimmed(text: &str) -> &str {
     text.trim_matches([' ', '\t', '\r', '\n'])
 }
 
-/// Makes any text fit for a message: at most 24 bytes of it, with '?' for all that is not printable ASCII.
+/// Makes any text safe for a message: at most 24 bytes, with '?' for everything except printable ASCII.
 pub fn quoted(text: &str) -> String {
     let printable = |byte| {
         if matches!(byte, b' '..=b'~') {
@@ -69,7 +69,7 @@ pub fn quoted(text: &str) -> String {
     quoted
 }
 
-// Taking a group apart: each of these moves on over what it took, or leaves the group as it is.
+// Functions that parse a group. Each advances past what it has parsed, or leaves the group unchanged.
 
 fn take(g: &mut &str, word: &str) -> bool {
     g.strip_prefix(word).map(|rest| *g = rest).is_some()
@@ -90,7 +90,7 @@ fn digits(g: &mut &str, min: usize, max: usize) -> Option<i32> {
     number.parse().ok()
 }
 
-/// Takes digits, or the slashes that stand in their place where a value is missing: `Some(None)`.
+/// Takes digits, or the slashes that replace a missing value: `Some(None)`.
 fn digits_or(g: &mut &str, min: usize, max: usize, slashes: &str) -> Option<Option<i32>> {
     match digits(g, min, max) {
         None => take(g, slashes).then_some(None),
@@ -107,8 +107,8 @@ fn degrees(g: &mut &str) -> Option<Option<i32>> {
     }
 }
 
-/// Whether the whole group has a shape: '9' is a digit, '0' a digit or the slash in its place, '?' after a character says
-/// that it may be absent; all others are themselves.
+/// Whether the whole group matches a pattern: '9' is a digit, '0' a digit or a slash in its place, '?' makes the
+/// preceding character optional; all others match themselves.
 fn like(g: &str, shape: &str) -> bool {
     let (mut g, mut shape) = (g.as_bytes(), shape.as_bytes());
     while let [wanted, rest @ ..] = shape {
@@ -133,8 +133,8 @@ fn from_metres(metres: i32) -> i32 {
     ((i64::from(metres) * 100_000 + 804_672) / 1_609_344) as i32
 }
 
-/// What no field of the answer is made from: corrections, what is missing, varying wind, wind shear, runways, the sea, the
-/// colour states of air forces, and the sign that maintenance is due.
+/// Groups that are not part of the response: corrections, missing values, varying wind, wind shear, runways, the sea,
+/// military colour states, and the maintenance indicator.
 #[rustfmt::skip]
 const IGNORED: [&str; 44] = [
     "COR", "CCA", "CCB", "CCC", "CCD", "AMD", "RTD", "NIL", "NSW", "$", "///?/?/?/?/?/?/?", "KT", "999V999",
@@ -145,14 +145,14 @@ const IGNORED: [&str; 44] = [
     "///TCU", "////SM", "////NDV",
 ];
 
-/// What follows these is a forecast, up to the remarks.
+/// These start a forecast, which ends at the remarks.
 const TRENDS: [&str; 6] = ["NOSIG", "TEMPO", "BECMG", "INTER", "PROB90", "FM999999?9?"];
 
 fn is_one_of(g: &str, shapes: &[&str]) -> bool {
     shapes.iter().any(|shape| like(g, shape))
 }
 
-/// The groups of the body. Each of these returns `Some` if the group is one of its kind, and what it says can be kept.
+/// The groups of the body. Each function returns `Some` if the group is of its kind and its values are usable.
 impl<'a> Report<'a> {
     fn ignored(&mut self, g: &str) -> Option<()> {
         self.automatic = self.automatic || g == "AUTO";
@@ -188,7 +188,7 @@ impl<'a> Report<'a> {
         Some(())
     }
 
-    /// "9999", which is 10 km or more, "3000SW", "0800NDV"; "CAVOK".
+    /// "9999" (10 km or more), "3000SW", "0800NDV"; "CAVOK".
     fn visibility(&mut self, mut g: &str) -> Option<()> {
         let g = &mut g;
         let known = self.visibility.is_some();
@@ -201,7 +201,7 @@ impl<'a> Report<'a> {
         if !g.is_empty() || (known && !directed) {
             return None;
         }
-        // The first group is the prevailing visibility; others are of single directions.
+        // The first group is the prevailing visibility; others are for single directions.
         self.visibility = self.visibility.or(Some(from_metres(if metres == 9999 { 10_000 } else { metres })));
         Some(())
     }
@@ -228,7 +228,7 @@ impl<'a> Report<'a> {
         Some(())
     }
 
-    /// "-RA", "+TSRAGR", "VCSH", "FZFG"; "RERA" was recent weather, which is no longer there.
+    /// "-RA", "+TSRAGR", "VCSH", "FZFG"; "RERA" is recent weather, which has ended.
     fn weather(&mut self, all: &'a str) -> Option<()> {
         const DESCRIPTORS: [&str; 8] = ["MI", "PR", "BC", "DR", "BL", "SH", "TS", "FZ"];
         const PHENOMENA: [&str; 22] = [
@@ -255,7 +255,7 @@ impl<'a> Report<'a> {
         Some(())
     }
 
-    /// "FEW008", "BKN020CB", "OVC010///", "///015", "VV002", "VV///", and the words for a sky without clouds.
+    /// "FEW008", "BKN020CB", "OVC010///", "///015", "VV002", "VV///", and the codes for a sky without clouds.
     fn sky(&mut self, mut g: &str) -> Option<()> {
         let g = &mut g;
         if let Some(clear) = take_one(g, &["CLR", "SKC", "NSC", "NCD"]) {
@@ -268,7 +268,7 @@ impl<'a> Report<'a> {
             return None;
         }
         match cover {
-            // An obscuration that begins at the ground: how far one sees up into it.
+            // An obscured sky: the number is the vertical visibility.
             "VV" => {
                 self.vertical_visibility = feet;
                 self.add_layer(Some("OVX"), Some(0))
@@ -300,7 +300,7 @@ impl<'a> Report<'a> {
         Some(())
     }
 
-    /// "A2992" in hundredths of an inch, "Q1013" in hectopascals. Where both are given, the inches are the finer ones.
+    /// "A2992" in hundredths of an inch, "Q1013" in hectopascals. If both are given, the inches are more precise.
     fn pressure(&mut self, mut g: &str) -> Option<()> {
         let g = &mut g;
         let inches = take_one(g, &["A", "Q"])? == "A";
@@ -315,7 +315,7 @@ impl<'a> Report<'a> {
         Some(())
     }
 
-    /// "T10111028": tenths for the temperatures; "SLP134": 1013.4 hPa, since what is nearer to 1000 is meant.
+    /// "T10111028": tenths for the temperatures; "SLP134": 1013.4 hPa, because the value nearer to 1000 is meant.
     fn remark(&mut self, mut g: &str) {
         let signed = |at: usize| matches!(g.as_bytes().get(at), None | Some(b'0' | b'1'));
         if (like(g, "T9999") || like(g, "T99999999")) && signed(1) && signed(5) {
@@ -338,7 +338,7 @@ impl<'a> Report<'a> {
 /// Reads the report group by group; `group` is empty at the end.
 struct Reader<'a> {
     text: &'a str,
-    /// Where the group begins in the text, and where it ends.
+    /// The start and the end of the group in the text.
     start: usize,
     end: usize,
     number: usize,
@@ -366,7 +366,7 @@ impl<'a> Report<'a> {
     ///
     /// # Errors
     ///
-    /// The message names the group that is not understood, and where it stands.
+    /// The message names the group that is not understood, and its position.
     pub fn decode(raw: &'a [u8]) -> Result<Self, String> {
         let first = raw.iter().position(|&byte| !is_space(byte)).unwrap_or(raw.len());
         let last = raw.iter().rposition(|&byte| !is_space(byte)).map_or(first, |last| last + 1);
@@ -456,7 +456,7 @@ impl<'a> Report<'a> {
         }
     }
 
-    /// The categories of the US National Weather Service; `None` where visibility or ceiling are unknown.
+    /// The categories of the US National Weather Service; `None` if visibility or ceiling is unknown.
     fn flight_category(&self) -> Option<&'static str> {
         let visibility = self.visibility?;
         let mut ceiling = i32::MAX;
@@ -476,7 +476,7 @@ impl<'a> Report<'a> {
         }
     }
 
-    /// The answer, written by hand for the order of its members.
+    /// The response, written by hand to fix the order of its members.
     pub fn to_json(&self) -> String {
         let number = |value, scale| Decimal { value, scale };
         let wind = match (self.direction, self.speed) {
@@ -500,7 +500,7 @@ impl<'a> Report<'a> {
         let mut out = String::new();
         let mut member = |name: &str, value: &dyn fmt::Display| {
             let comma = if out.is_empty() { '{' } else { ',' };
-            // A String takes all that is written.
+            // Writing to a String cannot fail.
             let _ = write!(out, "{comma}\"{name}\":{value}");
         };
         let (day, hour, minute) = (self.day, self.hour, self.minute);
@@ -523,7 +523,7 @@ impl<'a> Report<'a> {
     }
 }
 
-/// A whole number scaled by a power of ten, which stays exact: "7", "0.25" and "-0.5" are written from it.
+/// An integer scaled by a power of ten, which keeps the number exact: "7", "0.25", "-0.5".
 struct Decimal {
     value: Option<i32>,
     scale: i32,
