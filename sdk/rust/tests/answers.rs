@@ -1,11 +1,11 @@
-//! Answers and errors come out as the table at `backworks_response` says, and their memory goes back whole.
+//! Responses and errors match the table at `backworks_response`, and all of their memory is freed.
 
 mod common;
 
 use backworks_plugin_sdk::*;
 use common::{free_string, Answer, Running};
 
-/// Does what the data says.
+/// Does what the request's data asks for.
 #[derive(Default)]
 struct Speaker;
 
@@ -63,13 +63,13 @@ fn absent_answer_is_null() {
     assert_eq!(call("none"), Answer { data: None, ..ok(b"") });
 }
 
-/// An empty answer is not an absent one.
+/// An empty response differs from no response.
 #[test]
 fn empty_answer_is_not_null() {
     assert_eq!(call("empty"), ok(b""));
 }
 
-/// Bytes come out as they went in: NUL, not UTF-8, one, and many.
+/// Bytes arrive unchanged: NUL, not UTF-8, one, and many.
 #[test]
 fn bytes_are_not_touched() {
     let many: Vec<u8> = (0..10_000_u32).map(|n| (n % 251) as u8).collect();
@@ -79,7 +79,7 @@ fn bytes_are_not_touched() {
     }
 }
 
-/// An answer of 64 MiB is taken.
+/// A response of 64 MiB is accepted.
 #[test]
 #[cfg_attr(miri, ignore = "too much to interpret")]
 fn large_answer_comes_out_whole() {
@@ -88,13 +88,13 @@ fn large_answer_comes_out_whole() {
     assert_eq!(call(&data), ok(&data));
 }
 
-/// A vector with room to spare is freed as what it was.
+/// A vector with spare capacity is freed with that capacity.
 #[test]
 fn spare_capacity_is_freed() {
     assert_eq!(call("spare"), ok(b"little"));
 }
 
-/// Status, media type and header fields come with the answer.
+/// The response carries status, media type and header fields.
 #[test]
 fn fields_come_with_the_answer() {
     let expected = Answer {
@@ -107,7 +107,7 @@ fn fields_come_with_the_answer() {
     assert_eq!(call("full"), expected);
 }
 
-/// An empty answer can have fields too.
+/// An empty response can have header fields too.
 #[test]
 fn fields_come_with_an_empty_answer() {
     let expected = Answer {
@@ -119,7 +119,7 @@ fn fields_come_with_an_empty_answer() {
     assert_eq!(call("empty with fields"), expected);
 }
 
-/// A line break in a value does not become another field.
+/// A line break in a value cannot inject another field.
 #[test]
 fn header_injection_is_an_error() {
     let answer = call("smuggled");
@@ -133,13 +133,13 @@ fn header_injection_is_an_error() {
     assert_eq!(call("misnamed").text(), r#""X A" is not a valid header field name"#);
 }
 
-/// A JSON value is its compact text.
+/// A JSON value becomes its compact text.
 #[test]
 fn json_is_compact() {
     assert_eq!(call("json").text(), r#"{"a":"\u0000é","b":[1,2.5,null]}"#);
 }
 
-/// An error is its code, its message, and the status it asked for.
+/// An error carries its code, its message and the status that was set.
 #[test]
 fn error_has_code_message_and_status() {
     let answer = call("error");
@@ -147,7 +147,7 @@ fn error_has_code_message_and_status() {
     assert_eq!((answer.code, answer.text(), answer.status), (5, "no such station", 410));
 }
 
-/// An error without a message is a code.
+/// An error without a message is only a code.
 #[test]
 fn error_without_message() {
     let answer = call("silent");
@@ -155,7 +155,7 @@ fn error_without_message() {
     assert_eq!((answer.code, answer.text()), (14, ""));
 }
 
-/// A text is UNKNOWN, a JSON error INVALID_ARGUMENT.
+/// A text becomes UNKNOWN, a JSON error INVALID_ARGUMENT.
 #[test]
 fn question_mark_makes_errors() {
     let (text, parse) = (call("text"), call("parse"));
@@ -165,7 +165,7 @@ fn question_mark_makes_errors() {
     assert!(parse.text().contains("line 1 column 1"), "{}", parse.text());
 }
 
-/// A healthy plugin may say something.
+/// A healthy plugin may return a text.
 #[test]
 fn health_check_has_a_text() {
     let answer = Running::<Speaker>::start("{}").unwrap().health_check();
@@ -173,7 +173,7 @@ fn health_check_has_a_text() {
     assert_eq!(answer, ok(b"3 stations"));
 }
 
-/// What has no default answer says UNIMPLEMENTED.
+/// Methods without a useful default return UNIMPLEMENTED.
 #[test]
 fn reconfigure_is_unimplemented_by_default() {
     let answer = Running::<Speaker>::start("{}").unwrap().reconfigure("{}");

@@ -1,12 +1,12 @@
-//! The exported symbols are there under their names, and do what the value behind them does.
-#![deny(unsafe_code)] // the macro's expansion may be used in a crate that has none of its own
+//! The symbols are exported under their names, and do what the `Exports` behind them does.
+#![deny(unsafe_code)] // the macro must also work in a crate that forbids unsafe code
 
 #[allow(unsafe_code)]
 mod common;
 
 use backworks_plugin_sdk::*;
 
-// Names that the expansion must not take from whom it is used by.
+// Names that the expansion must not shadow.
 const MANIFEST: &str = r#"{"abi": 1, "name": "exported", "version": "1.0.0"}"#;
 
 #[derive(Default)]
@@ -32,7 +32,7 @@ impl BackworksPlugin for Exports {
 
 export_plugin!(Exports, MANIFEST);
 
-/// Calls by symbol, as a host does that has looked them up.
+/// Calls by symbol, as a host does after looking them up.
 #[allow(unsafe_code)]
 mod symbols {
     use super::common::*;
@@ -68,7 +68,7 @@ mod symbols {
         static backworks_plugin_manifest: [u8; 16 + super::MANIFEST.len()];
     }
 
-    /// A whole life through the symbols.
+    /// A whole lifecycle through the symbols.
     #[test]
     fn life_through_symbols() {
         let log = Log::default();
@@ -77,7 +77,7 @@ mod symbols {
         let mut error = zeroed_response();
         let mut response = zeroed_response();
 
-        // SAFETY: In the order that the header wants.
+        // SAFETY: In the order that the header requires.
         unsafe {
             assert_eq!(backworks_plugin_abi_version(), 1);
             assert_eq!(static_text(backworks_plugin_name()).unwrap(), "exported");
@@ -98,7 +98,7 @@ mod symbols {
         }
     }
 
-    /// The manifest is a symbol of the library, with the JSON behind its header.
+    /// The manifest is a symbol of the library, with the JSON after its header.
     #[test]
     #[cfg_attr(miri, ignore = "knows no extern statics")]
     fn manifest_is_exported() {

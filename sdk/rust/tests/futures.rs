@@ -1,4 +1,4 @@
-//! Futures that wait are waited for, whichever executor runs them.
+//! Calls wait for pending futures, whichever executor runs them.
 
 mod common;
 
@@ -11,7 +11,7 @@ use std::thread;
 use backworks_plugin_sdk::*;
 use common::Running;
 
-/// Ready once another thread says so.
+/// Ready once another thread wakes it.
 #[derive(Default)]
 struct Signal(Arc<Mutex<(bool, Option<Waker>)>>);
 
@@ -78,7 +78,7 @@ impl BackworksPlugin for Waits {
     }
 }
 
-/// A future that another thread wakes comes to its end, in each phase.
+/// A future that another thread wakes completes, in each phase.
 #[test]
 fn pending_futures_are_woken() {
     let plugin = Running::<Waits>::start("{}").unwrap();
@@ -87,7 +87,7 @@ fn pending_futures_are_woken() {
     assert_eq!(plugin.shutdown().0, 0);
 }
 
-/// With the feature, what needs a tokio runtime has one.
+/// With the feature, code that needs a tokio runtime has one.
 #[test]
 #[cfg(feature = "tokio")]
 fn tokio_has_its_runtime() {

@@ -1,5 +1,4 @@
-//! Instances do not know of each other, take calls at once, end once, and leave nothing behind that could
-//! hurt.
+//! Instances are independent, accept concurrent calls, end once, and leave nothing dangling behind.
 
 mod common;
 
@@ -12,7 +11,7 @@ use std::thread;
 use backworks_plugin_sdk::*;
 use common::{host, take, zeroed_response, Exports, Log, Running};
 
-/// Greets with the word of its configuration, and counts.
+/// Greets with a word from its configuration, and counts.
 #[derive(Default)]
 struct Greeter {
     host: OnceLock<Host>,
@@ -71,7 +70,7 @@ fn two_instances_are_apart() {
     assert_eq!(two.call("y").text(), "ahoj y 2");
 }
 
-/// Sixteen threads call one instance at once, and each gets its own answer.
+/// Sixteen threads call one instance at once, and each gets its own response.
 #[test]
 fn concurrent_calls_are_answered_apart() {
     let rounds = if cfg!(miri) { 2 } else { 200 };
@@ -92,7 +91,7 @@ fn concurrent_calls_are_answered_apart() {
     assert_eq!(plugin.call("last").text(), format!("hi last {}", 16 * rounds + 1));
 }
 
-/// An instance may be made by one thread and ended by another.
+/// One thread may create an instance and another end it.
 #[test]
 fn instance_moves_between_threads() {
     let plugin = Running::<Greeter>::start(r#"{"word": "hi"}"#).unwrap();
@@ -103,7 +102,7 @@ fn instance_moves_between_threads() {
     assert_eq!(code, 0);
 }
 
-/// What `initialize` refuses comes out with its code and message, and no instance.
+/// An error from `initialize` becomes its code and message, without an instance.
 #[test]
 fn refused_configuration_is_an_error() {
     let error = Running::<Greeter>::start("{}").err().unwrap();
@@ -122,7 +121,7 @@ fn broken_configuration_is_an_error() {
     }
 }
 
-/// A new configuration is taken, or the old one stays.
+/// A new configuration is accepted, or the old one stays.
 #[test]
 fn reconfigure_keeps_what_works() {
     let plugin = Running::<Greeter>::start(r#"{"word": "a"}"#).unwrap();
@@ -134,7 +133,7 @@ fn reconfigure_keeps_what_works() {
     assert_eq!(plugin.call("x").text(), "b x 2");
 }
 
-/// NULL instead of a host means no log; instead of `out` or `error`, it is an error without a crash.
+/// NULL for the host means no log; NULL for `out` or `error` is an error, not a crash.
 #[test]
 fn null_arguments_of_init() {
     let exports = Exports::<Greeter>::new(None);
@@ -142,7 +141,7 @@ fn null_arguments_of_init() {
     let mut error = zeroed_response();
     let mut instance = null_mut();
 
-    // SAFETY: What is passed is NULL or complete.
+    // SAFETY: All arguments are NULL or complete.
     let (no_out, no_error, no_host) = unsafe {
         let host = std::ptr::null();
         let json = config.as_ptr().cast();
@@ -157,7 +156,7 @@ fn null_arguments_of_init() {
     assert_eq!((no_error, no_host), (3, 0));
 }
 
-/// The log gets the records of all phases with their levels, and the error that shutdown has no place for.
+/// The log receives the records of all phases with their levels, and the error that shutdown cannot return.
 #[test]
 fn log_gets_all_records() {
     let (code, log) = Running::<Greeter>::start(r#"{"word": "a"}"#).unwrap().shutdown();
@@ -177,7 +176,7 @@ thread_local! {
     static KEPT: RefCell<Option<Host>> = const { RefCell::new(None) };
 }
 
-/// Keeps its host for longer than it may.
+/// Keeps its host longer than the host is valid.
 #[derive(Default)]
 struct Keeper;
 
@@ -200,7 +199,7 @@ impl BackworksPlugin for Keeper {
     }
 }
 
-/// A handle to the host that outlives its instance, or a failed init, is silent instead of dangling.
+/// A host that outlives its instance, or a failed init, discards records instead of dangling.
 #[test]
 fn host_is_silent_after_the_end() {
     let exports = Exports::<Keeper>::new(None);
@@ -253,7 +252,7 @@ fn log_races_with_the_end() {
 static MADE: AtomicUsize = AtomicUsize::new(0);
 static DROPPED: AtomicUsize = AtomicUsize::new(0);
 
-/// Counts its lives.
+/// Counts its live values.
 struct Counted;
 
 impl Default for Counted {
@@ -282,8 +281,8 @@ impl BackworksPlugin for Counted {
     }
 }
 
-/// Every plugin that was made is dropped, once: the one that was asked its name, one that failed, and one
-/// that ended.
+/// Every plugin that is created is dropped exactly once: the temporary one that returned its name, one that
+/// failed, and one that ended.
 #[test]
 fn every_plugin_is_dropped_once() {
     let counts = || (MADE.load(Ordering::Relaxed), DROPPED.load(Ordering::Relaxed));

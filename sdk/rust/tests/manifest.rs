@@ -1,4 +1,4 @@
-//! What a plugin says about itself before it runs: as functions, and as the manifest.
+//! The identity of a plugin before it runs: as functions, and as the manifest.
 
 mod common;
 
@@ -35,7 +35,7 @@ impl BackworksPlugin for Odd {
     }
 }
 
-/// Name, version and description are static: asked twice, they are the same memory.
+/// Name, version and description are static: two calls return the same memory.
 #[test]
 fn identity_is_static() {
     let exports = Exports::<Plain>::new(None);
@@ -47,7 +47,7 @@ fn identity_is_static() {
     assert_eq!(exports.name(), exports.name());
 }
 
-/// A text that no C string can hold is NULL, not a part of it; an empty one is empty.
+/// A text that cannot be a C string becomes NULL, not truncated; an empty text stays empty.
 #[test]
 fn name_with_nul_is_null() {
     let exports = Exports::<Odd>::new(None);
@@ -70,7 +70,7 @@ fn layout_is_header_and_json() {
     assert_eq!(&bytes[12..], b"\0\0\0\0{\"a\":1}");
 }
 
-/// What contradicts the plugin is named, with both sides.
+/// The error names what contradicts the plugin, with both values.
 #[test]
 fn contradictions_are_named() {
     let cases = [
@@ -95,7 +95,7 @@ fn contradictions_are_named() {
     assert!(broken.message().starts_with("the manifest is not JSON: "));
 }
 
-/// A library whose manifest contradicts it makes no instance.
+/// A library whose manifest contradicts it creates no instance.
 #[test]
 fn contradiction_fails_init() {
     let good = Exports::<Plain>::new(Some(r#"{"abi": 1, "name": "plain", "version": "1.2.3"}"#));

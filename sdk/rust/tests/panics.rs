@@ -1,4 +1,4 @@
-//! A panic never crosses the boundary: wherever it happens, it comes out as INTERNAL with its text.
+//! A panic never crosses the boundary: wherever it happens, it becomes INTERNAL with its text.
 
 mod common;
 
@@ -57,7 +57,7 @@ impl Drop for Bomb {
     }
 }
 
-/// Defines a plugin that is not to be made, or not to be dropped.
+/// Defines a plugin that panics when it is created, or when it is dropped.
 macro_rules! panics_itself {
     ($name:ident) => {
         #[async_trait]
@@ -92,7 +92,7 @@ impl Drop for InDrop {
 panics_itself!(InDefault);
 panics_itself!(InDrop);
 
-/// A plugin whose `name` panics has no name, and says its version nevertheless.
+/// A plugin whose `name` panics has no name, but still has its version.
 #[test]
 fn panic_in_name_gives_null() {
     let exports = Exports::<InName>::new(None);
@@ -101,7 +101,7 @@ fn panic_in_name_gives_null() {
     assert_eq!(static_text(exports.version()).as_deref(), Some("1.0.0"));
 }
 
-/// A plugin that cannot be made has no name, and no instance.
+/// A plugin that cannot be created has no name and no instance.
 #[test]
 fn panic_in_default_fails_init() {
     let exports = Exports::<InDefault>::new(None);
@@ -129,7 +129,7 @@ fn panic_in_initialize_fails_init() {
     assert_eq!((error.code, error.text()), (INTERNAL, "panicked: no []"));
 }
 
-/// A call that panics fails alone: the instance answers the next one.
+/// Only the call that panics fails: the instance handles the next one.
 #[test]
 fn panic_in_a_call_fails_this_call_only() {
     let plugin = Running::<InProcess>::start("{}").unwrap();
@@ -149,7 +149,7 @@ fn panic_in_a_call_fails_this_call_only() {
     );
 }
 
-/// A panic whose payload panics when it is dropped is stopped as well.
+/// A panic whose payload panics on drop is caught as well.
 #[test]
 #[cfg_attr(miri, ignore = "leaks on purpose what the second panic leaves")]
 fn panic_of_a_panic_is_stopped() {
@@ -161,7 +161,7 @@ fn panic_of_a_panic_is_stopped() {
     assert_eq!(plugin.call("fine").text(), "fine");
 }
 
-/// A panic in the health check is an unhealthy answer.
+/// A panic in the health check reports the plugin as unhealthy.
 #[test]
 fn panic_in_health_check_is_unhealthy() {
     let answer = Running::<InHealth>::start("{}").unwrap().health_check();
@@ -177,7 +177,7 @@ fn panic_in_reconfigure_is_an_error() {
     assert_eq!((answer.code, answer.text()), (INTERNAL, "panicked: stubborn"));
 }
 
-/// A panic in `shutdown` ends the instance nevertheless, and is logged.
+/// A panic in `shutdown` is logged, and the instance still ends.
 #[test]
 fn panic_in_shutdown_is_logged() {
     let (code, log) = Running::<InShutdown>::start("{}").unwrap().shutdown();

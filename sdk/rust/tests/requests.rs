@@ -1,4 +1,4 @@
-//! What the host asks arrives as it is, and what breaks the rules is refused.
+//! Requests arrive unchanged, and invalid ones are rejected.
 
 mod common;
 
@@ -8,7 +8,7 @@ use std::time::Duration;
 use backworks_plugin_sdk::*;
 use common::{request, take, zeroed_response, Answer, RawRequest, Running};
 
-/// Answers what it was asked, as JSON.
+/// Returns its request as JSON.
 #[derive(Default)]
 struct Mirror;
 
@@ -34,7 +34,7 @@ impl BackworksPlugin for Mirror {
     }
 }
 
-/// Answers with its arguments, as text.
+/// Returns its arguments as text.
 #[derive(Default)]
 struct Text;
 
@@ -66,7 +66,7 @@ fn refused(request: &RawRequest) -> String {
     answer.text().to_owned()
 }
 
-/// The three texts arrive, with what NUL bytes they hold.
+/// The three texts arrive with their NUL bytes.
 #[test]
 fn texts_arrive() {
     let plugin = Running::<Text>::start("{}").unwrap();
@@ -76,7 +76,7 @@ fn texts_arrive() {
     assert_eq!(answer.text(), "POST /a/{b} x\0y");
 }
 
-/// A request may be all empty, and of NULL pointers with size 0.
+/// A request may be empty, with NULL pointers of size 0.
 #[test]
 fn empty_request_arrives() {
     let plugin = Running::<Text>::start("{}").unwrap();
@@ -106,7 +106,7 @@ fn deadline_and_trace_arrive() {
     );
 }
 
-/// Without them there are none, and a limit beyond all clocks is none.
+/// Without them, both are absent, and so is a limit that no clock can represent.
 #[test]
 fn absent_deadline_and_trace() {
     let answer = mirror(&request(b"/", b"GET", b""));
@@ -118,7 +118,7 @@ fn absent_deadline_and_trace() {
     );
 }
 
-/// Data that is not UTF-8 is refused where text is asked for, with the position.
+/// Data that is not UTF-8 is rejected if the plugin requires text; the error has the position.
 #[test]
 fn data_that_is_not_utf8_is_refused() {
     assert_eq!(refused(&request(b"/", b"GET", b"ab\xff")), "the data is not UTF-8: byte 0xff at position 2");
@@ -128,7 +128,7 @@ fn data_that_is_not_utf8_is_refused() {
     );
 }
 
-/// An endpoint or a method that is not UTF-8 is refused.
+/// An endpoint or a method that is not UTF-8 is rejected.
 #[test]
 fn names_that_are_not_utf8_are_refused() {
     assert_eq!(
@@ -138,7 +138,7 @@ fn names_that_are_not_utf8_are_refused() {
     assert_eq!(refused(&request(b"/", b"\x80", b"")), "the method is not UTF-8: byte 0x80 at position 0");
 }
 
-/// A trace context that is not UTF-8 is ignored, as the standard wants it.
+/// A trace context that is not UTF-8 is ignored, as the standard requires.
 #[test]
 fn trace_that_is_not_utf8_is_ignored() {
     let answer = mirror(&RawRequest {
@@ -151,7 +151,7 @@ fn trace_that_is_not_utf8_is_ignored() {
     assert!(answer.text().contains(r#""traceparent":null"#));
 }
 
-/// NULL with a size, and a size that no memory has, are refused before a byte is read.
+/// NULL with a size, and an impossible size, are rejected before a byte is read.
 #[test]
 fn impossible_sizes_are_refused() {
     let no_data = RawRequest { data: null(), ..request(b"/", b"GET", b"x") };
@@ -161,14 +161,14 @@ fn impossible_sizes_are_refused() {
     assert!(refused(&endless).starts_with(&format!("the host passed {} bytes", usize::MAX)));
 }
 
-/// NULL instead of an instance, a request or a response is an error, and no crash.
+/// NULL for an instance, a request or a response is an error, not a crash.
 #[test]
 fn null_arguments_are_refused() {
     let plugin = Running::<Text>::start("{}").unwrap();
     let request = request(b"/", b"GET", b"");
     let mut response = zeroed_response();
 
-    // SAFETY: What is passed is NULL or complete.
+    // SAFETY: All arguments are NULL or complete.
     let answers = unsafe {
         let process = |instance, request, response: *mut _| {
             plugin.exports.process_endpoint_data(instance, request, response)

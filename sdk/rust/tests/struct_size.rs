@@ -1,7 +1,7 @@
 //! Nothing is read or written beyond `struct_size`, and nothing is lost below it.
 //!
-//! The structures are cut to exactly that many bytes, so that Miri and address sanitizers see each step too
-//! far.
+//! The structures are cut to exactly that many bytes, so that Miri and address sanitizers detect any access
+//! beyond.
 
 mod common;
 
@@ -12,7 +12,7 @@ use std::ptr::{copy_nonoverlapping, null_mut};
 use backworks_plugin_sdk::*;
 use common::{host, request, take, zeroed_response, Exports, Log, RawHost, RawRequest, RawResponse, Running};
 
-/// Says how much of the request it saw, with all that an answer can have.
+/// Reports how much of the request it received, in a response with every field.
 #[derive(Default)]
 struct Witness;
 
@@ -48,7 +48,7 @@ impl BackworksPlugin for Witness {
     }
 }
 
-/// The first `size` bytes of a structure, and not one more.
+/// The first `size` bytes of a structure, and no more.
 struct Cut<T> {
     start: *mut T,
     layout: Layout,
@@ -58,7 +58,7 @@ struct Cut<T> {
 impl<T> Cut<T> {
     fn new(whole: &T, size: usize) -> Self {
         let layout = Layout::from_size_align(size, 8).unwrap();
-        // SAFETY: The layout has a size, and no more than that is written.
+        // SAFETY: The layout is not empty, and only that many bytes are written.
         let start = unsafe {
             let start = alloc_zeroed(layout);
             let copied = size.min(size_of::<T>());
@@ -69,10 +69,10 @@ impl<T> Cut<T> {
         Self { start, layout, size }
     }
 
-    /// The structure as it is now, with zeros where it ends early.
+    /// The current structure, with zeros after its end.
     fn read(&self, mut zeroed: T) -> T {
         let size = self.size.min(size_of::<T>());
-        // SAFETY: Plain data, as much as there is.
+        // SAFETY: Plain data, limited to the allocated bytes.
         unsafe {
             copy_nonoverlapping(self.start.cast::<u8>(), std::ptr::from_mut(&mut zeroed).cast(), size);
         }
@@ -87,8 +87,7 @@ impl<T> Drop for Cut<T> {
     }
 }
 
-/// A request that ends early has no more than what it covers; one that is longer is read as far as it is
-/// known.
+/// A shorter request has only the fields that it covers; a longer one is read as far as its fields are known.
 #[test]
 fn request_is_read_as_far_as_it_goes() {
     let plugin = Running::<Witness>::start("{}").unwrap();
@@ -121,7 +120,7 @@ fn request_is_read_as_far_as_it_goes() {
     }
 }
 
-/// A response that ends early gets no more than what fits; without room for the data, the answer is an error.
+/// A shorter response receives only the fields that fit; without room for the data, the result is an error.
 #[test]
 fn response_is_written_as_far_as_it_goes() {
     let plugin = Running::<Witness>::start("{}").unwrap();
@@ -145,7 +144,7 @@ fn response_is_written_as_far_as_it_goes() {
     }
 }
 
-/// Without room for its message an error is still its code.
+/// Without room for its message, an error still has its code.
 #[test]
 fn error_without_room_keeps_its_code() {
     let plugin = Running::<Witness>::start("{}").unwrap();
@@ -160,8 +159,8 @@ fn error_without_room_keeps_its_code() {
     assert_eq!(code, 5);
 }
 
-/// A host that ends before its log function gets no records; one that is longer is read as far as it is
-/// known.
+/// A host that ends before its log function receives no records; a longer one is read as far as its fields
+/// are known.
 #[test]
 fn host_is_read_as_far_as_it_goes() {
     let exports = Exports::<Witness>::new(None);

@@ -1,6 +1,6 @@
-//! A host of a few lines: it calls a plugin through the functions of the ABI, and holds the plugin to its
-//! promises.
-#![allow(dead_code)] // each test file uses its part
+//! A minimal host: it calls a plugin through the functions of the ABI, and checks that the plugin follows the
+//! rules.
+#![allow(dead_code)] // each test file uses a part
 
 use std::ffi::{c_char, c_void, CStr};
 use std::mem::size_of;
@@ -13,7 +13,7 @@ pub use backworks_plugin_sdk::__private::{
 };
 use backworks_plugin_sdk::BackworksPlugin;
 
-/// A response after the plugin's memory was handed back.
+/// A response after the plugin's memory was freed.
 #[derive(Debug, PartialEq)]
 pub struct Answer {
     pub code: i32,
@@ -42,11 +42,11 @@ pub fn zeroed_response() -> RawResponse {
     }
 }
 
-/// Copies what the response says, then frees it, as a host does.
+/// Copies the response, then frees it, as a host does.
 pub fn take(code: i32, raw: RawResponse) -> Answer {
     let copy = |data: *const c_char, size: usize| {
         assert!(!data.is_null() || size == 0, "NULL with a size");
-        // SAFETY: The plugin vouches for the bytes until free_string.
+        // SAFETY: The plugin guarantees the bytes until free_string.
         (!data.is_null()).then(|| unsafe { slice::from_raw_parts(data.cast::<u8>(), size) }.to_vec())
     };
     let text = |bytes: Option<Vec<u8>>| bytes.map(|bytes| String::from_utf8(bytes).unwrap());
@@ -57,7 +57,7 @@ pub fn take(code: i32, raw: RawResponse) -> Answer {
         content_type: text(copy(raw.content_type, raw.content_type_size)),
         headers: text(copy(raw.headers, raw.headers_size)),
     };
-    // SAFETY: Once, with the size that came with it.
+    // SAFETY: Once, with the size that was returned with it.
     unsafe { free_string(raw.data, raw.size) };
     answer
 }
@@ -126,7 +126,7 @@ impl<P: BackworksPlugin + Default> Running<P> {
         let host = Box::new(host(&log));
         let mut instance = NonNull::<RawInstance>::dangling().as_ptr();
         let mut error = zeroed_response();
-        // SAFETY: As the header wants it.
+        // SAFETY: As the header requires.
         let code =
             unsafe { exports.init(&*host, config.as_ptr().cast(), config.len(), &mut instance, &mut error) };
         let answer = take(code, error);
@@ -187,7 +187,7 @@ impl<P: BackworksPlugin + Default> Drop for Running<P> {
     }
 }
 
-/// The text behind a static, NUL-terminated string of the plugin's.
+/// The text of a static, NUL-terminated string from the plugin.
 pub fn static_text(text: *const c_char) -> Option<String> {
     // SAFETY: NULL, or NUL-terminated and static.
     (!text.is_null()).then(|| unsafe { CStr::from_ptr(text) }.to_str().unwrap().to_owned())
