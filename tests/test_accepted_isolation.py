@@ -1,4 +1,4 @@
-"""Plugins that say in their manifest where alone they may run: refused elsewhere, before anything of them runs."""
+"""Plugins whose manifest limits their isolations: others are rejected before any of their code runs."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ static void __attribute__((constructor)) opened(void) {
 }
 """ + ECHO.replace('"description": ', '"isolation": ["process"], "description": ')
 
-REFUSED = "isolation '{}' is not for this plugin; its manifest accepts 'process'"
+REFUSED = "the manifest does not allow isolation '{}'; use 'process'"
 
 
 @pytest.fixture(scope="module", name="mark")
@@ -42,7 +42,7 @@ def _library(compile_plugin: CompilePlugin, mark: Path) -> Path:
 
 @pytest.mark.parametrize("isolation", ["none", "thread"])
 def test_load(library: Path, mark: Path, isolation: str) -> None:
-    """An isolation that the manifest does not accept is refused, and the library is not opened."""
+    """An isolation that the manifest does not allow is rejected, and the library is not opened."""
     with pytest.raises(IsolationError) as caught:
         backworks.load(library, isolation=isolation)
 
@@ -52,8 +52,8 @@ def test_load(library: Path, mark: Path, isolation: str) -> None:
 
 
 def test_loader(library: Path, mark: Path) -> None:
-    """The loader, which opens libraries in this process, refuses it as well."""
-    with pytest.raises(IsolationError, match="is not for this plugin"):
+    """The loader, which opens libraries in this process, rejects it as well."""
+    with pytest.raises(IsolationError, match="does not allow isolation"):
         DynamicPluginLoader().load(library)
 
     assert not mark.exists()
@@ -73,12 +73,12 @@ def test_other_isolations(compile_plugin: CompilePlugin) -> None:
     with backworks.load(library, isolation="thread") as plugin:
         assert plugin.process_endpoint_data("/", "POST", "hello") == "hello"
     for isolation in ("none", "process"):
-        with pytest.raises(IsolationError, match="its manifest accepts 'thread'"):
+        with pytest.raises(IsolationError, match="use 'thread'"):
             backworks.load(library, isolation=isolation)
 
 
 def test_manager(library: Path, mark: Path) -> None:
-    """A manager refuses it, with the isolation of its own default as well."""
+    """A manager rejects it, even if its default isolation is the cause."""
     manager = backworks.PluginManager()
     with pytest.raises(IsolationError, match="isolation 'thread'"):
         manager.load(library)

@@ -252,7 +252,7 @@ class TestFailures:
 
         assert run("plugin", "bench", "x.so", cwd=tmp_path)[::2] == (
             4,
-            f"backworks: {tmp_path / 'x.so'}: not a library: it begins with 'hello'\n",
+            f"backworks: {tmp_path / 'x.so'}: not a library: the file starts with 'hello'\n",
         )
         code, out, err = run("plugin", "bench", library, *SHORT, "--config", '{"limit": "many"}')
         assert (code, out) == (3, "")

@@ -309,7 +309,7 @@ class TestList:
             ("various", True, True),
             ("various", False, True),
         ]
-        assert found[0]["problems"] == ["not a library: it begins with 'x'"]
+        assert found[0]["problems"] == ["not a library: the file starts with 'x'"]
         assert (found[1]["path"], found[1]["version"]) == (str(library), "1.0.0")
 
     def test_missing_plugins_of_a_configuration(self, tmp_path: Path) -> None:
@@ -367,7 +367,7 @@ class TestInspect:
 
         assert code == 4
         assert out.startswith("file      ")
-        assert err == f"backworks: {tmp_path / 'x.so'}: not a library: it begins with 'hello'\n"
+        assert err == f"backworks: {tmp_path / 'x.so'}: not a library: the file starts with 'hello'\n"
         assert run("plugin", "inspect", "--json", "x.so", cwd=tmp_path)[0] == 4
 
     def test_missing(self, tmp_path: Path) -> None:
@@ -435,7 +435,7 @@ class TestCall:
 
         assert (code, out) == (4, "")
         assert len(err.splitlines()) == 1
-        assert "it begins with 'hello'" in err
+        assert "the file starts with 'hello'" in err
 
     @posix_only
     def test_on_a_terminal(self, library: Path) -> None:

@@ -866,7 +866,7 @@ class TestPlugins:
         assert library_errors[0].startswith("c.yaml:3:16: plugins.gone.path: ")
         assert "there is no such file" in library_errors[0]
         assert library_errors[1].startswith("c.yaml:4:16: plugins.text.path: ")
-        assert "it begins with 'hello'" in library_errors[1]
+        assert "the file starts with 'hello'" in library_errors[1]
 
     def test_discovered(self, write: WriteConfig, picky: Path) -> None:
         """Names are looked up among what discovery finds, and the configuration is checked all the same."""

@@ -1,4 +1,4 @@
-"""The contract of :mod:`backworks.ffi.contract`, over every binding that this installation has."""
+"""The contract of :mod:`backworks.ffi.contract`, with every binding of this installation."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from backworks.ffi.contract import (
 if TYPE_CHECKING:
     from pathlib import Path
 
-#: A plugin whose answer is chosen by the endpoint.
+#: A plugin whose answer depends on the endpoint.
 MANY_ANSWERS = (
     ECHO.replace("backworks_plugin_process_endpoint_data", "echo_process")
     .replace("int32_t echo_process", "static int32_t echo_process")
@@ -153,10 +153,10 @@ def _instance(binding: Binding, compile_plugin: CompilePlugin) -> Instance:
 
 
 class TestLibrary:
-    """What can be asked of an open library."""
+    """The functions of an open library."""
 
     def test_symbols(self, binding: Binding, compile_plugin: CompilePlugin) -> None:
-        """The ABI's symbols that a library has are listed, the optional ones only where they are."""
+        """All ABI symbols that a library exports are listed, including optional ones."""
         plain = binding.open(str(compile_plugin()))
         full = binding.open(str(compile_plugin(MANY_ANSWERS, "many")))
 
@@ -164,7 +164,7 @@ class TestLibrary:
         assert full.symbols() == {*REQUIRED_SYMBOLS, *OPTIONAL_SYMBOLS}
 
     def test_identity(self, binding: Binding, compile_plugin: CompilePlugin) -> None:
-        """The functions that need no instance return what the library says."""
+        """The functions that need no instance return the library's values."""
         library = binding.open(str(compile_plugin(MANY_ANSWERS, "many")))
 
         assert library.abi_version() == ABI_VERSION
@@ -173,7 +173,7 @@ class TestLibrary:
         assert library.description() == b"Answers as it is told"
 
     def test_null_name(self, binding: Binding, compile_plugin: CompilePlugin) -> None:
-        """A NULL name is None and not a crash."""
+        """A NULL name is None, not a crash."""
         source = ECHO.replace(
             'BACKWORKS_PLUGIN(NAME, VERSION, "description": "Answers what it was sent")',
             """
@@ -188,7 +188,7 @@ class TestLibrary:
         assert library.abi_version() == 2**32 - 1
 
     def test_refused(self, binding: Binding, tmp_path: Path) -> None:
-        """What the dynamic linker refuses is an OSError."""
+        """A library that the dynamic linker rejects raises OSError."""
         text = tmp_path / "text.so"
         text.write_text("no library")
 
@@ -196,17 +196,17 @@ class TestLibrary:
             binding.open(str(text))
 
     def test_plain_library(self, binding: Binding, compile_plugin: CompilePlugin) -> None:
-        """A library that is no plugin has none of the symbols."""
+        """A library that is not a plugin has none of the symbols."""
         library = binding.open(str(compile_plugin("int nothing(void);\nint nothing(void) { return 0; }", "plain")))
 
         assert library.symbols() == frozenset()
 
 
 class TestInit:
-    """Making an instance."""
+    """Creation of an instance."""
 
     def test_failure(self, binding: Binding, compile_plugin: CompilePlugin) -> None:
-        """An init that fails returns its code and message and no instance."""
+        """A failed init returns its code and message, and no instance."""
         library = binding.open(str(compile_plugin(CANNOT_START, "cannot")))
 
         reply, instance = library.init(b'{"a": 1}', lambda level, text: None)
@@ -215,7 +215,7 @@ class TestInit:
         assert instance is None
 
     def test_null_instance(self, binding: Binding, compile_plugin: CompilePlugin) -> None:
-        """An init that returns OK with a NULL instance yields none."""
+        """An init that returns OK with a NULL instance yields no instance."""
         source = ECHO.replace("*out = plugin;", "free(plugin);\n  (void)out;")
         reply, instance = binding.open(str(compile_plugin(source, "nullinstance"))).init(b"{}", print)
 
@@ -223,7 +223,7 @@ class TestInit:
         assert instance is None
 
     def test_broken_message(self, binding: Binding, compile_plugin: CompilePlugin) -> None:
-        """An instance whose init left a broken message is ended, since nobody will have it."""
+        """An instance whose init left an invalid message is shut down, because the caller never receives it."""
         source = ECHO.replace("*out = plugin;", "*out = plugin;\n  error->size = 3;").replace(
             "  free(plugin);\n", '  backworks_log(plugin->host, 20, "shut down");\n  free(plugin);\n'
         )
@@ -251,27 +251,27 @@ class TestInit:
 
 
 class TestProcess:
-    """One call."""
+    """Single calls."""
 
     @pytest.mark.parametrize("data", [b"", b"x", b"a\0b", bytes(range(256)), "é漢".encode(), b"z" * (1 << 26)])
     def test_bytes(self, instance: Instance, data: bytes) -> None:
-        """Any bytes go there and back, none to 64 MiB."""
+        """Any bytes, from none to 64 MiB, are passed in and returned."""
         reply = instance.process(b"/echo", b"POST", data)
 
         assert reply == Reply(0, data, 0, None, None)
 
     def test_fields(self, instance: Instance) -> None:
-        """The request's fields arrive, with the sizes of the structures."""
+        """The plugin receives the fields of the request, and the sizes of the structures."""
         reply = instance.process(b"what", b"PATCH", b"", 1_500, b"00-aa-bb-01", b"vendor=1")
 
         assert reply.data == b"96 56|PATCH|1500|00-aa-bb-01|vendor=1|32 1"
 
     def test_pointers(self, instance: Instance) -> None:
-        """Pointers of empty fields are not NULL; those of an absent trace context are."""
+        """Pointers of empty fields are not NULL, but those of an absent trace context are."""
         assert instance.process(b"pointers", b"", b"") == Reply(0, None, 0, None, None)
 
     def test_http_fields(self, instance: Instance) -> None:
-        """Status, content type and headers come back with the answer."""
+        """Status, content type and headers are returned with the answer."""
         reply = instance.process(b"http", b"GET", b"")
 
         assert reply == Reply(0, b"made", 201, b"text/plain", b"X-One: 1\r\nX-Two: 2\r\n")
@@ -288,7 +288,7 @@ class TestProcess:
         ],
     )
     def test_answers(self, instance: Instance, endpoint: bytes, expected: Reply) -> None:
-        """Codes and answers come back as they are; "not mine" and an empty answer differ."""
+        """Codes and answers are returned unchanged; "not mine" and an empty answer differ."""
         assert instance.process(endpoint, b"GET", b"") == expected
 
     @pytest.mark.parametrize(
@@ -300,13 +300,13 @@ class TestProcess:
         ],
     )
     def test_violations(self, instance: Instance, endpoint: bytes, text: str) -> None:
-        """An answer that breaks the header's rules is a ContractViolation, and the next call works."""
+        """An answer that breaks the header's rules raises ContractViolation, and the next call works."""
         with pytest.raises(ContractViolation, match=text):
             instance.process(endpoint, b"GET", b"")
         assert instance.process(b"/", b"GET", b"on").data == b"on"
 
     def test_frees(self, instance: Instance) -> None:
-        """Every answer is handed back exactly once, also those of errors and broken ones."""
+        """Every answer is freed exactly once, including those of errors and invalid ones."""
         before = int(instance.process(b"freed", b"GET", b"").data or b"")
         for endpoint in (b"/", b"empty", b"fail", b"http", b"too large"):
             with contextlib.suppress(ContractViolation):
@@ -316,7 +316,7 @@ class TestProcess:
         assert after - before == 5 + 1
 
     def test_threads(self, instance: Instance) -> None:
-        """Calls from 16 threads at once get their own answers."""
+        """Concurrent calls from 16 threads each get their own answer."""
         wrong: list[object] = []
 
         def work(number: int) -> None:
@@ -335,7 +335,7 @@ class TestProcess:
 
 
 class TestOthers:
-    """The optional functions, the log, and the end."""
+    """The optional functions, the log, and shutdown."""
 
     def test_health_and_reconfigure(self, instance: Instance) -> None:
         """The optional functions return their codes and messages."""
@@ -347,7 +347,7 @@ class TestOthers:
         [(b"a", "a"), (b"", ""), (b"\xff\0\xc3\xa9", "\ufffd\0é"), (b"x" * 100_000, "x" * 65_536)],
     )
     def test_log(self, binding: Binding, compile_plugin: CompilePlugin, text: bytes, expected: str) -> None:
-        """A record arrives with its level; invalid UTF-8 is replaced and what is too long is cut."""
+        """A log record arrives with its level; invalid UTF-8 is replaced and a long text is cut off."""
         heard: list[tuple[int, str]] = []
         _, instance = binding.open(str(compile_plugin(MANY_ANSWERS, "many"))).init(
             b"{}", lambda level, text: heard.append((level, text))
@@ -359,7 +359,7 @@ class TestOthers:
         assert heard == [(30, expected)]
 
     def test_log_raises(self, binding: Binding, compile_plugin: CompilePlugin, monkeypatch: pytest.MonkeyPatch) -> None:
-        """An exception of the log function is reported and does not reach the plugin."""
+        """An exception in the log function is reported and does not reach the plugin."""
         reported: list[object] = []
         monkeypatch.setattr(sys, "excepthook", lambda *arguments: reported.append(arguments[0]))
         monkeypatch.setattr(sys, "unraisablehook", lambda what: reported.append(what.exc_type))
@@ -380,7 +380,7 @@ class TestOthers:
         assert instance.shutdown() == 9
 
     def test_dropped(self, binding: Binding, compile_plugin: CompilePlugin) -> None:
-        """An instance that outlives every other reference to its library still works."""
+        """An instance still works when there are no other references to its library."""
         _, instance = binding.open(str(compile_plugin())).init(b"{}", print)
         gc.collect()
         assert instance is not None
@@ -389,16 +389,16 @@ class TestOthers:
 
 
 class TestChoice:
-    """Which binding runs."""
+    """The choice of the binding."""
 
     def test_unknown(self) -> None:
-        """An unknown name is an error that lists the good ones."""
-        with pytest.raises(ValueError, match="'swig'.*'native' or 'cffi' or 'ctypes'"):
+        """An unknown name is an error that lists the known ones."""
+        with pytest.raises(ValueError, match="the binding must be 'native' or 'cffi' or 'ctypes', not 'swig'"):
             ffi.binding_named("swig")
 
     @pytest.mark.parametrize("name", list(ffi.BINDINGS))
     def test_environment(self, name: str) -> None:
-        """BACKWORKS_FFI picks the binding."""
+        """BACKWORKS_FFI selects the binding."""
         done = subprocess.run(
             [sys.executable, "-c", "from backworks import ffi; print(ffi.binding().name)"],
             env={**os.environ, "BACKWORKS_FFI": name},
@@ -420,10 +420,10 @@ class TestChoice:
         )
 
         assert done.returncode != 0
-        assert "the environment variable BACKWORKS_FFI: there is no binding ''" in done.stderr
+        assert "invalid environment variable BACKWORKS_FFI: the binding must be 'native'" in done.stderr
 
     def test_default(self) -> None:
-        """Without BACKWORKS_FFI the compiled binding runs where it was built, and cffi elsewhere."""
+        """Without BACKWORKS_FFI, the compiled binding is used if it was built, and cffi otherwise."""
         code = (
             "import sys, importlib.util as util; from backworks import ffi; print(ffi.binding().name);"
             "ffi.binding.cache_clear(); real = util.find_spec;"

@@ -1,4 +1,4 @@
-"""What the compiled binding does beyond the contract: see :mod:`backworks.ffi.native`."""
+"""Features of the compiled binding beyond the contract: see :mod:`backworks.ffi.native`."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from backworks.ffi import logs
 from backworks.ffi.contract import ContractViolation, Reply
 from backworks.loading.loader import DynamicPluginLoader, start
 
-#: Answers with all of the request and logs from its free_string and from a thread of its own.
+#: Echoes all fields of the request, and logs from free_string and from its own thread.
 TALKER = (
     ECHO.replace("BACKWORKS_PLUGIN_FREE_STRING", "")
     .replace("backworks_plugin_process_endpoint_data", "echo_process")
@@ -71,7 +71,7 @@ int32_t backworks_plugin_process_endpoint_data(backworks_plugin *plugin, const b
 #: Answers OK with an instance and, against the rules, with an error that has a size and no data.
 BROKEN_INIT = TALKER.replace("*out = plugin;", "*out = plugin;\n  error->size = 7;")
 
-#: Logs from a thread of its own for as long as the process lives, also while it ends.
+#: Logs from its own thread until the process exits, including during shutdown.
 CHATTERBOX = ECHO.replace(
     "#include <backworks_plugin.h>",
     """
@@ -98,7 +98,7 @@ static void *chatter(void *host) {
 
 @pytest.fixture(name="native")
 def _native() -> Any:
-    """The extension module, as ``pip install`` builds it."""
+    """Returns the extension module that ``pip install`` builds."""
     try:
         return importlib.import_module("backworks.ffi._native")
     except ImportError as error:
@@ -112,7 +112,7 @@ def _instance(native: Any, compile_plugin: CompilePlugin) -> Any:
 
 
 class TestSources:
-    """The C of it."""
+    """The C code of the extension."""
 
     @pytest.mark.parametrize(
         "api",
@@ -121,13 +121,13 @@ class TestSources:
     )
     @pytest.mark.parametrize("compiler", ["gcc", "clang"])
     def test_no_warning(self, compiler: str, api: tuple[str, ...]) -> None:
-        """It compiles without a warning, for the stable ABI, for one version of Python, and for one without a lock."""
+        """It compiles without warnings for the stable ABI, for one Python version, and for free-threaded Python."""
         include = sysconfig.get_path("include")
         if shutil.which(compiler) is None:
             missing(compiler)
         if not Path(include, "Python.h").is_file():
             missing("the headers of Python")
-        # Not -Wpedantic: Python's slots are functions behind void pointers.
+        # Not -Wpedantic: Python's slots store functions in void pointers.
         warnings = ("-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Wstrict-prototypes", "-Wcast-qual", "-Werror")
         paths = ("-isystem", include, f"-I{sdk.path('c')}")
         done = subprocess.run(
@@ -141,20 +141,20 @@ class TestSources:
 
 
 class TestArguments:
-    """What ``process`` and ``init`` take."""
+    """The arguments of ``process`` and ``init``."""
 
     @pytest.mark.parametrize(
         "value", [b"\xc3\xa9", "é", bytearray(b"\xc3\xa9"), memoryview(b"\xc3\xa9"), memoryview(b"-\xc3\xa9-")[1:-1]]
     )
     def test_kinds(self, native: Any, compile_plugin: CompilePlugin, instance: Any, value: Any) -> None:
-        """Every text may be str, bytes or an object with a buffer."""
+        """Every text may be a str, bytes or an object with a buffer."""
         library = native.open(str(compile_plugin(TALKER, "talker")))
 
         assert instance.process("all", value, value, 7, value, value).data == "é|é|7|é|é".encode()
         assert library.init(value, print)[0] == Reply(0, None, 0, None, None)
 
     def test_names(self, instance: Any) -> None:
-        """Arguments may be given by name, and those of the trace may be None."""
+        """Arguments may be passed by keyword, and those of the trace context may be None."""
         reply = instance.process("all", data="d", method="M", tracestate="s", time_left_ns=3, traceparent=None)
 
         assert reply.data == b"M|d|3||s"
@@ -177,12 +177,12 @@ class TestArguments:
         ],
     )
     def test_wrong(self, instance: Any, arguments: Any, names: Any, error: type[Exception], text: str) -> None:
-        """Wrong arguments are Python's usual errors, and the plugin is not called."""
+        """Invalid arguments raise Python's usual errors, and the plugin is not called."""
         with pytest.raises(error, match=text):
             instance.process(*arguments, **names)
 
     def test_buffer_held(self, native: Any, compile_plugin: CompilePlugin) -> None:
-        """A bytearray cannot be resized under a running call, and can be afterwards."""
+        """A bytearray cannot be resized during a call, but can be afterwards."""
         data = bytearray(b"x" * 10)
         refused: list[BaseException] = []
 
@@ -209,21 +209,21 @@ class TestArguments:
                 "relative.so",
                 ValueError,
                 "must be absolute",
-                marks=pytest.mark.skipif(sys.platform == "win32", reason="there the system refuses it"),
+                marks=pytest.mark.skipif(sys.platform == "win32", reason="Windows itself rejects it"),
             ),
         ],
     )
     def test_path(self, native: Any, path: Any, error: type[Exception], text: str) -> None:
-        """A path is an absolute str."""
+        """A path must be an absolute str."""
         with pytest.raises(error, match=text):
             native.open(path)
 
 
 class TestReply:
-    """What comes back."""
+    """The replies."""
 
     def test_type(self, instance: Any) -> None:
-        """A Reply is the contract's own type, made without its constructor, and hashes as one."""
+        """A Reply has the contract's own type, although it is created without its constructor, and hashes like one."""
         reply = instance.process("all", "", "")
 
         assert type(reply) is Reply
@@ -232,7 +232,7 @@ class TestReply:
 
     @pytest.mark.parametrize("size", [4095, 4096, 4097, 100_000])
     def test_around_the_small_answer(self, native: Any, compile_plugin: CompilePlugin, size: int) -> None:
-        """Answers on both sides of the size that is copied twice are whole and freed once."""
+        """Answers just above and below the size that is copied twice are complete, and freed once."""
         heard: list[str] = []
         _, instance = native.open(str(compile_plugin(TALKER, "talker"))).init(
             "{}", lambda level, text: heard.append(text)
@@ -244,10 +244,10 @@ class TestReply:
 
 
 class TestLife:
-    """How an instance ends."""
+    """The end of an instance."""
 
     def test_after_shutdown(self, instance: Any) -> None:
-        """After shutdown every method is an error and no call."""
+        """After shutdown every method raises, without calling the plugin."""
         instance.shutdown()
 
         for call in (instance.shutdown, instance.health_check, lambda: instance.process("", "", "")):
@@ -255,7 +255,7 @@ class TestLife:
                 call()
 
     def test_absent_functions(self, native: Any, compile_plugin: CompilePlugin, instance: Any) -> None:
-        """A function that the library lacks is named."""
+        """The error names a function that the library lacks."""
         plain = native.open(str(compile_plugin("int one(void);\nint one(void) { return 1; }", "plain")))
 
         for call, name in (
@@ -271,7 +271,7 @@ class TestLife:
                 call()
 
     def test_broken_init(self, native: Any, compile_plugin: CompilePlugin) -> None:
-        """An instance whose init broke the rules is shut down, because nobody gets it."""
+        """An instance whose init broke the rules is shut down, because the caller never receives it."""
         library = native.open(str(compile_plugin(BROKEN_INIT, "brokeninit")))
 
         with pytest.raises(ContractViolation, match="data is NULL with a size of 7"):
@@ -279,7 +279,7 @@ class TestLife:
         assert library.description() == b"shut down once"
 
     def test_collected(self, native: Any, compile_plugin: CompilePlugin) -> None:
-        """The collector never calls the plugin, and an instance that was shut down lets go of its log."""
+        """Garbage collection never calls the plugin, and an instance releases its log function at shutdown."""
         library = native.open(str(compile_plugin(TALKER, "collected")))
 
         class Log:
@@ -301,7 +301,7 @@ class TestLife:
         assert library.description() == b"shut down once"
 
     def test_types_are_closed(self, native: Any) -> None:
-        """The types are neither called nor changed from Python."""
+        """The types can be neither called nor changed from Python."""
         for kind in (native.Library, native.Instance, native.Caller):
             with pytest.raises(TypeError, match="cannot create"):
                 kind()
@@ -319,14 +319,14 @@ class TestCaller:
             yield plugin
 
     def test_no_frame(self, plugin: Any) -> None:
-        """The methods of the plugin are the extension's own, and say what they do."""
+        """The methods of the plugin are the extension's own, and have docstrings."""
         for name in ("process_endpoint_data", "answer"):
             method = getattr(plugin, name)
             assert inspect.isbuiltin(method)
             assert f"backworks.Plugin.{name}" in method.__doc__
 
     def test_references(self, plugin: Any) -> None:
-        """Calls keep no reference to anything they are given, whatever comes of them."""
+        """Calls keep no reference to their arguments, whatever their outcome."""
         text, data, small = "é" * 1000, bytearray(b"\xff" * 100), memoryview(b"-a-b")[::2]
         endpoint, options = "/" * 100, {"timeout": 1e6, "traceparent": "é" * 50, "tracestate": "x" * 50}
         watched = (text, data, small, endpoint, plugin, *options.values(), None, True)
@@ -358,10 +358,10 @@ class TestCaller:
 
         assert [more - less for less, more in zip(before[:-2], after[:-2], strict=True)] == [0] * (len(watched) - 2)
         assert all(abs(more - less) < 50 for less, more in zip(before[-2:], after[-2:], strict=True))
-        data.append(1)  # nobody holds its buffer
+        data.append(1)  # its buffer is released
 
     def test_subclasses(self, plugin: Any) -> None:
-        """Subclasses of str and bytes are as good, and keywords need not be interned."""
+        """Subclasses of str and bytes are accepted, and keywords need not be interned."""
 
         class Text(str):
             __slots__ = ()
@@ -375,7 +375,7 @@ class TestCaller:
         assert plugin.process_endpoint_data("/", data=Text("é"), **{name: 1}) == "é".encode()
 
     def test_as_bytes_raises(self, plugin: Any) -> None:
-        """What has no truth is passed on as the exception that it raises."""
+        """An exception raised in ``__bool__`` of an argument is passed on."""
 
         class Neither:
             def __bool__(self) -> bool:
@@ -385,7 +385,7 @@ class TestCaller:
             plugin.process_endpoint_data("/", as_bytes=Neither())
 
     def test_shut_down_behind_its_back(self, plugin: Any, compile_plugin: CompilePlugin, native: Any) -> None:
-        """An instance that somebody shut down directly is an error and not a crash."""
+        """A call to an instance that was shut down directly is an error, not a crash."""
         _, instance = native.open(str(compile_plugin(TALKER, "talker"))).init("{}", lambda level, text: None)
         caller = instance.caller(plugin, 0, True)
         instance.shutdown()
@@ -395,7 +395,7 @@ class TestCaller:
         assert caller.inside == 0
 
     def test_drain(self, native: Any, compile_plugin: CompilePlugin) -> None:
-        """A stopped gate is empty when the last call has left, for whoever asks and as often as he does."""
+        """A stopped gate is empty once the last call has left, however often it is asked."""
         _, instance = native.open(str(compile_plugin(TALKER, "talker"))).init("{}", lambda level, text: None)
         caller = instance.caller(object(), 0, False)
         assert caller.drain(0) is False
@@ -410,7 +410,7 @@ class TestCaller:
         assert caller.inside == 0
 
     def test_run_raises(self, native: Any, compile_plugin: CompilePlugin) -> None:
-        """What a job raises is passed on, and the next one has its turn."""
+        """An exception of a job is passed on, and the next job runs."""
         _, instance = native.open(str(compile_plugin(TALKER, "talker"))).init("{}", lambda level, text: None)
         caller = instance.caller(object(), 0, False)
         with pytest.raises(ZeroDivisionError):
@@ -419,7 +419,7 @@ class TestCaller:
         assert (caller.run(lambda: 7), caller.inside) == (7, 0)
 
     def test_two_threads(self, plugin: Any) -> None:
-        """Calls from 16 threads at once, of a plugin that is thread-safe and of one that is not, are all their own."""
+        """Concurrent calls from 16 threads each get their own answer, whether or not the plugin is thread-safe."""
         wrong: list[object] = []
 
         def work(number: int) -> None:
@@ -439,9 +439,9 @@ class TestCaller:
 
     @pytest.mark.skipif(sys.platform == "win32", reason="the script asks POSIX how much memory it has used")
     def test_leaks(self, compile_plugin: CompilePlugin) -> None:
-        """Hundreds of thousands of calls of every kind leave the process's memory as it was."""
+        """Hundreds of thousands of calls of every kind do not grow the process's memory."""
         script = Path(__file__).parent / "isolated" / "leaks.py"
-        count = os.environ.get("SOAK_CALLS", "300000")  # of `make soak`
+        count = os.environ.get("SOAK_CALLS", "300000")  # set by `make soak`
         done = subprocess.run(
             [sys.executable, str(script), str(compile_plugin(MANY_ANSWERS, "many")), count],
             capture_output=True,
@@ -454,10 +454,10 @@ class TestCaller:
 
 
 class TestLog:
-    """Records from where a plugin may log."""
+    """Log records, from any thread and at any time."""
 
     def test_foreign_thread_at_exit(self, native: Any, compile_plugin: CompilePlugin) -> None:
-        """A plugin's thread that logs on while the interpreter ends does not crash or hang the process."""
+        """A plugin's thread that logs while the interpreter shuts down does not crash or hang the process."""
         if sys.platform == "win32":
             pytest.skip("the plugin of this test is written with POSIX threads")
         library = compile_plugin(CHATTERBOX, "chatterbox", ["-pthread"])
@@ -477,7 +477,7 @@ class TestLog:
             assert (done.returncode, done.stdout, done.stderr) == (0, "end\n", "")
 
     def test_threads(self, native: Any, compile_plugin: CompilePlugin) -> None:
-        """Calls from many threads, each of which logs, give every caller his answer and the log every record."""
+        """If calls from many threads each log a record, every caller gets its answer and every record is logged."""
         heard: list[str] = []
         _, instance = native.open(str(compile_plugin(TALKER, "talker"))).init(
             "{}", lambda level, text: heard.append(text)
@@ -500,7 +500,7 @@ class TestLog:
         assert len(heard) == 800
 
     def test_unregistered(self, instance: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-        """A record under a number that nobody has any more reaches nobody."""
+        """A record with a number that is no longer registered is dropped."""
         monkeypatch.setattr(logs, "_functions", {})
 
         assert instance.process("", "", "x").data == b"x"

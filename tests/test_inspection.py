@@ -1,4 +1,4 @@
-"""What is read from library files: against compilers' output for nine platforms, ``nm`` and a second reader."""
+"""Inspection of library files, checked against compilers' output for nine platforms, ``nm`` and a second reader."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ linux_only = pytest.mark.skipif(sys.platform != "linux", reason="compiles and ch
 
 @pytest.fixture(name="inspect")
 def _inspect(tmp_path: Path) -> Callable[[bytes], LibraryInfo]:
-    """Writes bytes to a file and inspects it."""
+    """Returns a function that writes bytes to a file and inspects it."""
 
     def inspect(data: bytes) -> LibraryInfo:
         path = tmp_path / "plugin.so"
@@ -65,11 +65,11 @@ def _inspect(tmp_path: Path) -> Callable[[bytes], LibraryInfo]:
 Inspect = Callable[[bytes], LibraryInfo]
 
 
-# What is read
+# Metadata
 
 
 def test_a_plugin_of_this_machine_is_read_whole(compile_plugin: CompilePlugin) -> None:
-    """A plugin for this host has this host's system and processor, all symbols, a manifest and no problem."""
+    """A plugin for this host has the host's system and processor, all symbols, a manifest and no problems."""
     path = compile_plugin()
 
     info = inspect_library(path)
@@ -88,7 +88,7 @@ def test_a_plugin_of_this_machine_is_read_whole(compile_plugin: CompilePlugin) -
 
 @pytest.mark.parametrize("target", TARGETS)
 def test_a_plugin_for_any_platform_is_read_on_any_other(target: str, inspect: Inspect) -> None:
-    """Format, system, processor, symbols, dependencies and manifest are read on whichever host."""
+    """Format, system, processor, symbols, dependencies and manifest can be read on any host."""
     info = inspect(cross_compile(target))
 
     assert (info.format, info.system, *info.architectures) == TARGETS[target]
@@ -103,8 +103,8 @@ def test_a_plugin_for_any_platform_is_read_on_any_other(target: str, inspect: In
     assert problems(info, system=info.system, machine=info.architectures[0]) == []
 
 
-def test_windows_on_arm_is_told_by_the_machine_in_the_header(inspect: Inspect) -> None:
-    """A file with the number of that machine, which is that of Microsoft's "PE Format", is for aarch64."""
+def test_windows_on_arm(inspect: Inspect) -> None:
+    """A file with the machine number that Microsoft's "PE Format" assigns to arm64 is for aarch64."""
     data = bytearray(cross_compile("x86_64-windows-gnu"))
     (header,) = struct.unpack_from("<I", data, 0x3C)
     struct.pack_into("<H", data, header + 4, 0xAA64)
@@ -117,7 +117,7 @@ def test_windows_on_arm_is_told_by_the_machine_in_the_header(inspect: Inspect) -
 
 @pytest.mark.parametrize("target", TARGETS)
 def test_a_plugin_for_another_host_is_refused_with_both_names(target: str, inspect: Inspect) -> None:
-    """The problem of a foreign plugin says what it was built for and what is needed."""
+    """For a foreign plugin, the problem states the platform it was built for and the one needed."""
     _, system, machine = TARGETS[target]
 
     (problem,) = problems(inspect(cross_compile(target)), system="plan9", machine="vax")
@@ -132,7 +132,7 @@ def test_a_plugin_for_another_host_is_refused_with_both_names(target: str, inspe
 def test_of_a_fat_file_the_slice_for_this_machine_is_read(
     machine: str, wide: bool, inspect: Inspect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """All processors are named; the rest tells of this machine's slice, or of the first if there is none."""
+    """All processors are listed; the other fields describe this machine's slice, or else the first."""
     monkeypatch.setattr(macho, "this_machine", lambda: machine)
     versions = {"aarch64": "1.0.0", "x86_64": "2.0.0"}
     slices = [cross_compile(f"{cpu}-macos", (f'-DVERSION="{version}"',)) for cpu, version in versions.items()]
@@ -147,7 +147,7 @@ def test_of_a_fat_file_the_slice_for_this_machine_is_read(
 
 
 def test_a_mach_o_file_without_an_export_trie_is_read_from_its_symbol_table(inspect: Inspect) -> None:
-    """Both tables of a Mach-O file tell the same functions."""
+    """Both tables of a Mach-O file list the same functions."""
     data = bytearray(cross_compile("x86_64-macos"))
     with_trie = inspect(bytes(data))
     at = 32
@@ -164,7 +164,7 @@ def test_a_mach_o_file_without_an_export_trie_is_read_from_its_symbol_table(insp
 
 
 def test_a_32_bit_library_is_refused_in_a_sentence(inspect: Inspect) -> None:
-    """A 32-bit library is named as such, without a word about symbols that nobody looked for."""
+    """A 32-bit library is reported as such, without problems about symbols, which are not read."""
     info = inspect(cross_compile("x86-linux-musl"))
 
     (problem,) = problems(info, system="linux", machine="x86_64")
@@ -176,7 +176,7 @@ def test_a_32_bit_library_is_refused_in_a_sentence(inspect: Inspect) -> None:
 
 @linux_only
 def test_weak_and_data_symbols_count_and_hidden_and_undefined_ones_do_not(compile_plugin: CompilePlugin) -> None:
-    """The exported names are those that dlsym finds."""
+    """The exported names are the ones that dlsym finds."""
     source = """
         #define SHOWN __attribute__((visibility("default")))
         extern int undefined_function(void);
@@ -197,7 +197,7 @@ def test_weak_and_data_symbols_count_and_hidden_and_undefined_ones_do_not(compil
 
 
 def _system_libraries() -> list[Path]:
-    """The C library and what there is of some large ones, through links that lead to a file of symbols."""
+    """Yields the C library and the installed ones of some large libraries, with links resolved."""
     directories = [Path(sysconfig.get_config_var("LIBDIR") or "/usr/lib"), *Path("/usr/lib").glob("*-linux-*")]
     found = [Path("/lib64/libc.so.6"), Path("/lib/libc.so.6")]
     for directory in directories:
@@ -208,7 +208,7 @@ def _system_libraries() -> list[Path]:
 
 @linux_only
 def test_the_exports_of_the_systems_libraries_are_those_that_nm_lists() -> None:
-    """The exported names of real libraries, libstdc++ with its unique symbols among them, are those of ``nm -D``."""
+    """The exported names of real libraries, such as libstdc++ with its unique symbols, match ``nm -D``."""
     nm = shutil.which("nm") or missing("nm")
     libraries = _system_libraries()
 
@@ -221,7 +221,7 @@ def test_the_exports_of_the_systems_libraries_are_those_that_nm_lists() -> None:
 
 
 def test_the_exports_of_foreign_libraries_are_those_that_another_reader_finds(tmp_path: Path) -> None:
-    """lief, a parser in C++ that nothing here shares code with, finds the same functions in PE and Mach-O files."""
+    """lief, an independent parser in C++, finds the same functions in PE and Mach-O files."""
     if importlib.util.find_spec("lief") is None:
         missing("the Python package lief")
     import lief
@@ -234,7 +234,7 @@ def test_the_exports_of_foreign_libraries_are_those_that_another_reader_finds(tm
         libraries = [getattr(library, "name", library) for library in parsed.libraries]
         if form == "mach-o":
             theirs = {name.removeprefix("_") for name in theirs}
-            libraries.remove("plugin.out")  # the library's own name, which lief counts among the others
+            libraries.remove("plugin.out")  # the library's own name, which lief includes
         info = inspect_library(path)
 
         assert {name for name in theirs if name.startswith("backworks")} >= set(REQUIRED_SYMBOLS)
@@ -243,8 +243,8 @@ def test_the_exports_of_foreign_libraries_are_those_that_another_reader_finds(tm
 
 
 @linux_only
-def test_an_executable_is_no_plugin(cc: list[str], tmp_path: Path) -> None:
-    """A position-independent executable, which is nearly a shared library, is told from one; so is an object file."""
+def test_executables_are_not_plugins(cc: list[str], tmp_path: Path) -> None:
+    """A position-independent executable and an object file are distinguished from a shared library."""
     source = tmp_path / "program.c"
     source.write_text("int main(void) { return 0; }", encoding="utf-8")
     for flags, kind in ((["-pie", "-fPIE"], "executable"), (["-c"], "object file")):
@@ -255,12 +255,12 @@ def test_an_executable_is_no_plugin(cc: list[str], tmp_path: Path) -> None:
 
         assert info.kind == kind
         assert isinstance(first, NotALibraryError)
-        assert f"kind is '{kind}'; a plugin is a shared library" in str(first)
+        assert f"a plugin must be a shared library, not a file of kind '{kind}'" in str(first)
         assert isinstance(second, MissingSymbolsError)
 
 
 def test_every_missing_function_is_named(compile_plugin: CompilePlugin) -> None:
-    """A library that lacks functions of the ABI has one problem, with the names of all of them."""
+    """A library that lacks functions of the ABI has one problem, which lists all of them."""
     source = "#include <backworks_plugin.h>\nBACKWORKS_PLUGIN_FREE_STRING"
 
     (problem,) = problems(inspect_library(compile_plugin(source, "free_only")))
@@ -270,8 +270,8 @@ def test_every_missing_function_is_named(compile_plugin: CompilePlugin) -> None:
     assert all(name in str(problem) for name in problem.symbols)
 
 
-def test_every_problem_is_told_at_once(inspect: Inspect) -> None:
-    """A foreign plugin without one function and with another ABI has three problems, the platform first."""
+def test_all_problems_are_reported_together(inspect: Inspect) -> None:
+    """A foreign plugin that lacks a function and has another ABI has three problems, the platform first."""
     source = ECHO.replace("backworks_plugin_shutdown(", "not_shutdown(").replace(
         'BACKWORKS_PLUGIN(NAME, VERSION, "description": "Answers what it was sent")',
         r"""BACKWORKS_PLUGIN_IDENTITY(NAME, VERSION)
@@ -284,32 +284,32 @@ def test_every_problem_is_told_at_once(inspect: Inspect) -> None:
     found = problems(inspect(cross_compile("aarch64-macos", source=source)), system="linux", machine="x86_64")
 
     assert [type(problem) for problem in found] == [WrongPlatformError, MissingSymbolsError, AbiVersionError]
-    assert "version 2; this host speaks version 1" in str(found[2])
+    assert "ABI version 2, but this host has version 1" in str(found[2])
 
 
-# What is no library
+# Files that are not libraries
 
 
 @pytest.mark.parametrize(
     ("data", "words"),
     [
         (b"", "the file is empty"),
-        (b"#!/bin/sh\nexit 0\n", "it begins with '#!/bin/sh'"),
-        (b"!<arch>\n" + bytes(60), "a static library, which cannot be loaded"),
+        (b"#!/bin/sh\nexit 0\n", "the file starts with '#!/bin/sh'"),
+        (b"!<arch>\n" + bytes(60), "the file is a static library; link a shared one"),
         (b"\0asm\1\0\0\0", "a WebAssembly module"),
         (b"PK\x03\x04" + bytes(60), "a ZIP archive"),
-        (b"\x01\x02\x03", "it begins with the bytes 01 02 03"),
-        (b"\x7fELF", "ELF file, cut off: the header ends at byte 16 of 4"),
-        (b"\x7fELF" + bytes(60), "a header of class 0"),
-        (b"MZ" + bytes(100), "without a PE header"),
-        (b"MZ", "PE file, cut off: the DOS header ends at byte 64 of 2"),
-        (b"\xcf\xfa\xed\xfe", "Mach-O file, cut off: the header"),
-        (b"\xca\xfe\xba\xbe\0\0\0\x34" + bytes(60), "52 slices; a fat file has 1 to 32 (a Java class"),
-        (b"\xca\xfe\xba\xbe\0\0\0\1" + bytes(60), "a slice that begins with|cut off"),
+        (b"\x01\x02\x03", "the file starts with the bytes 01 02 03"),
+        (b"\x7fELF", "ELF file: truncated: the header ends at byte 16 of 4"),
+        (b"\x7fELF" + bytes(60), "the header has an invalid class 0"),
+        (b"MZ" + bytes(100), "no PE header"),
+        (b"MZ", "PE file: truncated: the DOS header ends at byte 64 of 2"),
+        (b"\xcf\xfa\xed\xfe", "Mach-O file: truncated: the header"),
+        (b"\xca\xfe\xba\xbe\0\0\0\x34" + bytes(60), "a fat file must have 1 to 32 slices, not 52 (a Java class"),
+        (b"\xca\xfe\xba\xbe\0\0\0\1" + bytes(60), "a slice starts with|truncated"),
     ],
 )
-def test_a_file_that_is_no_library_is_named_by_how_it_begins(data: bytes, words: str, inspect: Inspect) -> None:
-    """The error of a file that is something else says what was found."""
+def test_other_files_are_described(data: bytes, words: str, inspect: Inspect) -> None:
+    """For a file that is not a library, the error says what it is or how it starts."""
     with pytest.raises(NotALibraryError) as caught:
         inspect(data)
 
@@ -318,33 +318,31 @@ def test_a_file_that_is_no_library_is_named_by_how_it_begins(data: bytes, words:
 
 
 @pytest.mark.parametrize("target", TARGETS)
-def test_a_library_that_is_cut_off_is_told_by_where(target: str, inspect: Inspect) -> None:
-    """Wherever a download broke off, the error says which part ends where, and how long the file is."""
+def test_truncated_libraries(target: str, inspect: Inspect) -> None:
+    """For a partial download, the error says which part should end where, and the size of the file."""
     whole = cross_compile(target)
     for parts in range(1, 16):
         size = len(whole) * parts // 16
-        with pytest.raises(NotALibraryError, match=rf"cut off: .+ ends at byte \d+ of {size}$"):
+        with pytest.raises(NotALibraryError, match=rf"truncated: .+ ends at byte \d+ of {size}$"):
             inspect(whole[:size])
 
 
 @linux_only
-def test_a_library_without_a_section_table_is_refused_in_a_sentence(
-    compile_plugin: CompilePlugin, inspect: Inspect
-) -> None:
-    """The section table tells symbols and manifest; without it nothing is known."""
+def test_no_section_table(compile_plugin: CompilePlugin, inspect: Inspect) -> None:
+    """A library without a section table, which locates symbols and manifest, is rejected."""
     data = bytearray(compile_plugin().read_bytes())
     data[40:48] = bytes(8)
 
-    with pytest.raises(NotALibraryError, match="no section table: it was stripped of what tells its symbols"):
+    with pytest.raises(NotALibraryError, match="no section table: build the library without stripping it"):
         inspect(bytes(data))
 
 
-def test_what_is_no_file_is_not_opened(tmp_path: Path) -> None:
-    """A missing file, a directory, an impossible name and a pipe are errors, and none of them is waited for."""
+def test_only_regular_files_are_opened(tmp_path: Path) -> None:
+    """A missing file, a directory, an invalid name and a pipe are errors, and none of them blocks."""
     cases: dict[Path | str, str] = {
         tmp_path / "absent.so": "no such file",
         tmp_path: "is a directory",
-        "a\0b": "cannot name a file",
+        "a\0b": "not a valid file name",
     }
     if hasattr(os, "mkfifo"):
         os.mkfifo(tmp_path / "pipe.so")
@@ -356,17 +354,17 @@ def test_what_is_no_file_is_not_opened(tmp_path: Path) -> None:
             file_sha256(path)
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="links take a privilege on Windows")
-def test_a_file_that_cannot_be_read_is_told_with_the_systems_words(tmp_path: Path) -> None:
-    """What the system says about a file that it does not give out is part of the error."""
+@pytest.mark.skipif(sys.platform == "win32", reason="links need a privilege on Windows")
+def test_unreadable_file(tmp_path: Path) -> None:
+    """If a file cannot be read, the error includes the system's message."""
     (tmp_path / "circle.so").symlink_to(tmp_path / "circle.so")
 
-    with pytest.raises(PluginLoadError, match=r"cannot be read: .*symbolic link"):
+    with pytest.raises(PluginLoadError, match=r"cannot read the file: .*symbolic link"):
         inspect_library(tmp_path / "circle.so")
 
 
 def test_the_hash_is_the_files(compile_plugin: CompilePlugin) -> None:
-    """The SHA-256 is that of the file's bytes."""
+    """The SHA-256 is computed over the bytes of the file."""
     path = compile_plugin()
 
     assert file_sha256(path) == hashlib.sha256(path.read_bytes()).hexdigest()
@@ -375,7 +373,7 @@ def test_the_hash_is_the_files(compile_plugin: CompilePlugin) -> None:
 def test_a_file_that_changes_while_it_is_read_is_an_error_and_no_crash(
     compile_plugin: CompilePlugin, tmp_path: Path
 ) -> None:
-    """A library that somebody cuts off and writes anew all the time is read whole, or is an error."""
+    """A library that is constantly truncated and rewritten is read completely, or is an error."""
     whole = compile_plugin().read_bytes()
     path = tmp_path / "changing.so"
     path.write_bytes(whole)
@@ -411,7 +409,7 @@ def _section(text: bytes, magic: bytes = b"BWMANIF1", size: int | None = None, r
 
 
 def test_a_manifest_with_every_member_and_others_is_taken_as_it_is() -> None:
-    """Known members are checked, unknown ones kept, and bytes after the manifest ignored."""
+    """Known members are checked, unknown ones are kept, and bytes after the manifest are ignored."""
     manifest = GOOD | {
         "description": "Décode",
         "license": "MIT",
@@ -427,36 +425,36 @@ def test_a_manifest_with_every_member_and_others_is_taken_as_it_is() -> None:
 
 
 def test_a_manifest_is_read_in_the_byte_order_of_its_platform() -> None:
-    """A big-endian platform's header is read as such."""
+    """The header of a big-endian platform is read as big-endian."""
     section = struct.pack(">8sII", b"BWMANIF1", 2, 0) + b"{}"
 
     assert "is missing" in str(read_section(section, big_endian=True)[1])
-    assert "at most 262144" in str(read_section(section)[1])
+    assert "the limit is 262144" in str(read_section(section)[1])
 
 
 @pytest.mark.parametrize(
     ("section", "words"),
     [
-        (b"", "fewer than its header"),
-        (_section(b"{}", magic=b"BWMANIF9"), "begins with b'BWMANIF9'"),
+        (b"", "fewer than the header's"),
+        (_section(b"{}", magic=b"BWMANIF9"), "starts with b'BWMANIF9'"),
         (_section(b"{}", reserved=7), "reserved field of its header is 7"),
-        (_section(b"{}", size=3), "it claims 3 bytes; its section holds 2"),
-        (_section(b"{}", size=262_145), "at most 262144 are allowed"),
+        (_section(b"{}", size=3), "its size is 3 bytes, but its section holds 2"),
+        (_section(b"{}", size=262_145), "the limit is 262144"),
         (_section(b""), "not JSON: Expecting value at character 0"),
         (_section(b"\xff{}"), "not UTF-8 at byte 0"),
         (_section(b"[]"), "it is a list, not an object"),
         (_section(b"null"), "it is null, not an object"),
-        (_section(b'{"name": "a", "name": "b"}'), 'the member "name" is there twice'),
+        (_section(b'{"name": "a", "name": "b"}'), 'duplicate member "name"'),
         (_section(b'{"x": NaN}'), "NaN is not a JSON value"),
         (_section(b'{"x": 1e999}'), "the number .* is out of range"),
-        (_section(b'{"x": "\\ud800"}'), "half of a surrogate pair"),
+        (_section(b'{"x": "\\ud800"}'), "lone surrogate"),
         (_section(b'{"x": ' + b"9" * 5000 + b"}"), "not JSON"),
         (_section(b"[" * 200_000), "nested too deeply"),
         (_section(b"{}"), '"name" is missing.*"version" is missing.*"abi" is missing'),
     ],
 )
-def test_a_broken_manifest_is_told_in_a_sentence(section: bytes, words: str) -> None:
-    """What is wrong with a manifest is said, and nothing of it is used."""
+def test_invalid_manifests(section: bytes, words: str) -> None:
+    """An invalid manifest is reported with its problem, and nothing in it is used."""
     manifest, problem = read_section(section)
 
     assert manifest is None
@@ -464,50 +462,51 @@ def test_a_broken_manifest_is_told_in_a_sentence(section: bytes, words: str) -> 
 
 
 @pytest.mark.parametrize(
-    ("member", "value", "words"),
+    ("member", "value", "rule", "found"),
     [
-        ("name", "Weather", '"name" is "Weather", not 1 to 64 characters'),
-        ("name", "a" * 65, '"name" is "aaaa'),
-        ("name", "echo\n", '"name" is "echo\\n"'),
-        ("name", 1, '"name" is 1'),
-        ("name", [], '"name" is a list'),
-        ("version", "1.0", '"version" is "1.0", not a version'),
-        ("version", "1.0.0-" + "a" * 250_000 + "!", '"version" is "1.0.0-aaa'),
-        ("abi", "1", '"abi" is "1", not a whole number'),
-        ("abi", True, '"abi" is true'),
-        ("abi", -1, '"abi" is -1'),
-        ("description", "\x1b[2J", '"description" is "\\u001b[2J", not text without control characters'),
-        ("authors", "me", '"authors" is "me", not a list'),
-        ("authors", [1], '"authors" is a list, not a list of text'),
-        ("isolation", [], '"isolation" is a list, not a list of one or more of "process", "thread" and "none"'),
-        ("isolation", ["process", "fork"], '"isolation" is a list, not a list of one or more of'),
-        ("isolation", [["process"]], '"isolation" is a list, not a list of one or more of'),
-        ("isolation", "process", '"isolation" is "process", not a list of one or more of'),
-        ("permissions", {}, '"permissions" is an object'),
-        ("thread_safe", "no", '"thread_safe" is "no", not true or false'),
-        ("config_schema", True, '"config_schema" is true, not an object'),
-        ("license", None, '"license" is null'),
+        ("name", "Weather", '"name" must be 1 to 64 characters', 'not "Weather"'),
+        ("name", "a" * 65, '"name" must be', 'not "aaaa'),
+        ("name", "echo\n", '"name" must be', 'not "echo\\n"'),
+        ("name", 1, '"name" must be', "not 1"),
+        ("name", [], '"name" must be', "not []"),
+        ("version", "1.0", '"version" must be a semantic version', 'not "1.0"'),
+        ("version", "1.0.0-" + "a" * 250_000 + "!", '"version" must be', 'not "1.0.0-aaa'),
+        ("abi", "1", '"abi" must be a non-negative integer', 'not "1"'),
+        ("abi", True, '"abi" must be', "not true"),
+        ("abi", -1, '"abi" must be', "not -1"),
+        ("description", "\x1b[2J", '"description" must be text without control characters', 'not "\\u001b[2J"'),
+        ("authors", "me", '"authors" must be a list of text', 'not "me"'),
+        ("authors", [1], '"authors" must be a list of text', "not [1]"),
+        ("isolation", [], '"isolation" must be a list of one or more of "process", "thread" and "none"', "not []"),
+        ("isolation", ["process", "fork"], '"isolation" must be a list', 'not ["process", "fork"]'),
+        ("isolation", [["process"]], '"isolation" must be a list', 'not [["process"]]'),
+        ("isolation", "process", '"isolation" must be a list', 'not "process"'),
+        ("permissions", {}, '"permissions" must be a list', "not {}"),
+        ("thread_safe", "no", '"thread_safe" must be true or false', 'not "no"'),
+        ("config_schema", True, '"config_schema" must be an object', "not true"),
+        ("license", None, '"license" must be text', "not null"),
     ],
 )
-def test_a_member_of_the_wrong_kind_is_told_with_what_is_accepted(member: str, value: Any, words: str) -> None:
-    """The problem names the member, what it is and what it should be."""
+def test_invalid_members(member: str, value: Any, rule: str, found: str) -> None:
+    """The problem states the member, the rule and the value."""
     manifest, problem = parse_manifest(json.dumps(GOOD | {member: value}).encode())
 
     assert manifest is None
     assert problem is not None
-    assert words in problem
+    assert rule in problem
+    assert found in problem
 
 
-def test_all_wrong_members_are_told_at_once() -> None:
-    """A manifest with three mistakes has three sentences."""
+def test_all_invalid_members_are_reported_together() -> None:
+    """All problems of a manifest are reported together."""
     _, problem = parse_manifest(b'{"name": "A", "abi": "x", "version": "1.0.0", "license": 3}')
 
     assert problem is not None
-    assert re.findall(r'"(\w+)" is', problem) == ["name", "abi", "license"]
+    assert re.findall(r'"(\w+)" must be', problem) == ["name", "abi", "license"]
 
 
 def test_a_broken_manifest_is_a_problem_of_the_library(compile_plugin: CompilePlugin) -> None:
-    """A plugin whose manifest is too large is read, without a manifest, and would not load."""
+    """A plugin whose manifest is too large is read without it, and cannot be loaded."""
     source = ECHO.replace('"description": "Answers what it was sent"', f'"description": "{"x" * MAX_SECTION}"')
 
     info = inspect_library(compile_plugin(source, "large"))
@@ -515,14 +514,14 @@ def test_a_broken_manifest_is_a_problem_of_the_library(compile_plugin: CompilePl
 
     assert info.manifest is None
     assert isinstance(problem, ManifestError)
-    assert "the manifest is broken: it claims" in str(problem)
+    assert "the manifest is invalid: its size is" in str(problem)
 
 
 # Versions
 
 
 def test_versions_are_in_the_order_of_semver() -> None:
-    """The order is semver.org's, numbers of any length and what is no version included."""
+    """Versions sort as semver.org specifies, including numbers of any length and invalid versions."""
     ordered = [
         None,
         "0.0.0-0",

@@ -1,6 +1,6 @@
-"""Whatever the bytes of a file are, inspecting it ends soon, with a result or one of the errors it is said to have.
+"""Inspecting a file with any content ends quickly, with a result or a documented error.
 
-The files are whole plugins of each format with some bytes changed, at random and where it hurts, or with no end.
+The files are complete plugins in each format, truncated or with changed bytes, at random or at critical offsets.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ SEEDS: dict[str, Make] = {
 
 
 def _outcome(path: Path) -> type:
-    """Inspects a file and asks everything that is asked of the result."""
+    """Inspects a file, and uses everything in the result."""
     try:
         info = inspect_library(path)
     except NotALibraryError as error:
@@ -53,7 +53,7 @@ def _outcome(path: Path) -> type:
 
 
 def _tables(data: bytes) -> list[int]:
-    """Offsets at which a reader of the file looks: its beginning, its end, and what a number in it points at."""
+    """Returns offsets that a reader uses: the start, the end, and those that numbers in the file point to."""
     places = {*range(min(len(data), 512)), *range(max(len(data) - 4096, 0), len(data), 8)}
     for at in range(0, min(len(data) - 8, 2048), 4):
         for offset in (*struct.unpack_from("<I", data, at), *struct.unpack_from(">I", data, at)):
@@ -64,7 +64,7 @@ def _tables(data: bytes) -> list[int]:
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_changed_bytes(seed: str, tmp_path: Path) -> None:
-    """No change of some bytes or numbers of a plugin makes anything but a result or a NotALibraryError."""
+    """Any change to bytes or numbers in a plugin leads to a result or a NotALibraryError."""
     whole = SEEDS[seed]()
     places = _tables(whole)
     path = tmp_path / "changed.so"
@@ -85,7 +85,7 @@ def test_changed_bytes(seed: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_missing_ends(seed: str, tmp_path: Path) -> None:
-    """A plugin that ends anywhere is a NotALibraryError; that last padding is missing may go unnoticed."""
+    """A plugin truncated anywhere is a NotALibraryError, unless only the final padding is missing."""
     whole = SEEDS[seed]()
     path = tmp_path / "short.so"
     chance = random.Random(seed)
@@ -105,7 +105,7 @@ def test_missing_ends(seed: str, tmp_path: Path) -> None:
     st.binary(max_size=600),
 )
 def test_any_bytes(tmp_path_factory: pytest.TempPathFactory, magic: bytes, rest: bytes) -> None:
-    """Arbitrary bytes, with and without the beginning of a format, are listed with what is wrong."""
+    """Arbitrary bytes, with and without the magic of a format, are listed with their problems."""
     path = tmp_path_factory.getbasetemp() / "any.so"
     path.write_bytes(magic + rest)
 
@@ -115,7 +115,7 @@ def test_any_bytes(tmp_path_factory: pytest.TempPathFactory, magic: bytes, rest:
 @settings(max_examples=200)
 @given(st.text(st.characters(exclude_categories=())))
 def test_any_name(name: str) -> None:
-    """Arbitrary text, with surrogates and NUL, is no file or an error with a message."""
+    """Arbitrary text as a path, with surrogates and NUL, is an error with a message."""
     with pytest.raises(PluginLoadError):
         inspect_library(f"/nowhere/{name}")
 
@@ -123,7 +123,7 @@ def test_any_name(name: str) -> None:
 @settings(max_examples=150)
 @given(st.recursive(st.sampled_from(["1", "null", '"a"', "1e9", "NaN", "[", "}"]), lambda x: st.lists(x).map(str)))
 def test_any_manifest_text(text: str) -> None:
-    """Arbitrary text gives either a manifest or a problem, never both and never neither."""
+    """Arbitrary text yields either a manifest or a problem, never both or neither."""
     manifest, problem = parse_manifest(f'{{"name": "a", "version": "1.0.0", "abi": 1, "x": {text}}}'.encode())
 
     assert (manifest is None) != (problem is None)
@@ -140,7 +140,7 @@ def test_any_manifest_section(section: bytes, big_endian: bool) -> None:
 @settings(max_examples=300)
 @given(st.lists(st.from_regex(r"[0-2]\.[0-2]\.[0-2](-[0-2a-b.]{1,5})?", fullmatch=True) | st.text(), max_size=6))
 def test_any_versions(versions: list[str]) -> None:
-    """Any versions can be sorted, and in one order only."""
+    """Any versions can be sorted, always in the same order."""
     keys = [version_key(version) for version in versions]
 
     once = sorted(keys)
@@ -152,7 +152,7 @@ def test_any_versions(versions: list[str]) -> None:
 @settings(max_examples=300)
 @given(st.binary(max_size=300))
 def test_any_export_trie(data: bytes) -> None:
-    """Arbitrary bytes as an export trie give names or Damaged."""
+    """Arbitrary bytes as an export trie yield names or Damaged."""
     try:
         names = exported(data)
     except Damaged:
@@ -161,7 +161,7 @@ def test_any_export_trie(data: bytes) -> None:
     assert sum(map(len, names)) <= 64 * len(data) * len(r"\xff")
 
 
-# Files that were made to keep a reader busy
+# Files crafted to exhaust a reader
 
 
 def _within_limit(path: Path, data: bytes) -> None:
@@ -173,7 +173,7 @@ def _within_limit(path: Path, data: bytes) -> None:
 
 
 def _elf(sections: list[tuple[int, int, int, int]], body: bytes) -> bytes:
-    """An ELF file whose section table, of type, offset, size and link of each, stands after the body."""
+    """Returns an ELF file: the body, then a section table of types, offsets, sizes and links."""
     header = struct.pack(
         "<16sHHIQQQIHHHHHH", b"\x7fELF\2\1\1", 3, 62, 1, 0, 0, 64 + len(body), 0, 64, 0, 0, 64, len(sections), 0
     )
@@ -184,19 +184,19 @@ def _elf(sections: list[tuple[int, int, int, int]], body: bytes) -> bytes:
 
 
 def test_names_that_overlap(tmp_path: Path) -> None:
-    """100,000 symbols whose names all run through one megabyte are refused, not spelled out."""
+    """100,000 symbols with names that overlap in one megabyte are rejected, not expanded."""
     text = bytes(1) + b"a" * 1_000_000 + bytes(1)
     symbols = b"".join(struct.pack("<IBBHQQ", 1 + at, 0x12, 0, 1, 0, 0) for at in range(100_000))
     sections = [(3, 64, len(text), 0), (11, 64 + len(text), len(symbols), 0)]
     path = tmp_path / "overlap.so"
     _within_limit(path, _elf(sections, text + symbols))
 
-    with pytest.raises(NotALibraryError, match="ELF file, the names overlap"):
+    with pytest.raises(NotALibraryError, match="ELF file: the names overlap"):
         inspect_library(path)
 
 
 def test_tables_that_are_stated_again_and_again(tmp_path: Path) -> None:
-    """60,000 sections that are all the same table of symbols are read once."""
+    """60,000 sections with the same symbol table are read once."""
     symbols = b"\0" * 24 + struct.pack("<IBBHQQ", 0, 0x12, 0, 1, 0, 0) * 40_000
     sections = [(3, 64, 24, 0)] + [(11, 64, len(symbols), 0)] * 60_000
 
@@ -204,7 +204,7 @@ def test_tables_that_are_stated_again_and_again(tmp_path: Path) -> None:
 
 
 def test_load_commands_that_are_stated_again_and_again(tmp_path: Path) -> None:
-    """60,000 load commands that all name the same export trie are read once."""
+    """60,000 load commands for the same export trie are read once."""
     trie = b"\0\1a\0\5" + b"\1\0\0" * 100_000
     commands = struct.pack("<IIII", 0x80000033, 16, 32 + 16 * 60_000, len(trie)) * 60_000
     header = struct.pack("<8I", 0xFEEDFACF, 0x01000007, 3, 6, 60_000, len(commands), 0, 0)
@@ -213,8 +213,8 @@ def test_load_commands_that_are_stated_again_and_again(tmp_path: Path) -> None:
 
 
 def test_an_export_trie_that_is_a_chain() -> None:
-    """A trie of 100,000 nodes in a row, whose names would be five billion characters, is refused."""
-    node = 7  # no symbol, one child: "a", NUL, and three bytes of where it is
+    """A trie of 100,000 nodes in a chain, whose names total five billion characters, is rejected."""
+    node = 7  # no symbol, one child: "a", NUL, and three bytes of its offset
     chain = b"".join(
         b"\0\1a\0" + bytes([(at & 0x7F) | 0x80, (at >> 7 & 0x7F) | 0x80, at >> 14])
         for at in range(node, node * 100_000, node)
@@ -227,20 +227,20 @@ def test_an_export_trie_that_is_a_chain() -> None:
 
 
 def test_an_export_trie_in_a_circle() -> None:
-    """A node that is its own child is refused."""
+    """A node that is its own child is rejected."""
     with pytest.raises(Damaged, match="loop"):
         exported(b"\0\1a\0\0")
 
 
 def test_names_without_an_end() -> None:
-    """A name that the table does not end, and one outside of it, are refused."""
+    """A name without an end in the table, and one outside it, are rejected."""
     for offset in (0, 3, 2**64):
-        with pytest.raises(Damaged, match="outside of its table of 3 bytes"):
+        with pytest.raises(Damaged, match="outside its table of 3 bytes"):
             Names(b"abc").at(offset)
 
 
 def _pe(sections: list[tuple[int, int, int]], imports: int, body: bytes) -> bytes:
-    """A PE file with sections of address, size and offset, and an import table at an address."""
+    """Returns a PE file with sections of given addresses, sizes and offsets, and an import table."""
     directories = struct.pack("<IIII", 0, 0, imports, 0)
     optional = struct.pack("<H106xI", 0x20B, 2) + directories
     coff = struct.pack("<4sHH12xHH", b"PE\0\0", 0x8664, len(sections), len(optional), 0x2022)
@@ -249,29 +249,29 @@ def _pe(sections: list[tuple[int, int, int]], imports: int, body: bytes) -> byte
 
 
 def test_an_import_table_without_an_end(tmp_path: Path) -> None:
-    """A megabyte of imports, none of them the last, is refused."""
+    """A megabyte of imports without an end is rejected."""
     start = 64 + 24 + 128 + 40
     body = struct.pack("<12xI4x", 0x1000) * 50_000
     path = tmp_path / "imports.dll"
     _within_limit(path, _pe([(0x1000, len(body), start)], 0x1000, body))
 
-    with pytest.raises(NotALibraryError, match="the import table has no end after 4096 entries"):
+    with pytest.raises(NotALibraryError, match="the import table does not end after 4096 entries"):
         inspect_library(path)
 
 
 def test_sections_that_overlap(tmp_path: Path) -> None:
-    """60,000 sections that are all the same megabyte are refused before they are read."""
+    """60,000 sections over the same megabyte are rejected before they are read."""
     start = 64 + 24 + 128 + 40 * 60_000
     sections = [(0x1000 * at, 1_000_000, start) for at in range(60_000)]
     path = tmp_path / "overlap.dll"
     _within_limit(path, _pe(sections, 0x1000, bytes(1_000_000)))
 
-    with pytest.raises(NotALibraryError, match="PE file, the sections overlap"):
+    with pytest.raises(NotALibraryError, match="PE file: the sections overlap"):
         inspect_library(path)
 
 
 def test_a_plugin_of_this_machine_with_changed_bytes(compile_plugin: CompilePlugin, tmp_path: Path) -> None:
-    """What this machine's own linker makes is as safe to read when it is damaged."""
+    """Damaged output of this machine's own linker is read just as safely."""
     whole = compile_plugin().read_bytes()
     path = tmp_path / "native.so"
     chance = random.Random(0)

@@ -1,4 +1,4 @@
-"""The binding that reads its declarations from the header itself, so that they cannot drift from it."""
+"""The binding that uses cffi; it reads its declarations from the C header, so that they always match."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from backworks.ffi.platform import OPEN_FLAGS
 
 __all__ = ["create", "ffi"]
 
-#: Untyped, because what it knows comes out of the header.
+#: Untyped, because its declarations come from the header at run time.
 ffi: Any = FFI()
 ffi.cdef(declarations())
 
@@ -52,7 +52,7 @@ class _Instance:
     def __init__(self, library: _Library, pointer: Any, host: Any) -> None:
         self._library = library
         self._pointer = pointer
-        self._host = host  # the plugin holds its address
+        self._host = host  # kept alive, because the plugin holds its address
 
     def process(
         self,
@@ -65,7 +65,7 @@ class _Instance:
     ) -> Reply:
         request = ffi.new(_new_request)
         request.struct_size = _REQUEST_SIZE
-        # from_buffer lends the memory of the bytes object, which the arguments keep alive during the call.
+        # from_buffer borrows the memory of the bytes objects, which the arguments keep alive during the call.
         request.endpoint = ffi.from_buffer(endpoint)
         request.endpoint_size = len(endpoint)
         request.method = ffi.from_buffer(method)

@@ -1,17 +1,18 @@
-"""What a binding is: the only door between Python and a plugin's C functions.
+"""The interface of a binding, through which all calls between Python and a plugin's C functions go.
 
 The path of a call: :class:`Instance` ``.process`` fills a ``backworks_request``, zeroes a ``backworks_response``, calls
-the plugin without the interpreter lock, copies what came back into a :class:`Reply`, and hands the plugin's memory back
-through ``backworks_plugin_free_string``: once, whatever the code, and also if the copy fails.
+the plugin without the interpreter lock, copies the response into a :class:`Reply`, and frees the plugin's memory with
+``backworks_plugin_free_string``: exactly once, whatever the code, even if the copy fails.
 
-The path of an error: a code other than OK travels in the :class:`Reply` like any other; the layer above makes an
-exception of it. An answer that breaks the rules of the header is a :exc:`ContractViolation`. A library that the dynamic
-linker refuses is an ``OSError`` with the linker's words.
+The path of an error: the :class:`Reply` carries any code; the layer above turns one other than OK into an exception. A
+response that breaks the rules of the header raises :exc:`ContractViolation`. A library that the dynamic linker rejects
+raises ``OSError`` with the linker's message.
 
 The path of a log record: the plugin calls ``backworks_host.log`` from any thread; the binding decodes the text (invalid
-UTF-8 is replaced) and calls the ``log`` function that was given to ``init``. What that function raises stops there.
+UTF-8 is replaced) and calls the ``log`` function that was passed to ``init``. Exceptions of that function stop there.
 
-Nothing here decides: whether a symbol may be missing, whether a version is good, what a code means, is said elsewhere.
+This package makes no policy decisions: other modules decide whether a symbol may be missing, whether a version is
+acceptable, and what a code means.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol, TypeVar
 
-#: Takes a ``backworks_level`` and the text of a record.
+#: A function that takes a ``backworks_level`` and the text of a log record.
 LogFunction = Callable[[int, str], None]
 
 __all__ = [
@@ -43,11 +44,11 @@ __all__ = [
 #: ``BACKWORKS_ABI_VERSION`` of the header; a test compares the two.
 ABI_VERSION = 1
 
-#: The largest answer that is taken, in bytes: 1 GiB, as the header says. Far above what anybody sends through a
-#: function call, far below what exhausts a machine by one wrong number.
+#: The maximum size of an answer in bytes: 1 GiB, as in the header. That is far more than a function call should return,
+#: but little enough that one wrong number does not exhaust the machine.
 MAX_ANSWER = 1 << 30
 
-#: The largest content type or block of header fields, in bytes: what HTTP servers accept for a whole header.
+#: The maximum size of a content type or header block in bytes: what HTTP servers accept for a whole header.
 MAX_FIELD = 1 << 16
 
 REQUIRED_SYMBOLS = (
@@ -67,14 +68,14 @@ OPTIONAL_SYMBOLS = (
 
 
 class ContractViolation(Exception):
-    """The plugin broke a rule of the header; the text says which."""
+    """The plugin broke a rule of the header; the message says which."""
 
 
 class Reply(NamedTuple):
-    """A ``backworks_response`` after the plugin's memory was handed back, with the code that was returned.
+    """A copy of a ``backworks_response``, with the code that the plugin returned.
 
-    ``data`` is ``None`` where the plugin left it NULL, as are ``content_type`` and ``headers``. ``http_status`` is 0
-    where the plugin has set none.
+    ``data``, ``content_type`` and ``headers`` are ``None`` if the plugin left them NULL. ``http_status`` is 0 if the
+    plugin did not set it.
     """
 
     code: int
@@ -85,10 +86,10 @@ class Reply(NamedTuple):
 
 
 class Engine(Protocol):
-    """What answers requests: one initialised plugin, or a Python object dressed as one.
+    """An object that answers requests: an initialised plugin, or a wrapped Python object.
 
-    The methods may be called from several threads at once; that no call runs after or during ``shutdown``, and that
-    ``shutdown`` is called once, is the caller's to see to.
+    The methods may be called from several threads at the same time. The caller must call ``shutdown`` once, and make no
+    other call during or after it.
     """
 
     def process(
@@ -104,7 +105,7 @@ class Engine(Protocol):
         ...
 
     def health_check(self) -> Reply:
-        """Calls ``backworks_plugin_health_check``, which the library must have."""
+        """Calls ``backworks_plugin_health_check``, which the library must export."""
         ...
 
     def shutdown(self) -> int:
@@ -116,7 +117,7 @@ class Instance(Engine, Protocol):
     """One initialised plugin of a library. Keeps the library and the host structure alive."""
 
     def reconfigure(self, config: bytes) -> Reply:
-        """Calls ``backworks_plugin_reconfigure``, which the library must have."""
+        """Calls ``backworks_plugin_reconfigure``, which the library must export."""
         ...
 
 
@@ -124,12 +125,12 @@ _Instance = TypeVar("_Instance", bound=Instance)
 
 
 class Library(Protocol):
-    """An opened library. It stays mapped for the life of the process: unmapping is not safe (see docs/why.md)."""
+    """An open library. It stays mapped until the process exits, because unmapping is not safe (see docs/why.md)."""
 
     path: str
 
     def symbols(self) -> frozenset[str]:
-        """Which of ``REQUIRED_SYMBOLS`` and ``OPTIONAL_SYMBOLS`` the library has. Calls nothing."""
+        """Returns the ``REQUIRED_SYMBOLS`` and ``OPTIONAL_SYMBOLS`` that the library exports. Calls nothing."""
         ...
 
     def abi_version(self) -> int:
@@ -145,28 +146,28 @@ class Library(Protocol):
         ...
 
     def description(self) -> bytes | None:
-        """Calls ``backworks_plugin_description``, which the library must have; ``None`` for NULL."""
+        """Calls ``backworks_plugin_description``, which the library must export; ``None`` for NULL."""
         ...
 
     def init(self, config: bytes, log: LogFunction) -> tuple[Reply, Instance | None]:
         """Calls ``backworks_plugin_init``.
 
         Returns the reply and the instance, which is ``None`` if the plugin returned a code other than OK or a NULL
-        instance. What a failing init stored in ``*out`` is ignored.
+        instance. The value that a failed init stored in ``*out`` is ignored.
         """
         ...
 
 
 class Binding(Protocol):
-    """A way to call C. ``name`` is what ``BACKWORKS_FFI`` calls it."""
+    """A way to call C. ``name`` is its value in ``BACKWORKS_FFI``."""
 
     name: str
 
     def open(self, path: str) -> Library:
-        """Opens the library at an absolute path, with all symbols bound now and none exported to others.
+        """Opens the library at an absolute path, with all symbols bound immediately and none exported to others.
 
         Raises:
-            OSError: The dynamic linker refuses it; its words are the text.
+            OSError: The dynamic linker rejects it; the message is the linker's.
         """
         ...
 
@@ -174,11 +175,11 @@ class Binding(Protocol):
 def check_sizes(
     data: bool, size: int, content_type: bool, content_type_size: int, headers: bool, headers_size: int
 ) -> None:
-    """Checks the sizes of a ``backworks_response`` before a byte behind its pointers is read.
+    """Checks the sizes of a ``backworks_response`` before its pointers are followed.
 
     Args:
         data, content_type, headers: Whether the pointer is not NULL.
-        size, content_type_size, headers_size: The sizes beside them.
+        size, content_type_size, headers_size: The corresponding sizes.
 
     Raises:
         ContractViolation: A NULL pointer with a size, or a size above ``MAX_ANSWER`` or ``MAX_FIELD``.
@@ -195,14 +196,14 @@ def check_sizes(
 
 
 def init_result(reply: Callable[[], Reply], instance: _Instance | None) -> tuple[Reply, _Instance | None]:
-    """Returns what ``Library.init`` does; an instance that nobody will have, because its reply is broken, is ended.
+    """Returns the result of ``Library.init``; shuts the instance down if its reply is invalid.
 
     Args:
-        reply: Takes the reply, as :func:`take_reply` does.
-        instance: What init made, if it did.
+        reply: Returns the reply, like :func:`take_reply`.
+        instance: The instance that init created, or ``None``.
 
     Raises:
-        ContractViolation: As :func:`check_sizes` does.
+        ContractViolation: See :func:`check_sizes`.
     """
     try:
         return reply(), instance
@@ -215,16 +216,16 @@ def init_result(reply: Callable[[], Reply], instance: _Instance | None) -> tuple
 def take_reply(
     code: int, response: Any, copy: Callable[[Any, int], bytes], free: Callable[[Any, int], object]
 ) -> Reply:
-    """Copies a ``backworks_response`` and hands the plugin's memory back, also if the copy fails.
+    """Copies a ``backworks_response`` and frees the plugin's memory, even if the copy fails.
 
     Args:
-        code: What the function returned.
-        response: The structure; its pointers are false where they are NULL.
-        copy: Makes bytes of a pointer and a size.
+        code: The code that the function returned.
+        response: The structure; its pointers are falsy if NULL.
+        copy: Copies bytes from a pointer and a size.
         free: The library's ``backworks_plugin_free_string``.
 
     Raises:
-        ContractViolation: As :func:`check_sizes` does.
+        ContractViolation: See :func:`check_sizes`.
     """
     data, content_type, headers = response.data, response.content_type, response.headers
     try:

@@ -1,6 +1,6 @@
-"""The binding that needs nothing but the standard library.
+"""The binding that needs only the standard library.
 
-The structures stand here a second time, by hand; a test compares their layout with the header's.
+The structures are declared by hand; a test compares their layout with the header's.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class BackworksRequest(ctypes.Structure):
 
 
 class BackworksResponse(ctypes.Structure):
-    """``backworks_response``; pointers are ``c_void_p``, because a ``c_char_p`` loses what has to be freed."""
+    """``backworks_response``; pointers are ``c_void_p``, because a ``c_char_p`` loses the address to free."""
 
     _fields_ = (
         ("struct_size", c_uint32),
@@ -112,7 +112,7 @@ class _Instance:
     def __init__(self, library: _Library, pointer: c_void_p, host: BackworksHost) -> None:
         self._library = library
         self._pointer = pointer
-        self._host = host  # the plugin holds its address
+        self._host = host  # kept alive, because the plugin holds its address
 
     def process(
         self,
@@ -165,7 +165,7 @@ class _Library:
             try:
                 self._dll = ctypes.CDLL(path, winmode=OPEN_FLAGS)
             except OSError as error:
-                if error.winerror and error.filename is None:  # then ctypes leaves out which file it was
+                if error.winerror and error.filename is None:  # ctypes then omits the file name
                     error.filename = path
                 raise
         else:

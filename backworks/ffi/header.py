@@ -11,14 +11,14 @@ _END = "/* [backworks:declarations:end] */"
 
 
 def declarations() -> str:
-    """Returns what stands between the two markers of the header, which is plain C but for one macro.
+    """Returns the text between the two markers of the header, which is plain C except for one macro.
 
     Raises:
-        ImportError: The header that came with this installation is not there or has no markers.
+        ImportError: The header of this installation is missing or has no markers.
     """
     path = sdk.path("c") / "backworks_plugin.h"
     try:
         text = path.read_text(encoding="utf-8")
         return text[text.index(_BEGIN) + len(_BEGIN) : text.index(_END)].replace("BACKWORKS_EXPORT ", "")
     except (OSError, ValueError) as error:
-        raise ImportError(f"the declarations cannot be read from {path}: {error}") from error
+        raise ImportError(f"cannot read the declarations in {path}: {error}") from error

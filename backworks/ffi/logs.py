@@ -1,7 +1,7 @@
-"""From a plugin's ``backworks_host.log`` to a Python function, by number.
+"""Routes calls of ``backworks_host.log`` to Python functions, by number.
 
-``backworks_host.context`` holds a number and no pointer: a plugin that logs after its shutdown, or with a context of
-its own making, finds no function under it, and nothing happens.
+``backworks_host.context`` is a number, not a pointer. If a plugin logs after its shutdown, or with an invalid context,
+no function is registered under the number, and the record is dropped.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["MAX_TEXT", "deliver", "forget", "register"]
 
-#: The longest text of one record, in bytes; the rest is cut. More is no log line but a mistake.
+#: The maximum size of a record's text in bytes; the rest is cut off. A longer text is a mistake, not a log record.
 MAX_TEXT = 1 << 16
 
 _functions: dict[int, LogFunction] = {}
@@ -23,23 +23,23 @@ _numbers = itertools.count(1)
 
 
 def register(function: LogFunction) -> int:
-    """Returns the number, never 0, under which ``deliver`` will find the function."""
+    """Registers a function; returns its number for ``deliver``, which is never 0."""
     number = next(_numbers)
     _functions[number] = function
     return number
 
 
 def forget(number: int) -> None:
-    """Ends the registration; deliveries that are under way still arrive."""
+    """Removes a registration; a delivery in progress still completes."""
     _functions.pop(number, None)
 
 
 def deliver(number: int, level: int, text: bytes) -> None:
-    """Calls the function registered under the number, if there is one. Raises nothing: the caller is C."""
+    """Calls the function registered under a number, if any. Never raises, because the caller is C."""
     function = _functions.get(number)
     if function is None:
         return
     try:
         function(level, text.decode("utf-8", "replace"))
-    except BaseException:  # noqa: BLE001  # nothing may pass through C
+    except BaseException:  # noqa: BLE001  # no exception may pass through C
         sys.excepthook(*sys.exc_info())

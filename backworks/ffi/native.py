@@ -1,8 +1,7 @@
-"""The binding that is compiled: ``backworks.ffi._native``, made from ``native/binding``.
+"""The compiled binding: ``backworks.ffi._native``, built from ``native/binding``.
 
-It is the fastest, and the one that needs a wheel or a C compiler. Beyond the contract it takes, wherever bytes are
-asked for, also ``str`` (as UTF-8) and any object with a buffer, without a copy. A plugin's log record that comes while
-the interpreter ends is dropped.
+It is the fastest, but needs a wheel or a C compiler. Beyond the contract, it accepts ``str`` (as UTF-8) and any object
+with a buffer in place of bytes, without a copy. Log records are dropped while the interpreter shuts down.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["NativeBinding", "create"]
 
-# Before the interpreter is taken down: a plugin's thread that asks a finalised interpreter for its lock crashes.
+# Runs before finalisation: a plugin's thread that acquires the lock of a finalised interpreter crashes.
 atexit.register(_native.stop_logging)
 
 
@@ -27,7 +26,7 @@ class NativeBinding:
     name = "native"
 
     def open(self, path: str) -> Library:
-        """Opens the library at an absolute path. Raises ``OSError`` with the dynamic linker's words."""
+        """Opens the library at an absolute path. Raises ``OSError`` with the dynamic linker's message."""
         return _native.open(path)
 
 

@@ -1,4 +1,4 @@
-"""How each system is asked to open a library: all symbols now, none for others, dependencies from safe places."""
+"""Flags to open a library: bind all symbols immediately, export none, find dependencies in safe places only."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import sys
 __all__ = ["OPEN_FLAGS"]
 
 if sys.platform == "win32":
-    # LOAD_LIBRARY_SEARCH_DLL_LOAD_DIR | LOAD_LIBRARY_SEARCH_DEFAULT_DIRS: beside the library, the system's folder and
-    # what os.add_dll_directory named; neither PATH nor the current folder, where anybody may have put a DLL.
+    # LOAD_LIBRARY_SEARCH_DLL_LOAD_DIR | LOAD_LIBRARY_SEARCH_DEFAULT_DIRS: the library's directory, the system directory
+    # and those of os.add_dll_directory; not PATH or the current directory, where anyone may have put a DLL.
     OPEN_FLAGS = 0x00000100 | 0x00001000
 else:
-    # RTLD_NOW: a missing symbol is an error of the load, not a crash of some later call. RTLD_LOCAL: two plugins may
-    # have functions of one name.
+    # RTLD_NOW: a missing symbol fails the load, instead of crashing a later call. RTLD_LOCAL: two plugins may have
+    # functions with the same name.
     OPEN_FLAGS = os.RTLD_NOW | os.RTLD_LOCAL

@@ -1,9 +1,9 @@
-"""What a library file says about itself, read from its bytes: nothing of it is run.
+"""Reads the metadata of a library file from its bytes, without running any of its code.
 
-The file is one that nobody trusts yet, so the system's linker never sees it here. It is read in pieces, each
-checked against the file's size first; every count and every name is bounded by that size; and whatever the bytes
-are, the outcome is a :class:`LibraryInfo` or one of the errors that :func:`inspect_library` names. The file is not
-mapped into memory: a mapped file that somebody shortens kills the process that looks at it.
+The file is not trusted, so the system's linker is not involved. Each read is checked against the file's size first, and
+that size also limits every count and every name. Whatever the bytes are, the outcome is a :class:`LibraryInfo` or one
+of the errors of :func:`inspect_library`. The file is not mapped into memory, because truncating a mapped file kills the
+process that reads it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Whether a library would load as a plugin, told from what its file says alone."""
+"""Checks whether a library can be loaded as a plugin, from its file alone."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ if TYPE_CHECKING:
 
 __all__ = ["problems"]
 
-#: What dlopen and LoadLibrary take.
+#: The kinds of file that dlopen and LoadLibrary accept.
 _LOADABLE = {"shared library", "bundle"}
 
 
 def problems(info: LibraryInfo, *, system: str | None = None, machine: str | None = None) -> list[PluginLoadError]:
-    """Returns every known reason why the library would not load, the weightiest first.
+    """Returns every known reason why the library cannot be loaded, the most important first.
 
-    What only the dynamic linker can tell, such as a dependency that is missing, is not among them.
+    Problems that only the dynamic linker can detect, such as a missing dependency, are not included.
 
     Args:
         info: The library.
-        system: The system of the host in question, by default this one.
-        machine: Its processor, by default this one.
+        system: The host's system; by default this one.
+        machine: The host's processor; by default this one.
     """
     system = system or this_system()
     machine = machine or this_machine()
@@ -42,7 +42,7 @@ def problems(info: LibraryInfo, *, system: str | None = None, machine: str | Non
         found.append(
             WrongPlatformError(
                 f"{info.path}: a {info.bits}-bit library ({info.system} {' '.join(info.architectures)}); "
-                f"plugins are 64-bit, here for {system} {machine}",
+                f"this host needs a 64-bit one for {system} {machine}",
                 path=info.path,
             )
         )
@@ -58,30 +58,30 @@ def problems(info: LibraryInfo, *, system: str | None = None, machine: str | Non
     if info.kind not in _LOADABLE:
         found.append(
             NotALibraryError(
-                f"{info.path}: the file's kind is {info.kind!r}; a plugin is a shared library",
+                f"{info.path}: a plugin must be a shared library, not a file of kind {info.kind!r}",
                 path=info.path,
                 plugin=plugin,
             )
         )
     missing = [symbol for symbol in REQUIRED_SYMBOLS if symbol not in info.exports]
-    # Of a 32-bit file nothing more is known.
+    # The symbols of a 32-bit file are not read.
     if missing and info.bits == 64:
         found.append(
             MissingSymbolsError(
                 f"{info.path}: {'not a plugin: ' if len(missing) == len(REQUIRED_SYMBOLS) else ''}"
-                f"it does not export {', '.join(missing)}; backworks_plugin.h tells what each must do",
+                f"the library does not export {', '.join(missing)}; see backworks_plugin.h",
                 path=info.path,
                 symbols=missing,
                 plugin=plugin,
             )
         )
     if info.manifest_problem is not None:
-        found.append(ManifestError(f"{info.path}: the manifest is broken: {info.manifest_problem}", path=info.path))
+        found.append(ManifestError(f"{info.path}: the manifest is invalid: {info.manifest_problem}", path=info.path))
     if info.manifest is not None and info.manifest["abi"] != ABI_VERSION:
         found.append(
             AbiVersionError(
-                f"{info.path}: the manifest says ABI version {info.manifest['abi']}; "
-                f"this host speaks version {ABI_VERSION}: build the plugin against its backworks_plugin.h",
+                f"{info.path}: the manifest has ABI version {info.manifest['abi']}, but this host has version "
+                f"{ABI_VERSION}: rebuild the plugin with the host's backworks_plugin.h",
                 path=info.path,
                 found=info.manifest["abi"],
                 wanted=ABI_VERSION,

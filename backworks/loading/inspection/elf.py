@@ -1,4 +1,4 @@
-"""Reads ELF: the libraries of Linux and most other systems (System V ABI, chapters 4 and 5)."""
+"""Reads ELF, the format of Linux and most other systems (System V ABI, chapters 4 and 5)."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _MACHINES = {
     243: "riscv",
     258: "loongarch",
 }
-#: Names that tell more than the number of the machine does.
+#: Names that depend on the word size and byte order as well as the machine number.
 _VARIANTS = {
     ("riscv", 64, "<"): "riscv64",
     ("riscv", 32, "<"): "riscv32",
@@ -48,10 +48,10 @@ _NAMELESS_TYPES = {3, 4}  # STT_SECTION, STT_FILE
 
 
 def read(view: View) -> Image:
-    """Reads an ELF file. Of a 32-bit one only the header. Raises :exc:`Damaged`."""
+    """Reads an ELF file; only the header of a 32-bit one. Raises :exc:`Damaged`."""
     ident = view.read(0, 16, "the header")
     if ident[4] not in (1, 2) or ident[5] not in (1, 2):
-        raise Damaged(f"a header of class {ident[4]} and byte order {ident[5]}, which do not exist")
+        raise Damaged(f"the header has an invalid class {ident[4]} or byte order {ident[5]}")
     bits, order = 32 * ident[4], "<>"[ident[5] - 1]
     kind_number, machine_number = view.unpack(Struct(order + "HH"), 16, "the header")
     machine = _MACHINES.get(machine_number, f"machine {machine_number}")
@@ -67,7 +67,7 @@ def read(view: View) -> Image:
     manifest = None
     for name, section in sections:
         kind_of_section, offset, size, link = section
-        # There is one of each by the standard; of more, which could keep a reader busy for hours, the first is read.
+        # The standard allows one of each. Reading only the first prevents a crafted file from taking hours.
         if kind_of_section == _SHT_DYNSYM and exports is None:
             exports = _exports(view, order, offset, size, _names(view, sections, link))
         elif kind_of_section == _SHT_DYNAMIC and needed is None:
@@ -94,20 +94,20 @@ _Section = tuple[int, int, int, int]
 
 
 def _sections(view: View, order: str) -> list[tuple[str, _Section]]:
-    """Returns name, and type, offset, size and link, of each section."""
+    """Returns the name of each section, with its type, offset, size and link."""
     header = view.unpack(Struct(order + "HHIQQQIHHHHHH"), 16, "the header")
     segments_at, sections_at = header[4], header[5]
     segment_size, segment_count, section_size, section_count, names_index = header[8:13]
     if segment_count and segment_size != 56:
-        raise Damaged(f"a segment table with entries of {segment_size} bytes, not 56")
+        raise Damaged(f"the segment table has entries of {segment_size} bytes, not 56")
     for segment in view.table(Struct(order + "IIQQQQQQ"), segments_at, segment_count, "the segment table"):
-        # A mapping that reaches beyond the file kills the process that touches it.
+        # Accessing a mapping beyond the end of the file kills the process.
         if segment[0] == _PT_LOAD:
             view.check(segment[2], segment[5], "a segment")
     if not sections_at or not section_count:
-        raise Damaged("no section table: it was stripped of what tells its symbols and its manifest")
+        raise Damaged("no section table: build the library without stripping it, to keep its symbols and manifest")
     if section_size != 64:
-        raise Damaged(f"a section table with entries of {section_size} bytes, not 64")
+        raise Damaged(f"the section table has entries of {section_size} bytes, not 64")
     table = list(view.table(Struct(order + "IIQQQQIIQQ"), sections_at, section_count, "the section table"))
     sections = [(row[1], row[4], row[5], row[6]) for row in table]
     names = _names(view, [("", section) for section in sections], names_index)
@@ -116,7 +116,7 @@ def _sections(view: View, order: str) -> list[tuple[str, _Section]]:
 
 def _names(view: View, sections: list[tuple[str, _Section]], index: int) -> Names:
     if index >= len(sections):
-        raise Damaged(f"a link to section {index} of {len(sections)}")
+        raise Damaged(f"invalid link to section {index} of {len(sections)}")
     _, offset, size, _ = sections[index][1]
     return Names(view.read(offset, size, "a string table"))
 
@@ -129,7 +129,7 @@ def _exports(view: View, order: str, offset: int, size: int, names: Names) -> se
     for name_at, info, other, section, _, _ in rows:
         if (
             section != 0
-            and name_at not in seen  # one name may be there in several versions
+            and name_at not in seen  # a name may occur in several versions
             and info >> 4 in _EXPORTED_BINDINGS
             and info & 15 not in _NAMELESS_TYPES
             and other & 3 in _EXPORTED_VISIBILITIES
@@ -140,7 +140,7 @@ def _exports(view: View, order: str, offset: int, size: int, names: Names) -> se
 
 
 def _dynamic(view: View, order: str, offset: int, size: int, names: Names) -> tuple[list[str], int]:
-    """Returns the libraries that are needed, and DT_FLAGS_1."""
+    """Returns the needed libraries, and DT_FLAGS_1."""
     layout = Struct(order + "QQ")
     needed, flags = [], 0
     for tag, value in view.table(layout, offset, size // layout.size, "the dynamic section"):

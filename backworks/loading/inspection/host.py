@@ -1,4 +1,4 @@
-"""The names of this host's system and processor, as ``LibraryInfo`` writes them."""
+"""The names of this host's system and processor, as in ``LibraryInfo``."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ _MACHINES = {"amd64": "x86_64", "arm64": "aarch64", "i386": "x86", "i686": "x86"
 
 
 def this_system() -> str:
-    """Returns ``"linux"``, ``"macos"`` or ``"windows"``, or what Python calls another system."""
+    """Returns ``"linux"``, ``"macos"`` or ``"windows"``, or Python's name of another system."""
     return _SYSTEMS.get(sys.platform, sys.platform.rstrip("0123456789"))
 
 
 def this_machine() -> str:
-    """Returns ``"x86_64"``, ``"aarch64"`` and so on: what the code of this process runs on.
+    """Returns the processor architecture of this process: ``"x86_64"``, ``"aarch64"`` and so on.
 
-    Windows tells an emulated process the name of the real processor, so there the interpreter's own build is
-    asked.
+    On Windows this is the architecture that the interpreter was built for, because an emulated process sees the name of
+    the real processor.
     """
     name = sysconfig.get_platform().removeprefix("win-") if sys.platform == "win32" else platform.machine()
     return _MACHINES.get(name.lower(), name.lower())

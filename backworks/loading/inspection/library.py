@@ -1,4 +1,4 @@
-"""From a path to a :class:`LibraryInfo`: opens the file, finds out the format, asks its reader."""
+"""Makes a :class:`LibraryInfo` from a path: opens the file, detects the format, and calls its reader."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 __all__ = ["LibraryInfo", "file_sha256", "inspect_library"]
 
-#: What people take for a library by mistake.
+#: Files that are mistaken for libraries.
 _LOOKALIKES = {
-    b"!<arch>\n": "a static library, which cannot be loaded; link a shared one",
+    b"!<arch>\n": "a static library; link a shared one",
     b"\0asm": "a WebAssembly module, not a native library",
     b"PK\x03\x04": "a ZIP archive; unpack it first",
     b"\x1f\x8b": "a gzip archive; unpack it first",
@@ -29,21 +29,20 @@ _LOOKALIKES = {
 
 @dataclass(frozen=True)
 class LibraryInfo:
-    """What a library file says about itself.
+    """The metadata of a library file.
 
     Attributes:
-        path: The file, as it was asked for.
-        size: Its bytes.
+        path: The file, as the caller named it.
+        size: The size of the file, in bytes.
         format: ``"elf"``, ``"mach-o"`` or ``"pe"``.
-        system: ``"linux"``, ``"macos"``, ``"windows"``, or the name of another.
-        architectures: The processors: ``"x86_64"``, ``"aarch64"``, ``"riscv64"``, ... Several in a fat Mach-O
-            file, whose other fields tell of the slice for this machine, or of the first if there is none.
-        bits: 64 or 32. Of a 32-bit file only the fields above and ``kind`` are read.
-        kind: ``"shared library"``, ``"bundle"`` (which macOS loads as well), ``"executable"``, ``"object
-        file"``, ...
-        exports: The names of the functions and data that it defines for others, as a C program writes them.
+        system: ``"linux"``, ``"macos"``, ``"windows"``, or the name of another system.
+        architectures: The processors: ``"x86_64"``, ``"aarch64"``, ``"riscv64"``, ... A fat Mach-O file has several;
+            its other fields describe the slice for this machine, or the first slice if there is none.
+        bits: 64 or 32. Only the fields above and ``kind`` are read from a 32-bit file.
+        kind: ``"shared library"``, ``"bundle"`` (which macOS also loads), ``"executable"``, ``"object file"``, ...
+        exports: The names of exported functions and data, as written in C.
         needed: The libraries that it is linked to.
-        manifest: The manifest, or ``None`` if there is none or it is broken.
+        manifest: The manifest, or ``None`` if it is missing or invalid.
         manifest_problem: What is wrong with the manifest, or ``None``.
     """
 
@@ -61,15 +60,15 @@ class LibraryInfo:
 
 
 def inspect_library(path: str | os.PathLike[str]) -> LibraryInfo:
-    """Reads what a library says about itself, without loading it and without hashing it.
+    """Reads the metadata of a library, without loading or hashing it.
 
-    A library for another system or processor, and one that is no plugin, is read like any other;
-    :func:`~backworks.loading.inspection.problems` tells whether it would load.
+    A library for another system or processor, or one that is not a plugin, is read like any other;
+    :func:`~backworks.loading.inspection.problems` says whether it can be loaded.
 
     Raises:
-        PluginNotFound: There is no such file, or it is a directory or the like.
-        NotALibraryError: It is empty, text, cut off or otherwise no ELF, Mach-O or PE file.
-        PluginLoadError: It cannot be read.
+        PluginNotFound: The file does not exist, or is not a regular file.
+        NotALibraryError: The file is empty, text, truncated or otherwise not an ELF, Mach-O or PE file.
+        PluginLoadError: The file cannot be read.
     """
     with open_file(path) as file:
         try:
@@ -102,8 +101,8 @@ def file_sha256(path: str | os.PathLike[str]) -> str:
     """Returns the SHA-256 of a file, in hexadecimal.
 
     Raises:
-        PluginNotFound: There is no such file, or it is a directory or the like.
-        PluginLoadError: It cannot be read.
+        PluginNotFound: The file does not exist, or is not a regular file.
+        PluginLoadError: The file cannot be read.
     """
     with open_file(path) as file:
         try:
@@ -124,7 +123,7 @@ def _read(view: View, head: bytes) -> Image:
             try:
                 return read(view)
             except Damaged as error:
-                raise Damaged(f"{name} file, {error}") from None
+                raise Damaged(f"{name} file: {error}") from None
     raise Damaged(f"not a library: {_describe(head)}")
 
 
@@ -133,8 +132,8 @@ def _describe(head: bytes) -> str:
         return "the file is empty"
     for magic, what in _LOOKALIKES.items():
         if head.startswith(magic):
-            return f"it is {what}"
+            return f"the file is {what}"
     line = head.split(b"\n", 1)[0].rstrip(b"\r")[:40]
     if line and line.isascii() and line.decode("ascii").isprintable():
-        return f"it begins with {line.decode('ascii')!r}"
-    return f"it begins with the bytes {head[:8].hex(' ')}"
+        return f"the file starts with {line.decode('ascii')!r}"
+    return f"the file starts with the bytes {head[:8].hex(' ')}"

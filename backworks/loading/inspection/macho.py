@@ -1,4 +1,4 @@
-"""Reads Mach-O, thin and fat: the libraries of macOS (``mach-o/loader.h``, ``fat.h`` and ``nlist.h``)."""
+"""Reads Mach-O, thin and fat, the format of macOS (``mach-o/loader.h``, ``fat.h`` and ``nlist.h``)."""
 
 from __future__ import annotations
 
@@ -26,11 +26,10 @@ MAGICS = {
 #: First bytes -> layout of a slice's entry: processor, variant, offset, size.
 FAT_MAGICS = {b"\xca\xfe\xba\xbe": Struct(">IIII4x"), b"\xca\xfe\xba\xbf": Struct(">IIQQ8x")}
 
-#: More processors than Mach-O ever ran on. A Java class begins with the same magic; its version, from 45,
-#: stands here.
+#: More processors than Mach-O ever ran on. A Java class has the same magic, and has its version, 45 or more, here.
 _MAX_SLICES = 32
 
-#: The largest programs have some hundred.
+#: The largest programs have a few hundred.
 _MAX_COMMANDS = 1 << 16
 
 _MACHINES = {7: "x86", 0x01000007: "x86_64", 12: "arm", 0x0100000C: "aarch64", 18: "ppc", 0x01000012: "ppc64"}
@@ -66,11 +65,13 @@ _DEFINED = {0x2, 0xA, 0xE}  # N_ABS, N_INDR, N_SECT
 
 
 def read_fat(view: View) -> Image:
-    """Reads the slice for this machine, else the first; names all architectures. Raises :exc:`Damaged`."""
+    """Reads the slice for this machine, or else the first; lists all architectures. Raises :exc:`Damaged`."""
     layout = FAT_MAGICS[view.read(0, 4, "the header")]
     (count,) = view.unpack(Struct(">I"), 4, "the header")
     if not 0 < count <= _MAX_SLICES:
-        raise Damaged(f"{count} slices; a fat file has 1 to {_MAX_SLICES} (a Java class begins with the same bytes)")
+        raise Damaged(
+            f"a fat file must have 1 to {_MAX_SLICES} slices, not {count} (a Java class starts with the same bytes)"
+        )
     slices = [
         (_architecture(cpu, variant), view.part(offset, size, "a slice"))
         for cpu, variant, offset, size in view.table(layout, 8, count, "the table of slices")
@@ -81,10 +82,10 @@ def read_fat(view: View) -> Image:
 
 
 def read(view: View) -> Image:
-    """Reads a thin Mach-O file. Of a 32-bit one only the header. Raises :exc:`Damaged`."""
+    """Reads a thin Mach-O file; only the header of a 32-bit one. Raises :exc:`Damaged`."""
     magic = view.read(0, 4, "the header")
     if magic not in MAGICS:
-        raise Damaged(f"a slice that begins with {magic.hex(' ')}, which is not Mach-O")
+        raise Damaged(f"a slice starts with {magic.hex(' ')}, which is not Mach-O")
     order, bits = MAGICS[magic]
     cpu, variant, kind_number, count, size = view.unpack(Struct(order + "5I"), 4, "the header")
     architectures = (_architecture(cpu, variant),)
@@ -95,7 +96,7 @@ def read(view: View) -> Image:
     commands = view.read(32, size, "the load commands")
     system, needed = "macos", []
     manifest: bytes | None = None
-    # Only noted in the loop: a file may state a table thousands of times, and it shall be read once.
+    # The loop only records these: a file may list a table thousands of times, but it must be read once.
     trie: tuple[int, ...] = ()
     table: tuple[int, ...] = ()
     for command, data in _commands(commands, count, order):
@@ -121,7 +122,7 @@ def read(view: View) -> Image:
         symbols = exported(view.read(trie[0], trie[1], "the export trie"))
     elif table:
         symbols = _symbols(view, order, *table)
-    # C's names begin with an underscore here, and dlsym adds it: it cannot find a name that has none.
+    # C names start with an underscore here, which dlsym adds; it cannot find a name without one.
     exports = frozenset(name[1:] for name in symbols if name.startswith("_"))
     return Image(
         "mach-o",
@@ -144,12 +145,12 @@ def _architecture(cpu: int, variant: int) -> str:
 
 def _commands(data: bytes, count: int, order: str) -> Iterator[tuple[int, bytes]]:
     if count > _MAX_COMMANDS:
-        raise Damaged(f"{count} load commands; at most {_MAX_COMMANDS} are read")
+        raise Damaged(f"{count} load commands; the limit is {_MAX_COMMANDS}")
     at = 0
     for _ in range(count):
         command, size = _fields(order + "II", data, at)
         if size < 8 or at + size > len(data):
-            raise Damaged(f"a load command of {size} bytes at {at} of {len(data)}")
+            raise Damaged(f"invalid load command of {size} bytes at byte {at} of {len(data)}")
         yield command, data[at : at + size]
         at += size
 
@@ -157,17 +158,17 @@ def _commands(data: bytes, count: int, order: str) -> Iterator[tuple[int, bytes]
 def _fields(layout: str, data: bytes, offset: int) -> tuple[int, ...]:
     structure = Struct(layout)
     if offset + structure.size > len(data):
-        raise Damaged(f"a load command of {len(data)} bytes, too short for what it says")
+        raise Damaged(f"a load command of {len(data)} bytes is too short for its fields")
     return structure.unpack_from(data, offset)
 
 
 def _segment(view: View, data: bytes, order: str, *, wanted: bool) -> bytes | None:
-    """Checks a segment and returns the manifest's section, if it is wanted and there."""
+    """Checks a segment; returns the manifest's section if it is wanted and present."""
     offset, size, _, _, count = _fields(order + "QQIII", data, 40)
     view.check(offset, size, "a segment")
     layout = Struct(order + "16s16sQQI28x")
     if 72 + count * layout.size > len(data):
-        raise Damaged(f"a segment of {count} sections in a load command of {len(data)} bytes")
+        raise Damaged(f"a segment has {count} sections in a load command of {len(data)} bytes")
     if not wanted:
         return None
     for section, segment, _, length, start in layout.iter_unpack(data[72 : 72 + count * layout.size]):

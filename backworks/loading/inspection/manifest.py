@@ -1,8 +1,7 @@
-"""The manifest: the JSON object that a plugin carries in a section of its own, and the rules it is held to.
+"""The manifest: a JSON object in a dedicated section of the library, and its rules.
 
-The rules are those of ``backworks_manifest_header`` in ``backworks_plugin.h``. A text that JSON readers
-disagree about (a member twice, NaN, a lone surrogate) is refused: what one tool checked, another must not
-read differently.
+The rules are those of ``backworks_manifest_header`` in ``backworks_plugin.h``. JSON that readers interpret differently
+(a duplicate member, NaN, a lone surrogate) is rejected, so that no other tool reads a checked manifest differently.
 """
 
 from __future__ import annotations
@@ -24,49 +23,48 @@ _HEADER = Struct("8sII")
 _MAGIC = b"BWMANIF1"
 _MAX_SIZE = 262_144
 
-#: As much of the section as a manifest can take.
+#: The size of the section with the largest manifest.
 MAX_SECTION = _HEADER.size + _MAX_SIZE
 
-#: What a plugin may be called.
+#: A valid name of a plugin.
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
-#: Where a plugin can run, the safest first.
+#: The isolations, the safest first.
 ISOLATIONS = ("process", "thread", "none")
 
-# Control characters would let a file that is only listed steer the terminal it is listed on. Tab and line
-# feed may be.
+# Control characters would let a listed file control the terminal. Tab and line feed are allowed.
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 def read_section(section: bytes, *, big_endian: bool = False) -> tuple[dict[str, Any] | None, str | None]:
-    """Reads what the manifest's section begins with.
+    """Reads the manifest from its section.
 
     Args:
         section: The section, or its first ``MAX_SECTION`` bytes.
         big_endian: The byte order of the platform.
 
     Returns:
-        The manifest and ``None``, or ``None`` and what is wrong with it.
+        The manifest and ``None``, or ``None`` and the problem.
     """
     if len(section) < _HEADER.size:
-        return None, f"its section has {len(section)} bytes, fewer than its header of {_HEADER.size}"
+        return None, f"its section has {len(section)} bytes, fewer than the header's {_HEADER.size}"
     magic, size, reserved = Struct((">" if big_endian else "<") + _HEADER.format).unpack_from(section)
     if magic != _MAGIC:
-        return None, f"its section begins with {magic!r}, not with {_MAGIC!r}"
+        return None, f"its section starts with {magic!r}, not {_MAGIC!r}"
     if reserved:
         return None, f"the reserved field of its header is {reserved}, not 0"
     if size > _MAX_SIZE:
-        return None, f"it claims {size} bytes; at most {_MAX_SIZE} are allowed"
+        return None, f"its size is {size} bytes; the limit is {_MAX_SIZE}"
     if size > len(section) - _HEADER.size:
-        return None, f"it claims {size} bytes; its section holds {len(section) - _HEADER.size}"
+        return None, f"its size is {size} bytes, but its section holds {len(section) - _HEADER.size}"
     return parse_manifest(section[_HEADER.size : _HEADER.size + size])
 
 
 def parse_manifest(data: bytes) -> tuple[dict[str, Any] | None, str | None]:
-    """Reads the JSON of a manifest and checks it.
+    """Parses and checks the JSON of a manifest.
 
     Returns:
-        The manifest and ``None``, or ``None`` and everything that is wrong with it, joined by semicolons.
+        The manifest and ``None``, or ``None`` and all problems, joined by semicolons.
     """
     try:
         text = data.decode("utf-8")
@@ -79,7 +77,7 @@ def parse_manifest(data: bytes) -> tuple[dict[str, Any] | None, str | None]:
     except RecursionError:
         return None, "it is nested too deeply"
     except UnicodeEncodeError:
-        return None, "it has half of a surrogate pair, which is no character"
+        return None, "it contains a lone surrogate, which is not a character"
     except json.JSONDecodeError as error:
         return None, f"it is not JSON: {error.msg} at character {error.pos}"
     except ValueError as error:
@@ -91,23 +89,23 @@ def parse_manifest(data: bytes) -> tuple[dict[str, Any] | None, str | None]:
 
 
 def isolation_problem(manifest: Mapping[str, Any] | None, isolation: str) -> str | None:
-    """Tells why a plugin must not run with an isolation, in a sentence, or ``None``.
+    """Returns why a plugin cannot run with an isolation, or ``None`` if it can.
 
     Args:
-        manifest: What the plugin's file says of it, if it says anything.
+        manifest: The plugin's manifest, or ``None``.
         isolation: One of :data:`ISOLATIONS`.
     """
-    accepted = (manifest or {}).get("isolation", ISOLATIONS)
-    if isolation in accepted:
+    allowed = (manifest or {}).get("isolation", ISOLATIONS)
+    if isolation in allowed:
         return None
-    return f"isolation {isolation!r} is not for this plugin; its manifest accepts {' and '.join(map(repr, accepted))}"
+    return f"the manifest does not allow isolation {isolation!r}; use {' or '.join(map(repr, allowed))}"
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, value in pairs:
         if key in found:
-            raise ValueError(f"the member {_short(key)} is there twice")
+            raise ValueError(f"duplicate member {_short(key)}")
         found[key] = value
     return found
 
@@ -124,19 +122,17 @@ def _finite(text: str) -> float:
 
 
 def _check_required(manifest: dict[str, Any]) -> list[str]:
-    problems = [
-        f'"{key}" is missing; every manifest has it' for key in ("name", "version", "abi") if key not in manifest
-    ]
+    problems = [f'"{key}" is missing, but required' for key in ("name", "version", "abi") if key not in manifest]
     for key, grammar, rule in (
         ("name", NAME, "1 to 64 characters of [a-z0-9._-], the first a letter or a digit"),
-        ("version", SEMVER, 'a version as in semver.org ("1.2.0")'),
+        ("version", SEMVER, 'a semantic version such as "1.2.0"'),
     ):
         value = manifest.get(key)
         if key in manifest and not (isinstance(value, str) and grammar.fullmatch(value)):
-            problems.append(f'"{key}" is {_short(value)}, not {rule}')
+            problems.append(f'"{key}" must be {rule}, not {_short(value)}')
     abi = manifest.get("abi")
     if "abi" in manifest and (not isinstance(abi, int) or isinstance(abi, bool) or abi < 0):
-        problems.append(f'"abi" is {_short(abi)}, not a whole number')
+        problems.append(f'"abi" must be a non-negative integer, not {_short(abi)}')
     return problems
 
 
@@ -151,7 +147,7 @@ def _check_optional(manifest: dict[str, Any]) -> list[str]:
         "config_schema": (lambda value: isinstance(value, dict), "an object (a JSON Schema)"),
     }
     return [
-        f'"{key}" is {_short(manifest[key])}, not {rule}'
+        f'"{key}" must be {rule}, not {_short(manifest[key])}'
         for key, (fits, rule) in rules.items()
         if key in manifest and not fits(manifest[key])
     ]
@@ -178,6 +174,9 @@ def _kind(value: Any) -> str:
 
 
 def _short(value: Any) -> str:
-    """Returns a value as a line of ASCII of bounded length."""
-    text = _kind(value) if isinstance(value, (dict, list)) else json.dumps(value)
+    """Returns a value as a short line of ASCII."""
+    try:
+        text = json.dumps(value)
+    except RecursionError:
+        text = _kind(value)
     return text if len(text) <= 60 else f"{text[:57]}..."

@@ -1,4 +1,4 @@
-"""Reads PE: the libraries of Windows (Microsoft's "PE Format")."""
+"""Reads PE, the format of Windows (Microsoft's "PE Format")."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ _PE32, _PE32_PLUS = 0x10B, 0x20B
 _IMAGE_FILE_DLL = 0x2000
 _EXPORTS, _IMPORTS = 0, 1
 
-#: More libraries than any is linked to.
+#: More libraries than any file links to.
 _MAX_IMPORTS = 4096
 
 
 def read(view: View) -> Image:
-    """Reads a PE file. Of a 32-bit one only the headers. Raises :exc:`Damaged`."""
+    """Reads a PE file; only the headers of a 32-bit one. Raises :exc:`Damaged`."""
     (header_at,) = view.unpack(Struct("<I"), 0x3C, "the DOS header")
     if view.read(header_at, 4, "the PE header") != b"PE\0\0":
-        raise Damaged("a DOS program, or an older Windows format, without a PE header")
+        raise Damaged("no PE header: a DOS program, or an older Windows format")
     machine, section_count, optional_size, characteristics = view.unpack(
         Struct("<HH12xHH"), header_at + 4, "the PE header"
     )
@@ -45,10 +45,10 @@ def read(view: View) -> Image:
     if magic == _PE32:
         return Image("pe", "windows", architectures, 32, kind)
     if magic != _PE32_PLUS or optional_size < 112:
-        raise Damaged(f"an optional header of type 0x{magic:x} and {optional_size} bytes")
+        raise Damaged(f"invalid optional header of type 0x{magic:x} and {optional_size} bytes")
 
     sections = _Sections(view, optional_at + optional_size, section_count)
-    # The number of directories is stated, but the header's size is what bounds them.
+    # The header states a number of directories, but its size limits them.
     stated = int.from_bytes(optional[108:112], "little")
     present = min(stated, (optional_size - 112) // 8)
     directories = [rva for rva, _ in Struct("<II").iter_unpack(optional[112 : 112 + 8 * present])]
@@ -67,7 +67,7 @@ def read(view: View) -> Image:
 
 
 class _Sections:
-    """The sections of a file, through which everything else is found: addresses are those in memory."""
+    """The sections of a file, which map addresses in memory to offsets in the file."""
 
     def __init__(self, view: View, offset: int, count: int) -> None:
         self._view = view
@@ -78,31 +78,31 @@ class _Sections:
             view.check(start, size, f"section {name.decode('ascii', 'backslashreplace')}")
             self._rows.append((address, size, start, name))
         self._rows.sort()
-        # So that all that is ever read is bounded by the file, however its sections are laid over each other.
+        # Without overlaps, the size of the file limits how much is read.
         if sum(size for _, size, _, _ in self._rows) > view.size:
             raise Damaged("the sections overlap")
         self._loaded: dict[int, tuple[View, Names]] = {}
 
     def start_of(self, wanted: bytes) -> bytes | None:
-        """Returns the beginning of the section of that name."""
+        """Returns the start of the section with a name."""
         for _, size, start, name in self._rows:
             if name == wanted:
                 return self._view.read(start, min(size, MAX_SECTION), "section .bworks")
         return None
 
     def find(self, address: int) -> tuple[View, Names, int]:
-        """Returns the section that holds the address, its text, and the offset in both."""
+        """Returns the section that contains an address, its names, and the offset in both."""
         index = bisect.bisect_right(self._rows, address, key=lambda row: row[0]) - 1
         base, size, start, _ = self._rows[index] if index >= 0 else (0, 0, 0, b"")
         if not base <= address < base + size:
-            raise Damaged(f"an address 0x{address:x} outside of all sections")
+            raise Damaged(f"address 0x{address:x} is outside all sections")
         if index not in self._loaded:
             part = self._view.part(start, size, "a section")
             self._loaded[index] = part, Names(part.read(0, size, "a section"))
         return *self._loaded[index], address - base
 
     def name_at(self, address: int) -> str:
-        """Returns the NUL-terminated name at that address."""
+        """Returns the NUL-terminated name at an address."""
         _, names, offset = self.find(address)
         return names.at(offset)
 
@@ -118,7 +118,7 @@ def _exports(sections: _Sections, address: int) -> frozenset[str]:
 
 
 def _imports(sections: _Sections, address: int) -> tuple[str, ...]:
-    """Returns the names of the libraries in the import table, which an entry without a name ends."""
+    """Returns the libraries in the import table, which ends with an entry without a name."""
     part, _, offset = sections.find(address)
     layout = Struct("<12xI4x")
     needed: list[str] = []
@@ -127,4 +127,4 @@ def _imports(sections: _Sections, address: int) -> tuple[str, ...]:
         if not name_at:
             return tuple(needed)
         needed.append(sections.name_at(name_at))
-    raise Damaged(f"the import table has no end after {present} entries")
+    raise Damaged(f"the import table does not end after {present} entries")

@@ -1,4 +1,4 @@
-"""Versions as in https://semver.org, 2.0.0: their grammar and their order."""
+"""Semantic versions (https://semver.org, 2.0.0): grammar and order."""
 
 from __future__ import annotations
 
@@ -16,17 +16,16 @@ SEMVER = re.compile(
     rf"(?:\+{_BUILD}(?:\.{_BUILD})*)?"
 )
 
-#: A number without leading zeros, as its length and its digits: the order of the pair is that of the number,
-#: whatever its length, where ``int()`` refuses more than some thousand digits.
+#: A number without leading zeros, as its length and digits. These pairs sort like the numbers, of any length, while
+#: ``int()`` rejects more than a few thousand digits.
 _Number = tuple[int, str]
 
 
 def version_key(version: str | None) -> tuple[object, ...]:
-    """Returns what puts versions in the order of their precedence when it is compared.
+    """Returns a sort key for the precedence of versions.
 
     Args:
-        version: A version, or ``None`` where nobody knows it. That, and text that is no version, is below all
-            others.
+        version: A version, or ``None`` if it is unknown. Unknown and invalid versions sort below all others.
     """
     match = SEMVER.fullmatch(version or "")
     if match is None:
@@ -43,5 +42,5 @@ def _number(digits: str) -> _Number:
 
 
 def _identifier(text: str) -> tuple[int, _Number | str]:
-    # Numbers are below words (semver.org, 11.4.3); numbers compare as numbers, words by their bytes.
+    # Numbers sort below words (semver.org, 11.4.3); numbers compare numerically, words by their bytes.
     return (0, _number(text)) if text.isdigit() else (1, text)

@@ -1,4 +1,4 @@
-"""Reads the export trie of a Mach-O file: the table that macOS's dynamic linker looks names up in."""
+"""Reads the export trie of a Mach-O file, in which macOS's dynamic linker looks up names."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from backworks.loading.inspection.reader import MAX_ENTRIES, Damaged
 
 __all__ = ["exported"]
 
-#: Names share their beginnings here, so together they are longer than the trie. The measure is against one
-#: that was made to spell out a great deal; real ones stay far below.
+#: Names share prefixes, so their total length exceeds the size of the trie. This factor limits crafted tries; real ones
+#: stay far below it.
 _MAX_GROWTH = 64
 _MAX_NAMES = 1 << 28  # bytes, whatever the size of the trie
 
 
 def exported(trie: bytes) -> frozenset[str]:
-    """Returns the names in the trie, with their underscores.
+    """Returns the names in the trie, with their leading underscores.
 
     Raises:
-        Damaged: It is not a tree, or reaches beyond its end, or spells out too much.
+        Damaged: It is not a tree, extends past its end, or expands too much.
     """
     if not trie:
         return frozenset()
@@ -31,11 +31,11 @@ def exported(trie: bytes) -> frozenset[str]:
             names.add(prefix.decode("utf-8", "backslashreplace"))
         at += size
         if at >= len(trie):
-            raise Damaged("the export trie is cut off")
+            raise Damaged("the export trie is truncated")
         for _ in range(trie[at]):
             end = trie.find(b"\0", at + 1)
             if end < 0:
-                raise Damaged("the export trie is cut off")
+                raise Damaged("the export trie is truncated")
             label = trie[at + 1 : end]
             child, after = _number(trie, end + 1)
             at = after - 1
@@ -48,7 +48,7 @@ def exported(trie: bytes) -> frozenset[str]:
 
 
 def _number(data: bytes, at: int) -> tuple[int, int]:
-    """Returns an unsigned LEB128 number of at most 64 bits, and where it ends."""
+    """Returns an unsigned LEB128 number of at most 64 bits, and the offset after it."""
     value = 0
     for shift in range(0, 64, 7):
         if at >= len(data):
@@ -58,4 +58,4 @@ def _number(data: bytes, at: int) -> tuple[int, int]:
         value |= (byte & 0x7F) << shift
         if not byte & 0x80:
             return value, at
-    raise Damaged("the export trie is cut off")
+    raise Damaged("the export trie is truncated")
