@@ -1,4 +1,4 @@
-"""Plugins that are Python objects, behind the same methods as compiled ones."""
+"""Plugins written in Python, with the same interface as compiled ones."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["BackworksPlugin", "BuiltinInstance"]
 
 
 class BackworksPlugin:
-    """A plugin written in Python: a base with defaults; any object with these members will do.
+    """A base class, with defaults, for plugins written in Python; any object with these members is accepted.
 
     ::
 
@@ -29,10 +29,10 @@ class BackworksPlugin:
                 return data
 
     Attributes:
-        name: As for a compiled plugin: 1 to 64 characters of ``[a-z0-9._-]``.
+        name: 1 to 64 characters of ``[a-z0-9._-]``, as for a compiled plugin.
         version: A semantic version.
-        description: One sentence.
-        thread_safe: Whether ``process_endpoint_data`` may run in several threads at once.
+        description: One sentence about the plugin.
+        thread_safe: Whether ``process_endpoint_data`` may run in several threads at the same time.
     """
 
     name: str
@@ -41,23 +41,23 @@ class BackworksPlugin:
     thread_safe: bool = True
 
     def initialize(self, config: Mapping[str, Any]) -> None:
-        """Called once, before anything else. An exception says that the plugin cannot start."""
+        """Called once, before any other method. Raise an exception if the plugin cannot start."""
 
     def process_endpoint_data(self, endpoint: str, method: str, data: str) -> str | bytes | PluginResult | None:
-        """Answers one request; ``None`` means "not mine".
+        """Answers one request; returns ``None`` for "not mine".
 
         Args:
-            endpoint: The endpoint, as the configuration writes it.
-            method: In upper case.
-            data: The request's data. Bytes that are not UTF-8 arrive as surrogate escapes.
+            endpoint: The endpoint, as written in the configuration.
+            method: The HTTP method, in upper case.
+            data: The request's data. Bytes that are not valid UTF-8 arrive as surrogate escapes.
 
         Raises:
-            PluginError: To answer with that code and message. Any other exception is INTERNAL.
+            PluginError: To return its code and message. Any other exception becomes INTERNAL.
         """
         return None
 
     def health_check(self) -> None:
-        """Returns if all is well; an exception says what is not."""
+        """Returns if the plugin is healthy; raises an exception otherwise."""
 
     def shutdown(self) -> None:
         """Called once, after the last call has returned."""
@@ -67,25 +67,25 @@ class BuiltinInstance:
     """A Python plugin as a :class:`backworks.ffi.contract.Instance`.
 
     Args:
-        plugin: The object.
-        plugin_id: What the host calls it, for exceptions.
+        plugin: The plugin object.
+        plugin_id: The plugin's id in the host, for exceptions.
 
     Raises:
-        TypeError: The object lacks a member that a plugin has.
+        TypeError: The object lacks a required member.
     """
 
     def __init__(self, plugin: Any, plugin_id: str) -> None:
         for name in ("name", "version"):
             if not isinstance(getattr(plugin, name, None), str):
                 raise TypeError(
-                    f"{type(plugin).__name__} is no plugin: it needs a text attribute {name!r}; "
-                    "backworks.BackworksPlugin shows all members"
+                    f"{type(plugin).__name__} is not a plugin: it must have an attribute {name!r} of type str; "
+                    "see backworks.BackworksPlugin for all members"
                 )
         process = getattr(plugin, "process_endpoint_data", None)
         if not callable(process) or inspect.iscoroutinefunction(process):
             raise TypeError(
-                f"{type(plugin).__name__} is no plugin: it needs a plain method "
-                "process_endpoint_data(endpoint, method, data), which runs in a thread"
+                f"{type(plugin).__name__} is not a plugin: it must have a method "
+                "process_endpoint_data(endpoint, method, data) that is not async"
             )
         self._plugin = plugin
         self._id = plugin_id
@@ -119,7 +119,7 @@ class BuiltinInstance:
 
     def _call(self, name: str, *arguments: Any) -> Reply:
         method = getattr(self._plugin, name, None)
-        if method is None:  # the optional ones
+        if method is None:  # optional
             return Reply(Code.OK, None, 0, None, None)
         try:
             answer = method(*arguments)
@@ -149,5 +149,5 @@ class BuiltinInstance:
                     headers.encode("latin-1", "replace") if headers else None,
                 )
             case _:
-                text = f"{name} returned a {type(answer).__name__}; str, bytes, PluginResult or None is accepted"
+                text = f"{name} must return str, bytes, PluginResult or None, not {type(answer).__name__}"
                 return Reply(Code.INTERNAL, text.encode(), 0, None, None)

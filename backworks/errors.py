@@ -1,33 +1,33 @@
-"""One tree of exceptions, and the codes that plugins answer with.
+"""The exception hierarchy, and the codes that plugins return.
 
 ::
 
     BackworksError
-    ├── ConfigError              the configuration is wrong; ``errors`` lists everything that is
-    ├── PluginLoadError          a file cannot be loaded as a plugin; nothing of it has been initialised
+    ├── ConfigError              the configuration is invalid; ``errors`` lists every problem
+    ├── PluginLoadError          a file cannot be loaded as a plugin; nothing in it has been initialised
     │   ├── PluginNotFound           no such file, or a directory
-    │   ├── NotALibraryError         empty, text, truncated: no ELF, Mach-O or PE file
+    │   ├── NotALibraryError         not a complete ELF, Mach-O or PE file: empty, text or truncated
     │   ├── WrongPlatformError       a library for another system or processor
-    │   ├── MissingSymbolsError      a library, but not a plugin; ``symbols`` names what is missing
+    │   ├── MissingSymbolsError      a library, but not a plugin; ``symbols`` lists what is missing
     │   ├── AbiVersionError          another version of the ABI; ``found`` and ``wanted``
-    │   ├── IdentityError            its name() or version() returns nothing usable
-    │   ├── ManifestError            the manifest is broken, or contradicts the library
-    │   ├── IsolationError           its manifest does not accept the isolation
-    │   └── LinkError                the system's dynamic linker refuses it
+    │   ├── IdentityError            its name() or version() returns an invalid value
+    │   ├── ManifestError            the manifest is malformed, or contradicts the library
+    │   ├── IsolationError           its manifest does not allow the isolation
+    │   └── LinkError                the system's dynamic linker rejects it
     ├── PluginStateError         the host was misused: a call after close, an unknown plugin
-    ├── BuildError               a plugin's project does not build
+    ├── BuildError               a plugin project does not build
     │   └── ToolNotFound             ... because a compiler or another tool is not installed
-    ├── ListenError              the server cannot listen at the address
-    ├── WorkerError              a process of the server ended before it served
-    └── PluginError              a plugin answered with a code other than OK
-        ├── PluginInitError          ... when it was initialised
-        ├── PluginContractError      it broke the rules of the ABI (code INTERNAL)
-        ├── PluginCrashed            its worker process ended; ``signal`` or ``exit_code``, ``stderr`` (code INTERNAL)
+    ├── ListenError              the server cannot listen on the address
+    ├── WorkerError              a server process exited before it served
+    └── PluginError              a plugin returned a code other than OK
+        ├── PluginInitError          ... during initialisation
+        ├── PluginContractError      it broke a rule of the ABI (code INTERNAL)
+        ├── PluginCrashed            its worker process exited; ``signal`` or ``exit_code``, ``stderr`` (code INTERNAL)
         ├── PluginTimeout            it did not answer in time (code DEADLINE_EXCEEDED)
-        └── PluginUnavailable        it takes no calls now; ``retry_after`` seconds, if known (code UNAVAILABLE)
+        └── PluginUnavailable        it accepts no calls now; ``retry_after`` seconds, if known (code UNAVAILABLE)
 
-Who catches :exc:`BackworksError` catches all that this package raises on its own account. Wrong arguments are
-``TypeError`` and ``ValueError``, as everywhere.
+Catch :exc:`BackworksError` to catch every exception that this package defines. Invalid arguments raise ``TypeError`` or
+``ValueError``, as usual.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ __all__ = [
 
 
 class Code(IntEnum):
-    """What a plugin answers: ``backworks_code`` of the C header, which are gRPC's canonical codes by number."""
+    """The codes that a plugin returns: ``backworks_code`` in the C header, numbered like gRPC's status codes."""
 
     OK = 0
     CANCELLED = 1
@@ -91,10 +91,10 @@ class Code(IntEnum):
 
 
 class BackworksError(Exception):
-    """The base of all that follows. Never raised itself.
+    """The base class of all exceptions below. Never raised itself.
 
     Attributes:
-        plugin: The name of the plugin that it is about, or ``None``.
+        plugin: The name of the plugin concerned, or ``None``.
     """
 
     def __init__(self, message: str, *, plugin: str | None = None) -> None:
@@ -102,19 +102,19 @@ class BackworksError(Exception):
         self.plugin = plugin
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # The default would call the class with the whole message alone; this way it crosses a process as it is.
-        return _again, (type(self), self.args), self.__dict__
+        # By default pickle calls the class with only the message, which fails where a keyword argument is required.
+        return _restored, (type(self), self.args), self.__dict__
 
 
-def _again(kind: type[BackworksError], arguments: tuple[Any, ...]) -> BackworksError:
+def _restored(kind: type[BackworksError], arguments: tuple[Any, ...]) -> BackworksError:
     return kind.__new__(kind, *arguments)
 
 
 class ConfigError(BackworksError):
-    """The configuration is wrong.
+    """The configuration is invalid.
 
     Attributes:
-        errors: One line for each thing that is wrong, in the order of the file:
+        errors: One line for each problem, in the order of the file:
             ``backworks.yaml:12:14: plugins.weather.timeout: ...``.
     """
 
@@ -124,10 +124,10 @@ class ConfigError(BackworksError):
 
 
 class PluginLoadError(BackworksError):
-    """A file cannot be loaded as a plugin. The base of the reasons.
+    """A file cannot be loaded as a plugin. The subclasses are the reasons.
 
     Attributes:
-        path: The file, as it was asked for.
+        path: The file, as the caller named it.
     """
 
     def __init__(self, message: str, *, path: str | Path, plugin: str | None = None) -> None:
@@ -136,7 +136,7 @@ class PluginLoadError(BackworksError):
 
 
 class PluginNotFound(PluginLoadError):
-    """There is no such file, or it is not a file."""
+    """The file does not exist, or is not a regular file."""
 
 
 class NotALibraryError(PluginLoadError):
@@ -148,7 +148,7 @@ class WrongPlatformError(PluginLoadError):
 
 
 class MissingSymbolsError(PluginLoadError):
-    """The library lacks functions that every plugin exports.
+    """The library lacks functions that every plugin must export.
 
     Attributes:
         symbols: The names of the missing functions.
@@ -160,11 +160,11 @@ class MissingSymbolsError(PluginLoadError):
 
 
 class AbiVersionError(PluginLoadError):
-    """The library speaks another version of the ABI.
+    """The library was built for another version of the ABI.
 
     Attributes:
-        found: The version of the library.
-        wanted: The version of this host.
+        found: The library's version.
+        wanted: The host's version.
     """
 
     def __init__(self, message: str, *, path: str | Path, found: int, wanted: int, plugin: str | None = None) -> None:
@@ -174,48 +174,48 @@ class AbiVersionError(PluginLoadError):
 
 
 class IdentityError(PluginLoadError):
-    """The library's functions return no name or no version that could be used."""
+    """The library's functions return an invalid name or version."""
 
 
 class ManifestError(PluginLoadError):
-    """The manifest cannot be read, or says something else than the library."""
+    """The manifest cannot be read, or contradicts the library."""
 
 
 class IsolationError(PluginLoadError):
-    """The manifest says that the library must not run where it was asked to, such as in the host's process."""
+    """The manifest does not allow the requested isolation, such as running in the host process."""
 
 
 class LinkError(PluginLoadError):
-    """The system's dynamic linker refuses the library, for instance because a dependency is missing."""
+    """The system's dynamic linker rejects the library, for instance because a dependency is missing."""
 
 
 class PluginStateError(BackworksError):
-    """The host was misused: a plugin was called after its close, or one that does not exist."""
+    """The host was misused: a plugin was called after it was closed, or does not exist."""
 
 
 class BuildError(BackworksError):
-    """A plugin's project does not build; what the compiler says of it has been shown."""
+    """A plugin project does not build; the compiler's output has been shown."""
 
 
 class ToolNotFound(BuildError):
-    """A compiler, or another tool that the project is built with, is not installed."""
+    """A compiler or another tool that the build needs is not installed."""
 
 
 class ListenError(BackworksError):
-    """The server cannot listen at the address that it was told."""
+    """The server cannot listen on the configured address."""
 
 
 class WorkerError(BackworksError):
-    """A process of the server ended before it served."""
+    """A server process exited before it served."""
 
 
 class PluginError(BackworksError):
-    """A plugin answered with a code other than OK, or could not answer.
+    """A plugin returned a code other than OK, or could not answer.
 
     Attributes:
-        code: The :class:`Code`. A number that is not in the table is ``Code.UNKNOWN``.
-        message: The plugin's own words; may be empty.
-        http_status: The HTTP status that the plugin asked for, or ``None``.
+        code: The :class:`Code`. An unknown number becomes ``Code.UNKNOWN``.
+        message: The plugin's own message; may be empty.
+        http_status: The HTTP status that the plugin set, or ``None``.
     """
 
     def __init__(
@@ -234,24 +234,24 @@ class PluginError(BackworksError):
 
 
 class PluginInitError(PluginError):
-    """The plugin refused to be initialised, usually because of its configuration."""
+    """The plugin failed to initialise, usually because of its configuration."""
 
 
 class PluginContractError(PluginError):
-    """The plugin broke a rule of the ABI; its answer was thrown away."""
+    """The plugin broke a rule of the ABI; its answer was discarded."""
 
     def __init__(self, message: str, *, plugin: str | None = None) -> None:
         super().__init__(message, code=Code.INTERNAL, plugin=plugin)
 
 
 class PluginCrashed(PluginError):
-    """The plugin's worker process ended while it was at work; a call may or may not have had its effect.
+    """The plugin's worker process exited unexpectedly; a call in flight may or may not have taken effect.
 
     Attributes:
-        signal: The name of the signal that ended it, such as ``"SIGSEGV"``, or ``None``.
-        exit_code: What it ended with, if no signal ended it and that is known, or else ``None``.
-        stderr: The last lines that it wrote to its standard error output.
-        endpoint: The endpoint of the call that was in it, or ``None``.
+        signal: The name of the signal that killed it, such as ``"SIGSEGV"``, or ``None``.
+        exit_code: Its exit code; ``None`` if a signal killed it or the code is unknown.
+        stderr: The last lines that it wrote to stderr.
+        endpoint: The endpoint of the call in flight, or ``None``.
     """
 
     def __init__(
@@ -279,10 +279,10 @@ class PluginTimeout(PluginError):
 
 
 class PluginUnavailable(PluginError):
-    """The plugin takes no calls now.
+    """The plugin accepts no calls now.
 
     Attributes:
-        retry_after: Seconds after which a new try makes sense, or ``None`` where nobody knows.
+        retry_after: Seconds to wait before a retry, or ``None`` if unknown.
     """
 
     def __init__(self, message: str, *, plugin: str | None = None, retry_after: float | None = None) -> None:

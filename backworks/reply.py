@@ -1,4 +1,4 @@
-"""What a plugin's reply means: an answer, "not mine", or an exception. The one place where that is decided."""
+"""Turns a plugin's reply into an answer, "not mine", or an exception; no other module decides this."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ class PluginResult:
     """A plugin's answer.
 
     Attributes:
-        data: The bytes.
-        http_status: The HTTP status that the plugin asks for, 200 to 599, or ``None``.
+        data: The content.
+        http_status: The HTTP status that the plugin sets, 200 to 599, or ``None``.
         content_type: The media type of the data, or ``None``.
-        headers: More header fields, as pairs of name and value.
+        headers: Additional header fields, as pairs of name and value.
     """
 
     data: bytes
@@ -33,11 +33,11 @@ class PluginResult:
     headers: tuple[tuple[str, str], ...] = ()
 
 
-#: A media type as far as a header field may hold it: visible ASCII and spaces (RFC 9110, section 5.5).
+#: The value of a header field (RFC 9110, section 5.5).
 _FIELD_VALUE = re.compile(rb"[!-~]([ \t!-~\x80-\xff]*[!-~\x80-\xff])?|")
-#: RFC 9110, section 5.6.2.
+#: The name of a header field (RFC 9110, section 5.6.2).
 _TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
-#: What frames the message belongs to the host: from a plugin it would let one answer pass as two.
+#: Header fields that only the host sets. Fields that frame the message would let a plugin split one response into two.
 _HOST_FIELDS = frozenset(
     (
         "connection",
@@ -56,7 +56,7 @@ _HOST_FIELDS = frozenset(
 
 
 def code_of(number: int) -> Code:
-    """Names a returned number; one that is not in the table is UNKNOWN, as the header says."""
+    """Returns the code for a number; an unknown number is UNKNOWN, as the C header requires."""
     try:
         return Code(number)
     except ValueError:
@@ -64,18 +64,18 @@ def code_of(number: int) -> Code:
 
 
 def result_of(reply: Reply, plugin: str) -> PluginResult | None:
-    """Makes an answer of a reply.
+    """Returns the answer in a reply.
 
     Args:
-        reply: What the binding brought.
+        reply: The reply that the binding returned.
         plugin: The plugin's id, for exceptions.
 
     Returns:
-        The answer, or ``None`` if the plugin said "not mine".
+        The answer, or ``None`` if the plugin returned "not mine".
 
     Raises:
         PluginError: The plugin returned a code other than OK.
-        PluginContractError: The reply breaks a rule of the header.
+        PluginContractError: The reply breaks a rule of the C header.
     """
     if reply.code:
         raise _failure(PluginError, reply, plugin)
@@ -92,16 +92,16 @@ def result_of(reply: Reply, plugin: str) -> PluginResult | None:
 
 
 def check_init(reply: Reply, instance: _Instance | None, plugin: str) -> _Instance:
-    """Returns the instance that init made.
+    """Returns the instance that init created.
 
     Raises:
-        PluginInitError: It returned a code other than OK.
-        PluginContractError: It returned OK without an instance.
+        PluginInitError: Init returned a code other than OK.
+        PluginContractError: Init returned OK without an instance.
     """
     if reply.code:
         raise _failure(PluginInitError, reply, plugin)
     if instance is None:
-        raise PluginContractError("its init returned OK with a NULL instance", plugin=plugin)
+        raise PluginContractError("init returned OK with a NULL instance", plugin=plugin)
     return instance
 
 
@@ -109,7 +109,7 @@ def _failure(kind: type[PluginError], reply: Reply, plugin: str) -> PluginError:
     code = code_of(reply.code)
     text = (reply.data or b"").decode("utf-8", "replace")
     if code is Code.UNKNOWN and reply.code != Code.UNKNOWN:
-        text = f"{text} (code {reply.code}, which is none of the ABI's)".lstrip()
+        text = f"{text} (code {reply.code}, which the ABI does not define)".lstrip()
     return kind(text, code=code, plugin=plugin, http_status=_status(reply, plugin))
 
 
@@ -118,7 +118,7 @@ def _status(reply: Reply, plugin: str) -> int | None:
         return None
     if not 200 <= reply.http_status <= 599:
         raise PluginContractError(
-            f"the answer's http_status is {reply.http_status}; it must be 200 to 599, or 0", plugin=plugin
+            f"the answer's http_status must be 200 to 599 or 0, not {reply.http_status}", plugin=plugin
         )
     return reply.http_status
 
@@ -128,7 +128,7 @@ def _content_type(value: bytes | None, plugin: str) -> str | None:
         return None
     if not value.isascii() or not _FIELD_VALUE.fullmatch(value):
         raise PluginContractError(
-            f"the answer's content_type {value[:80]!r} is no media type: visible ASCII and spaces are",
+            f"the answer's content_type must be visible ASCII and spaces, not {value[:80]!r}",
             plugin=plugin,
         )
     return value.decode("ascii")
@@ -138,19 +138,19 @@ def _headers(lines: bytes | None, plugin: str) -> tuple[tuple[str, str], ...]:
     if not lines:
         return ()
     if not lines.endswith(b"\r\n"):
-        raise PluginContractError("the answer's headers do not end with CR LF", plugin=plugin)
+        raise PluginContractError("the answer's headers must end with CR LF", plugin=plugin)
     fields = []
     for line in lines[:-2].split(b"\r\n"):
         name, colon, value = line.partition(b":")
         value = value.strip(b" \t")
         if not colon or not _TOKEN.fullmatch(name) or not _FIELD_VALUE.fullmatch(value):
             raise PluginContractError(
-                f"the answer's header line {line[:80]!r} is none: 'Name: value', ended by CR LF, is",
+                f"the answer's header line must be 'Name: value', ended by CR LF, not {line[:80]!r}",
                 plugin=plugin,
             )
         if name.decode().lower() in _HOST_FIELDS:
             raise PluginContractError(
-                f"the answer sets the header field {name.decode()}, which is the host's", plugin=plugin
+                f"the answer sets the header field {name.decode()}, which only the host may set", plugin=plugin
             )
         fields.append((name.decode(), value.decode("latin-1")))
     return tuple(fields)

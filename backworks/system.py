@@ -1,4 +1,4 @@
-"""What each operating system writes differently: commands as people type them, and the words for its errors."""
+"""Differences in how operating systems write commands and describe errors."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ __all__ = ["as_typed", "program_of", "system_words"]
 
 
 def as_typed(arguments: Sequence[str]) -> str:
-    """Writes a command so that it can be typed again."""
+    """Returns a command quoted for the shell."""
     return subprocess.list2cmdline(arguments) if sys.platform == "win32" else shlex.join(arguments)
 
 
 def program_of(command: str) -> str:
-    """Returns the first word of a command: on Windows a backslash is a part of it, and no quote."""
+    """Returns the first word of a command; on Windows a backslash is an ordinary character."""
     if sys.platform == "win32":
         return shlex.split(command, posix=False)[0].strip('"')
     return shlex.split(command)[0]
 
 
 def system_words(number: int) -> str:
-    """Returns the words for an error number of the system: on Windows its own, which its C library does not know."""
+    """Returns the message for a system error number; on Windows a Win32 error, which the C library does not know."""
     if sys.platform == "win32":
         import ctypes
 

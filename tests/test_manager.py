@@ -295,7 +295,7 @@ class TestBuiltin:
         """An answer of a wrong type is an error that says which are right."""
         with PluginManager() as manager:
             manager.register_builtin(Shout())
-            with pytest.raises(backworks.PluginError, match="returned a int; str, bytes, PluginResult or None"):
+            with pytest.raises(backworks.PluginError, match="must return str, bytes, PluginResult or None, not int"):
                 manager.process_endpoint_data("shout", "number")
 
     def test_health(self) -> None:
@@ -318,9 +318,9 @@ class TestBuiltin:
                 return data
 
         with PluginManager() as manager:
-            with pytest.raises(TypeError, match="object is no plugin: it needs a text attribute 'name'"):
+            with pytest.raises(TypeError, match="object is not a plugin: it must have an attribute 'name' of type str"):
                 manager.register_builtin(object())
-            with pytest.raises(TypeError, match="plain method process_endpoint_data"):
+            with pytest.raises(TypeError, match="must have a method process_endpoint_data"):
                 manager.register_builtin(Async())
 
 

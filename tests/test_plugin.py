@@ -314,7 +314,7 @@ class TestCall:
 
     def test_strange_code(self, plugin: Plugin) -> None:
         """A code outside of the table is UNKNOWN, and the message names the number."""
-        with pytest.raises(backworks.PluginError, match="UNKNOWN: .code -77, which is none of the ABI's") as caught:
+        with pytest.raises(backworks.PluginError, match="UNKNOWN: .code -77, which the ABI does not define") as caught:
             plugin.process_endpoint_data("strange code")
 
         assert caught.value.code is Code.UNKNOWN
@@ -418,17 +418,17 @@ class TestFields:
     @pytest.mark.parametrize(
         ("change", "text"),
         [
-            ("response->http_status = 99;", "http_status is 99; it must be 200 to 599"),
-            ("response->http_status = 600;", "http_status is 600"),
-            ('backworks_set_content_type(response, "text/plain\\r\\nX: 1");', "is no media type"),
-            ('backworks_set_content_type(response, "t\\xc3\\xa9xt");', "is no media type"),
-            ('HEADERS("X: 1");', "do not end with CR LF"),
-            ('HEADERS("X 1\\r\\n");', "header line b'X 1' is none"),
+            ("response->http_status = 99;", "http_status must be 200 to 599 or 0, not 99"),
+            ("response->http_status = 600;", "http_status must be 200 to 599 or 0, not 600"),
+            ('backworks_set_content_type(response, "text/plain\\r\\nX: 1");', "must be visible ASCII and spaces"),
+            ('backworks_set_content_type(response, "t\\xc3\\xa9xt");', "must be visible ASCII and spaces"),
+            ('HEADERS("X: 1");', "must end with CR LF"),
+            ('HEADERS("X 1\\r\\n");', "header line must be 'Name: value', ended by CR LF, not b'X 1'"),
             ('HEADERS("X: a\\nb\\r\\n");', "header line"),
             ('HEADERS("X : 1\\r\\n");', "header line"),
             ('HEADERS("X: 1\\r\\n\\r\\n");', "header line"),
             ('HEADERS("X: 1\\r\\nContent-Length: 3\\r\\n");', "sets the header field Content-Length"),
-            ('HEADERS("transfer-encoding: chunked\\r\\n");', "which is the host's"),
+            ('HEADERS("transfer-encoding: chunked\\r\\n");', "which only the host may set"),
         ],
     )
     def test_refused(self, compile_plugin: CompilePlugin, change: str, text: str) -> None:

@@ -270,7 +270,7 @@ class TestGuard:
         """An answer that breaks the rules opens it, whatever its code is."""
         with self.manager(compile_plugin, isolation) as manager:
             for _ in range(2):
-                with pytest.raises(backworks.PluginContractError, match="http_status is 999"):
+                with pytest.raises(backworks.PluginContractError, match="http_status must be 200 to 599 or 0, not 999"):
                     manager.call("codes", "/broken", "GET", code)
 
             assert manager.metrics()["codes"].breaker == "open"
@@ -450,7 +450,7 @@ class TestHealth:
 
         assert not found.ok
         assert [pid for pid, _ in runner.replaced] == [1]
-        assert "3 health checks in a row have failed, the last with 'no answer within 1 s'" in runner.replaced[0][1]
+        assert "3 health checks in a row failed, the last with 'no answer within 1 s'" in runner.replaced[0][1]
 
 
 #: A plugin that crashes in each call but every third, which it knows by a file; its configuration is the file's path.

@@ -1,1 +1,1 @@
-"""What an operator sees of running plugins: counts of calls, health checks and metrics."""
+"""What operators observe of running plugins: call counts, health checks and metrics."""

@@ -1,7 +1,7 @@
-"""The numbers of calls, as they are counted and as they are told.
+"""Counts calls, and provides the totals.
 
-A :class:`Tally` counts for one thread alone, with plain integers and no lock: the server has one for each plugin. Calls
-from a program's threads share one behind a lock. Whoever asks is told the sum of all.
+A :class:`Tally` counts for a single thread, with plain integers and no lock; the server has one for each plugin. Calls
+from a program's own threads share one tally, which a lock protects. The total is the sum of all tallies.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ __all__ = [
     "code_of_error",
 ]
 
-#: Upper bounds in seconds: from a C function in this process to the longest that anybody waits.
+#: Upper bounds in seconds, from a C function in this process to the longest wait.
 BOUNDS = (1e-5, 1e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
 
 @dataclass(frozen=True)
 class Histogram:
-    """How long calls took.
+    """A histogram of call durations.
 
     Attributes:
         bounds: Upper bounds in seconds.
-        counts: How many calls took at most so long, and longer than the bound before; one more for those above all.
-        seconds: The sum of all of them.
+        counts: The number of calls in each bucket, and last, the number above all bounds.
+        seconds: The sum of all durations.
     """
 
     bounds: tuple[float, ...]
@@ -52,9 +52,9 @@ class WorkerMetrics:
     """One worker process.
 
     Attributes:
-        pid: Its number.
-        rss: Bytes of memory that it has in use; ``None`` where the system does not tell.
-        pss: The same, with what it shares with others counted in parts; ``None`` where the system does not tell.
+        pid: The process id.
+        rss: Resident memory in bytes; ``None`` if the system does not report it.
+        pss: Proportional memory in bytes, which divides shared pages among their users; ``None`` if not reported.
     """
 
     pid: int
@@ -64,17 +64,17 @@ class WorkerMetrics:
 
 @dataclass(frozen=True)
 class PluginMetrics:
-    """The numbers of one plugin, since the manager was made.
+    """The metrics of one plugin since the manager was created.
 
     Attributes:
-        state: What it is doing: that of :attr:`backworks.Plugin.state`, or ``"failed"``.
-        calls: How many calls are over.
-        codes: How many of them ended with each code; only codes that have occurred.
+        state: The value of :attr:`backworks.Plugin.state`, or ``"failed"``.
+        calls: The number of finished calls.
+        codes: The number of finished calls by code; only codes that occurred.
         seconds: How long callers waited.
-        in_flight: How many calls are being waited for.
-        breaker: ``"closed"``, ``"open"`` or ``"half-open"``; ``None`` if it has no circuit breaker.
-        restarts: How many worker processes took the place of one that had ended.
-        workers: Its worker processes.
+        in_flight: The number of calls in flight.
+        breaker: ``"closed"``, ``"open"`` or ``"half-open"``; ``None`` without a circuit breaker.
+        restarts: How many worker processes replaced one that had exited.
+        workers: The plugin's worker processes.
     """
 
     state: str
@@ -88,7 +88,7 @@ class PluginMetrics:
 
 
 class Tally:
-    """What one thread has counted of one plugin's calls."""
+    """Counts one plugin's calls for one thread."""
 
     __slots__ = ("buckets", "codes", "in_flight", "seconds")
 
@@ -99,13 +99,13 @@ class Tally:
         self.seconds = 0.0
 
     def done(self, code: Code, seconds: float) -> None:
-        """Counts a call that is over."""
+        """Counts a finished call."""
         self.codes[code] += 1
         self.buckets[bisect_left(BOUNDS, seconds)] += 1
         self.seconds += seconds
 
     def add(self, other: Tally) -> None:
-        """Adds what another has counted."""
+        """Adds the counts of another tally."""
         self.in_flight += other.in_flight
         self.codes = [a + b for a, b in zip(self.codes, other.codes, strict=True)]
         self.buckets = [a + b for a, b in zip(self.buckets, other.buckets, strict=True)]
@@ -113,7 +113,7 @@ class Tally:
 
 
 class SharedTally(Tally):
-    """What any number of threads have counted of one plugin's calls."""
+    """Counts one plugin's calls for any number of threads."""
 
     __slots__ = ("_lock",)
 
@@ -122,13 +122,13 @@ class SharedTally(Tally):
         self._lock = threading.Lock()
 
     def begin(self) -> float:
-        """Counts a call that begins; returns the time that :meth:`end` is given."""
+        """Counts the start of a call; returns the time to pass to :meth:`end`."""
         with self._lock:
             self.in_flight += 1
         return perf_counter()
 
     def end(self, began: float, error: BaseException | None = None) -> None:
-        """Counts its end, with what it raised."""
+        """Counts the end of a call, and the error that it raised."""
         seconds = perf_counter() - began
         code = Code.OK if error is None else code_of_error(error)
         with self._lock:
@@ -137,7 +137,7 @@ class SharedTally(Tally):
 
 
 class Counters:
-    """The calls of all plugins. Thread-safe."""
+    """Counts the calls of all plugins. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -145,14 +145,14 @@ class Counters:
         self._shared: dict[str, SharedTally] = {}
 
     def tally(self, plugin: str) -> Tally:
-        """Makes a tally of a plugin's calls for one thread."""
+        """Returns a new tally of a plugin's calls for one thread."""
         tally = Tally()
         with self._lock:
             self._tallies.setdefault(plugin, []).append(tally)
         return tally
 
     def shared(self, plugin: str) -> SharedTally:
-        """Finds the tally of a plugin's calls for all threads."""
+        """Returns the tally of a plugin's calls that all threads share."""
         try:
             return self._shared[plugin]
         except KeyError:
@@ -164,7 +164,7 @@ class Counters:
             return tally
 
     def total(self, plugin: str) -> Tally:
-        """Adds up what was counted of a plugin."""
+        """Returns the sum of a plugin's tallies."""
         total = Tally()
         with self._lock:
             for tally in self._tallies.get(plugin, ()):
@@ -172,13 +172,13 @@ class Counters:
         return total
 
     def plugins(self) -> tuple[str, ...]:
-        """Names the plugins of which something may have been counted."""
+        """Returns the names of the plugins that have a tally."""
         with self._lock:
             return tuple(self._tallies)
 
 
 def code_of_error(error: BaseException) -> Code:
-    """Chooses the code under which a call is counted that ended with an exception."""
+    """Returns the code that a call with an exception is counted under."""
     if isinstance(error, PluginError):
         return error.code
     if isinstance(error, BackworksError):

@@ -1,8 +1,8 @@
-"""Health checks on an interval.
+"""Periodic health checks.
 
-A check that fails is logged when the plugin was well before, and one that succeeds when it was not: once, at the
-change. It does not count for the circuit breaker, which is about calls: a plugin may answer well that a part of it is
-ill. A worker process whose checks fail three times in a row is replaced.
+The log has one record when a plugin becomes unhealthy, and one when it is healthy again. A failed check does not count
+for the circuit breaker, which only considers calls: an unhealthy plugin may still answer them. A worker process that
+fails three checks in a row is replaced.
 """
 
 from __future__ import annotations
@@ -24,36 +24,36 @@ if TYPE_CHECKING:
 
 __all__ = ["HasWorkers", "HealthMonitor"]
 
-#: Seconds that one check may take: more than the header allows it.
+#: Seconds that one check may take: the limit of the C header.
 PATIENCE = 1.0
-#: After so many failed checks in a row a worker process is replaced.
+#: A worker process is replaced after this many failed checks in a row.
 _STRIKES = 3
 
 
 @runtime_checkable
 class HasWorkers(Protocol):
-    """A runner over worker processes."""
+    """A runner that uses worker processes."""
 
     @property
     def pids(self) -> tuple[int, ...]:
-        """The process numbers of those that live."""
+        """The process ids of the running workers."""
         ...
 
     def check_workers(self, timeout: float) -> Sequence[tuple[int, Reply | Exception]]:
-        """Asks every worker that is free how it is: its process number, and what it answered or how that failed."""
+        """Checks every idle worker; returns its process id, and its reply or the exception."""
         ...
 
     def replace(self, pid: int, why: str) -> None:
-        """Ends a worker and starts another, if it is there still."""
+        """Stops a worker and starts another, if it still exists."""
         ...
 
 
 class HealthMonitor:
-    """Asks one plugin how it is, again and again, in a thread of its own.
+    """Checks the health of one plugin periodically, in a separate thread.
 
     Args:
         plugin: The plugin.
-        interval: Seconds from one check to the next.
+        interval: Seconds between two checks.
     """
 
     def __init__(self, plugin: Plugin, interval: float) -> None:
@@ -65,18 +65,18 @@ class HealthMonitor:
         self.last: PluginHealth | None = None
 
     def start(self) -> None:
-        """Begins; the first check is after one interval."""
+        """Starts the thread; the first check follows after one interval."""
         threading.Thread(target=self._run, name=f"backworks-health-{self._plugin.id}", daemon=True).start()
 
     def stop(self) -> None:
-        """Ends; waits for nothing."""
+        """Stops the checks, without waiting for the thread."""
         self._over.set()
 
     def check(self) -> PluginHealth:
-        """Asks now."""
+        """Checks the health now."""
         runner = getattr(self._plugin.runner, "inner", self._plugin.runner)
         found = self._check_workers(runner) if isinstance(runner, HasWorkers) else self._plugin.health(PATIENCE)
-        if self._over.is_set():  # it may have been closed because of that
+        if self._over.is_set():  # the plugin was closed, which may have failed the check
             return found
         before = self.last is None or self.last.ok
         self.last = found
@@ -91,10 +91,10 @@ class HealthMonitor:
             try:
                 self.check()
             except Exception:
-                self._logger.exception("its health check failed in the host")
+                self._logger.exception("health check failed in the host")
 
     def _check_workers(self, runner: HasWorkers) -> PluginHealth:
-        """Asks the workers that are free; one that is busy does its work."""
+        """Checks the idle workers; a busy one is at work, so it is not checked."""
         asked = runner.check_workers(PATIENCE)
         if not asked and self.last is not None:
             return self.last
@@ -109,7 +109,7 @@ class HealthMonitor:
             strikes[pid] += 1
             if strikes[pid] >= _STRIKES:
                 del strikes[pid]
-                runner.replace(pid, f"{_STRIKES} health checks in a row have failed, the last with {health.message!r}")
+                runner.replace(pid, f"{_STRIKES} health checks in a row failed, the last with {health.message!r}")
         self._strikes = strikes
         return worst
 

@@ -1,4 +1,4 @@
-"""How much memory another process uses, as the system tells it at this moment."""
+"""The current memory use of another process."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ __all__ = ["memory_of"]
 
 
 def memory_of(pid: int) -> tuple[int | None, int | None]:
-    """Reads the resident set size of a process and its proportional set size, in bytes.
+    """Returns the resident and the proportional set size of a process, in bytes.
 
     Args:
-        pid: The process.
+        pid: The process id.
 
     Returns:
-        Both; ``None`` for what the system does not tell, or not of a process that has ended.
+        Both sizes; ``None`` for one that the system does not report, or if the process has exited.
     """
     if sys.platform != "linux":
         return None, None

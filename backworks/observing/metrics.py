@@ -1,4 +1,4 @@
-"""The numbers of one plugin, from what was counted and from what is to be seen now."""
+"""The metrics of one plugin, from its call counts and its current state."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ __all__ = ["observe", "restarts_of"]
 
 
 def observe(plugin: Plugin | None, tally: Tally) -> PluginMetrics:
-    """Makes the numbers of a plugin.
+    """Returns the metrics of a plugin.
 
     Args:
         plugin: The plugin, or ``None`` if it did not start.
-        tally: What was counted of its calls.
+        tally: The counts of its calls.
     """
     codes = {code: tally.codes[code] for code in Code if tally.codes[code]}
     seconds = Histogram(BOUNDS, tuple(tally.buckets), tally.seconds)
@@ -40,6 +40,6 @@ def observe(plugin: Plugin | None, tally: Tally) -> PluginMetrics:
 
 
 def restarts_of(plugin: Plugin) -> int:
-    """Tells how many of its worker processes took the place of one that had ended."""
+    """Returns how many worker processes replaced one that had exited."""
     restarts: int = getattr(getattr(plugin.runner, "inner", plugin.runner), "restarts", 0)
     return restarts
