@@ -1,4 +1,4 @@
-"""``backworks plugin bench``, as its users run it, and the arithmetic behind it."""
+"""``backworks plugin bench``, and the arithmetic behind it."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from backworks.authoring.bench import Latency, Request, Throughput, bench, left_
 from backworks.authoring.bench.runs import cores, thread_counts
 from backworks.cli.output import bytes_text, time_text
 
-#: As short as it may be: nobody looks at the figures.
+#: The shortest time allowed, because the figures do not matter here.
 SHORT = ("--seconds", "0.01")
 
-#: Beside what the command's plugin does: answers 500 times, then fails or crashes; prints; answers only in a worker,
-#: which has no environment; never returns.
+#: The plugin of the command's tests, which can also: fail or crash after 500 answers; print; answer only in a worker
+#: process, where the environment is empty; never return.
 MOODY = "#include <stdio.h>\n#include <stdatomic.h>\nstatic atomic_int calls;\n" + SOURCE.replace(
     '  if (backworks_equal(request->endpoint, request->endpoint_size, "/none")) {',
     """
@@ -56,49 +56,49 @@ def _library(compile_plugin: CompilePlugin) -> Path:
 
 @pytest.fixture(scope="module", name="aloof")
 def _aloof(compile_plugin: CompilePlugin) -> Path:
-    """A plugin that says in its manifest that it runs in a process of its own only."""
+    """A plugin whose manifest allows only isolation process."""
     source = MOODY.replace('"description": "Answers",', '"isolation": ["process"],')
     return compile_plugin(source, name="aloof", flags=['-DNAME="aloof"'])
 
 
 class TestArithmetic:
-    """What the figures are."""
+    """How the figures are computed."""
 
     def test_latency(self) -> None:
-        """The minimum, the median and the 99th of 100 are those of all calls, less what the clock takes."""
+        """Minimum, median and 99th percentile are computed over all calls, minus the time to read the clock."""
         counts = {nanoseconds + 40: 1 for nanoseconds in range(1, 101)}
 
         assert Latency.of(counts, 40) == Latency(calls=100, minimum_ns=1, median_ns=50, p99_ns=99, clock_ns=40)
 
     def test_latency_counts_calls_and_not_times(self) -> None:
-        """A time that many calls took counts as many times, and no time is below zero."""
+        """A duration is weighted by its number of calls, and no duration is negative."""
         counts = {30: 980, 90: 15, 5000: 5}
 
         assert Latency.of(counts, 40) == Latency(calls=1000, minimum_ns=0, median_ns=0, p99_ns=50, clock_ns=40)
         assert Latency.of({7000: 1}, 0) == Latency(1, 7000, 7000, 7000, 0)
 
     def test_throughput(self) -> None:
-        """Calls per second are those of all threads together."""
+        """Calls per second is the total of all threads."""
         assert Throughput(threads=2, calls=300, seconds=0.5).per_second == 600
 
     @pytest.mark.parametrize(
         ("number", "counts"), [(1, [1]), (2, [1, 2]), (3, [1, 2, 3]), (8, [1, 2, 4, 8]), (12, [1, 2, 4, 8, 12])]
     )
     def test_thread_counts(self, number: int, counts: list[int]) -> None:
-        """Threads are doubled up to the number of cores, which is always the last."""
+        """The number of threads doubles up to the number of cores, which is always included."""
         assert thread_counts(number) == counts
 
     def test_manifest(self) -> None:
-        """An isolation that the manifest does not name is left out, with the reason; without the member, none is."""
+        """An isolation that the manifest does not list is skipped with a reason; without a list, none is skipped."""
         refused = left_out({"isolation": ["process", "thread"]}, ["process", "none"])
 
         assert [(each.isolation, each.reason) for each in refused] == [
-            ("none", "its manifest allows process and thread only")
+            ("none", "the manifest allows only process and thread")
         ]
         assert left_out({}) == left_out(None) == []
 
     def test_units(self) -> None:
-        """Times and sizes have three figures and the unit that suits them."""
+        """Times and sizes have three significant figures and a suitable unit."""
         assert [time_text(value) for value in (7, 998, 1420, 12_340, 999_999, 2.5e9)] == [
             "7 ns",
             "998 ns",
@@ -118,7 +118,7 @@ class TestArithmetic:
 
 
 def test_from_python(library: Path) -> None:
-    """A program measures with one function, and is told of each step."""
+    """A program can measure with one function call, and receives each step."""
     steps: list[str] = []
     (found,) = bench(library, Request("/", "POST", b"x" * 99), isolations=["none"], seconds=0.01, step=steps.append)
 
@@ -131,10 +131,10 @@ def test_from_python(library: Path) -> None:
 
 
 class TestOutput:
-    """What the command prints."""
+    """The output of the command."""
 
     def test_json(self, library: Path) -> None:
-        """As JSON there are all figures of all isolations, each a number with its unit in its name."""
+        """The JSON output has all figures of all isolations, each with its unit in its name."""
         code, out, err = run("plugin", "bench", library, "/echo", "--data", "hello", *SHORT, "--json")
         found = json.loads(out)
 
@@ -146,7 +146,7 @@ class TestOutput:
             latency = each["latency"]
             assert each["answered"] == 5
             assert 0 < latency["minimum_ns"] <= latency["median_ns"] <= latency["p99_ns"]
-            assert latency["calls"] >= 1  # on a machine with much to do, one call may take all of the time
+            assert latency["calls"] >= 1  # on a busy machine, one call may take all of the time
             assert [step["threads"] for step in each["throughput"]] == thread_counts(cores())
             assert all(step["calls_per_second"] == step["calls"] / step["seconds"] > 0 for step in each["throughput"])
             assert each["memory"]["of"] == ("worker" if each["isolation"] == "process" else "host")
@@ -155,13 +155,13 @@ class TestOutput:
             assert 100_000 < worker["pss"] <= worker["rss"] < 100 << 20
 
     def test_in_a_pipe(self, library: Path) -> None:
-        """In a pipe there are plain columns, no bars, no colours, and nothing of the progress."""
+        """In a pipe the output is plain columns, without bars, colours or progress."""
         code, out, err = run("plugin", "bench", library, *SHORT)
         lines = out.splitlines()
 
         assert (code, err) == (0, "")
-        assert lines[0].startswith("GET /, 0 bytes there, 0 bytes back; ")
-        assert "of the clock's own are taken off" in lines[1]
+        assert lines[0].startswith("GET /, 0 bytes sent, 0 bytes received; ")
+        assert "to read the clock" in lines[1]
         assert ["ISOLATION", "CALLS", "MINIMUM", "MEDIAN", "99 %"] in [line.split(None, 4) for line in lines]
         assert [line.split()[0] for line in lines[4:7]] == ["process", "thread", "none"]
         assert "\x1b" not in out
@@ -169,7 +169,7 @@ class TestOutput:
 
     @posix_only
     def test_on_a_terminal(self, library: Path) -> None:
-        """On a terminal bars stand beside the figures, and what is measured now is shown until it is done."""
+        """On a terminal there are bars beside the figures, and the current step is shown until it is done."""
         terminal = Terminal("plugin", "bench", library, "--seconds", "0.2", "--isolation", "none")
         terminal.until("none: one call at a time")
 
@@ -179,7 +179,7 @@ class TestOutput:
 
     @posix_only
     def test_progress_stays_out_of_a_file(self, library: Path) -> None:
-        """With stdout in a file the progress is still on the terminal, and the file has the figures alone."""
+        """With stdout in a file, progress is still shown on the terminal, and the file has only the figures."""
         terminal = Terminal(
             "plugin", "bench", library, "--seconds", "0.2", "--isolation", "none", "--json", stdout=subprocess.PIPE
         )
@@ -193,18 +193,18 @@ class TestOutput:
 
     @pytest.mark.parametrize("isolation", ["process", "thread", "none"])
     def test_a_plugin_that_prints(self, library: Path, isolation: str) -> None:
-        """What a plugin prints to stdout is no part of the figures."""
+        """Output of the plugin to stdout does not mix with the figures."""
         _, out, _ = run("plugin", "bench", library, "/prints", *SHORT, "--json", "--isolation", isolation)
 
         assert json.loads(out)["results"][0]["isolation"] == isolation
 
 
 class TestFailures:
-    """A plugin that cannot be measured is one clear line and an exit code."""
+    """A plugin that cannot be measured is reported in one line with an exit code."""
 
     @pytest.mark.parametrize("isolation", ["process", "thread", "none"])
     def test_an_error(self, library: Path, isolation: str) -> None:
-        """A plugin that answers with an error, at once or after a while, is told with its words, and 1."""
+        """If the plugin returns an error, at once or later, its message is shown and the exit code is 1."""
         at_once = run("plugin", "bench", library, "/fail", *SHORT, "--isolation", isolation)
         later = run("plugin", "bench", library, "/later", "--seconds", "60", "--isolation", isolation)
 
@@ -212,23 +212,23 @@ class TestFailures:
         assert later == (1, "", "backworks: moody: INTERNAL: out of ideas\n")
 
     def test_no_answer(self, library: Path) -> None:
-        """An endpoint that is not the plugin's own is 1, and the next step is named."""
+        """If the plugin has no answer, the exit code is 1 and the message names the fix."""
         assert run("plugin", "bench", library, "/none", *SHORT) == (
             1,
             "",
-            "backworks: moody: NOT_FOUND: GET /none is not its own: name an endpoint that it answers\n",
+            "backworks: moody: NOT_FOUND: no answer for GET /none: choose an endpoint that the plugin answers\n",
         )
 
     @pytest.mark.parametrize(
         ("isolation", "words"),
         [
             ("process", "during the call"),
-            ("thread", "it took its process along, as it can with isolation thread"),
-            ("none", "it took its process along, as it can with isolation none"),
+            ("thread", "it crashed the host process, as a plugin can with isolation thread"),
+            ("none", "it crashed the host process, as a plugin can with isolation none"),
         ],
     )
     def test_a_crash(self, library: Path, isolation: str, words: str) -> None:
-        """A plugin that crashes while it is measured is one line that says how, and 1, with every isolation."""
+        """With every isolation, a crash is reported in one line with its cause, and the exit code is 1."""
         code, out, err = run("plugin", "bench", library, "/crash", "--seconds", "60", "--isolation", isolation)
         (line,) = (line for line in err.splitlines() if line.startswith("backworks: "))
 
@@ -240,14 +240,14 @@ class TestFailures:
         assert "Traceback" not in err
 
     def test_what_came_before_is_kept(self, library: Path) -> None:
-        """The figures of isolations that were measured before one failed are printed."""
+        """If one isolation fails, the figures of those before it are still printed."""
         code, out, err = run("plugin", "bench", library, "/picky", *SHORT, "--json")
 
         assert (code, err) == (1, "backworks: moody: FAILED_PRECONDITION: not in this process\n")
         assert [each["isolation"] for each in json.loads(out)["results"]] == ["process"]
 
     def test_it_does_not_load(self, tmp_path: Path, library: Path) -> None:
-        """A file that does not load is 4; a configuration that its schema refuses is 3."""
+        """A file that cannot be loaded exits with 4; a configuration that the schema rejects, with 3."""
         (tmp_path / "x.so").write_text("hello\n")
 
         assert run("plugin", "bench", "x.so", cwd=tmp_path)[::2] == (
@@ -259,26 +259,25 @@ class TestFailures:
         assert err == "backworks: config.limit: 'many' is not of type 'integer'\n"
 
     def test_an_isolation_that_the_manifest_does_not_allow(self, aloof: Path) -> None:
-        """It is left out with a sentence; when nothing is left, that is wrong use."""
+        """The isolation is skipped with a message; if none is left, that is a usage error."""
         code, out, err = run("plugin", "bench", aloof, *SHORT, "--json")
 
         assert code == 0
         assert [each["isolation"] for each in json.loads(out)["results"]] == ["process"]
         assert [each["isolation"] for each in json.loads(out)["left_out"]] == ["thread", "none"]
         assert err == "".join(
-            f"backworks: isolation {each} is left out: its manifest allows process only\n"
-            for each in ("thread", "none")
+            f"backworks: skipping isolation {each}: the manifest allows only process\n" for each in ("thread", "none")
         )
         assert run("plugin", "bench", aloof, *SHORT, "--isolation", "none") == (
             2,
             "",
-            "backworks: isolation none is left out: its manifest allows process only\n",
+            "backworks: skipping isolation none: the manifest allows only process\n",
         )
 
-    @pytest.mark.skipif(sys.platform != "linux", reason="what is left behind is looked up in /proc")
+    @pytest.mark.skipif(sys.platform != "linux", reason="remaining processes are found in /proc")
     @pytest.mark.parametrize("isolation", ["process", "none"])
     def test_ctrl_c(self, library: Path, isolation: str) -> None:
-        """Ctrl-C ends it with 130, without a traceback and with no process left, also while the plugin hangs."""
+        """Ctrl-C exits with 130, without a traceback or a remaining process, even while the plugin hangs."""
         terminal = Terminal("plugin", "bench", library, "/forever", "--isolation", isolation, start_new_session=True)
         terminal.until("inside")
         below = descendants(terminal.process.pid)

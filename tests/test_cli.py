@@ -1,4 +1,4 @@
-"""The command ``backworks``, as a process of its own: what it prints, where, and what it ends with."""
+"""The command ``backworks``, run as a process: what it prints, where, and its exit codes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from backworks import sdk
 
 ROOT = Path(__file__).parent.parent
 
-#: A plugin whose answer depends on the endpoint.
+#: A plugin whose response depends on the endpoint.
 SOURCE = ECHO.replace(
     "  return backworks_answer(response, request->data, request->data_size);",
     """
@@ -66,7 +66,7 @@ def start(*arguments: str | Path, cwd: Path | None = None, **options: Any) -> su
 
 
 def run(*arguments: str | Path, cwd: Path | None = None, stdin: bytes = b"") -> tuple[int, str, str]:
-    """Runs the command to its end.
+    """Runs the command and waits for it.
 
     Returns:
         The exit code, and what it wrote to stdout and stderr.
@@ -76,14 +76,14 @@ def run(*arguments: str | Path, cwd: Path | None = None, stdin: bytes = b"") -> 
         out, err = process.communicate(stdin, PATIENCE)
     finally:
         process.kill()
-    # With -X dev asyncio tells when a step took long, which is about the machine.
+    # With -X dev asyncio logs slow steps, which depend on the machine.
     told = re.sub(r"^Executing <.* took [\d.]+ seconds\n", "", err.decode().replace("\r\n", "\n"), flags=re.MULTILINE)
     return process.returncode, out.decode().replace("\r\n", "\n"), told
 
 
 @pytest.fixture(name="config")
 def _config(tmp_path: Path, library: Path) -> Path:
-    """A good configuration in a directory of its own."""
+    """A valid configuration in a separate directory."""
     file = tmp_path / "c.yaml"
     text = f"""\
 server: {{port: 0}}
@@ -100,11 +100,19 @@ class TestMain:
     """The command itself."""
 
     def test_help(self) -> None:
-        """The help names the commands, the exit codes and how to switch completion on."""
+        """The help lists the commands and exit codes, and explains how to enable completion."""
         code, out, err = run("--help")
 
         assert (code, err) == (0, "")
-        for word in ("serve", "config", "plugin", "sdk", "Exit codes:", "bad configuration", "_BACKWORKS_COMPLETE="):
+        for word in (
+            "serve",
+            "config",
+            "plugin",
+            "sdk",
+            "Exit codes:",
+            "invalid configuration",
+            "_BACKWORKS_COMPLETE=",
+        ):
             assert word in out
 
     @pytest.mark.parametrize(
@@ -128,12 +136,12 @@ class TestMain:
         ],
     )
     def test_every_command_has_help(self, command: str) -> None:
-        """Each command has a sentence that ends, and is not cut in the list."""
+        """Each command has help, and its summary is not cut off in the list."""
         code, out, _ = run(*command.split(), "--help")
 
         assert code == 0
         assert out.startswith(f"Usage: backworks {command}")
-        assert "\\b" not in out  # the mark of lines that are shown as they are
+        assert "\\b" not in out  # click's mark for lines that it must not wrap
         assert "..." not in out.replace("]...", "").replace("[ARGS]...", "").replace("ARGS...", "")
 
     def test_version(self) -> None:
@@ -141,20 +149,20 @@ class TestMain:
         assert run("--version") == (0, f"backworks, version {backworks.__version__}\n", "")
 
     def test_wrong_use(self) -> None:
-        """Wrong use ends with 2, and click's hint."""
+        """A usage error exits with 2 and click's hint."""
         code, out, err = run("plugin", "cal")
 
         assert (code, out) == (2, "")
         assert "No such command 'cal'" in err
 
     def test_it_is_the_installed_command(self) -> None:
-        """pyproject.toml makes the command of the same function."""
+        """pyproject.toml installs the same function as the command."""
         project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
         assert project["scripts"] == {"backworks": "backworks.__main__:main"}
 
     def test_it_imports_little(self) -> None:
-        """What is heavy is imported by the commands that need it, not by the command line."""
+        """Heavy modules are imported by the commands that need them, not by the command line itself."""
         heavy = ["yaml", "pydantic", "jsonschema", "rich", "uvicorn", "starlette", "cffi", "asyncio"]
         if sys.platform != "win32":  # there click itself needs it
             heavy.append("ctypes")
@@ -164,8 +172,8 @@ class TestMain:
         assert done.stdout.strip() == "[]"
 
     @posix_only
-    def test_a_reader_that_goes_is_no_error(self) -> None:
-        """Output into a closed pipe ends the command without a word."""
+    def test_closed_pipe(self) -> None:
+        """Output to a closed pipe ends the command without a message."""
         read, write = os.pipe()
         os.close(read)
         process = start("config", "schema", stdout=write)
@@ -175,7 +183,7 @@ class TestMain:
         assert (process.returncode, err) == (141, b"")
 
     def test_completion(self, tmp_path: Path) -> None:
-        """The shell's completion knows the commands."""
+        """Shell completion offers the commands."""
         variables = {"_BACKWORKS_COMPLETE": "bash_complete", "COMP_WORDS": "backworks pl", "COMP_CWORD": "1"}
         done = subprocess.run(
             [sys.executable, "-m", "backworks"],
@@ -193,15 +201,15 @@ class TestConfig:
     """``backworks config``."""
 
     def test_check_good(self, config: Path) -> None:
-        """A good configuration is one line and 0."""
+        """A valid configuration prints one line and exits with 0."""
         assert run("config", "check", "c.yaml", cwd=config.parent) == (
             0,
-            "c.yaml: 1 plugin and 1 endpoint: good\n",
+            "c.yaml: OK (1 plugin, 1 endpoint)\n",
             "",
         )
 
     def test_check_bad(self, config: Path) -> None:
-        """Every error is a line on stderr, and the code is 3."""
+        """Every error is a line on stderr, and the exit code is 3."""
         config.write_text("server: {prot: 1}\nendpoints: {x: {}}\n", encoding="utf-8")
         code, out, err = run("config", "check", "c.yaml", cwd=config.parent)
 
@@ -213,11 +221,11 @@ class TestConfig:
         ]
 
     def test_check_missing(self, tmp_path: Path) -> None:
-        """A missing file is 3 as well."""
+        """A missing file also exits with 3."""
         assert run("config", "check", "c.yaml", cwd=tmp_path) == (3, "", "backworks: c.yaml: there is no such file\n")
 
     def test_check_asks_the_plugins(self, config: Path) -> None:
-        """What a plugin's schema refuses is 3; a library that would not load is 4 if it is all there is."""
+        """A value that a plugin's schema rejects exits with 3; an unloadable library alone exits with 4."""
         good = config.read_text(encoding="utf-8")
         config.write_text(good.replace("limit: 1", "limit: many"), encoding="utf-8")
         code, _, err = run("config", "check", "c.yaml", cwd=config.parent)
@@ -234,7 +242,7 @@ class TestConfig:
         assert "there is no such file" in err
 
     def test_check_warns(self, config: Path) -> None:
-        """What is allowed but probably not meant is told, and the code stays 0."""
+        """A setting that is valid but probably a mistake is a warning, and the exit code stays 0."""
         text = config.read_text(encoding="utf-8").replace("config:", "isolation: none, timeout: 1s, config:")
         config.write_text(text, encoding="utf-8")
         code, _, err = run("config", "check", "c.yaml", cwd=config.parent)
@@ -243,14 +251,14 @@ class TestConfig:
         assert err.startswith("backworks: warning: c.yaml:3:")
 
     def test_schema(self) -> None:
-        """The JSON Schema comes to stdout."""
+        """The JSON Schema goes to stdout."""
         code, out, _ = run("config", "schema")
 
         assert code == 0
         assert json.loads(out)["title"] == "Backworks configuration"
 
     def test_schema_of_plugins(self, library: Path, tmp_path: Path) -> None:
-        """With a configuration, the schema knows what its plugins accept, and leaves the others open."""
+        """With a configuration, the schema covers what its plugins accept; missing plugins accept anything."""
         file = tmp_path / "c.yaml"
         plugins = {"one": {"path": str(library)}, "gone": {"path": "./gone"}}
         file.write_text(json.dumps({"plugins": plugins}), encoding="utf-8")
@@ -264,7 +272,7 @@ class TestConfig:
             assert validator.is_valid({"plugins": {plugin_id: plugins[plugin_id] | {"config": {"limit": 3}}}})
 
     def test_show(self, config: Path) -> None:
-        """A configuration is shown with its defaults, as YAML that is good again and as JSON."""
+        """A configuration is shown with its defaults, as JSON or as YAML that is valid again."""
         code, out, _ = run("config", "show", config)
         as_json = json.loads(run("config", "show", "--json", config)[1])
         config.write_text(out, encoding="utf-8")
@@ -279,25 +287,25 @@ class TestList:
     """``backworks plugin list``."""
 
     def test_directory(self, library: Path) -> None:
-        """The plugins of a directory are a table with plain columns where there is no terminal."""
+        """Without a terminal, the plugins of a directory are a table with plain columns."""
         code, out, err = run("plugin", "list", library.parent)
         head, row = out.splitlines()
 
         assert (code, err) == (0, "")
         assert head.split() == ["NAME", "VERSION", "PLATFORM", "STATUS", "FILE"]
         assert row.split()[:2] == ["various", "1.0.0"]
-        assert row.split()[-2:] == ["good", str(library)]
+        assert row.split()[-2:] == ["OK", str(library)]
 
     def test_current_directory(self, library: Path) -> None:
-        """Without an argument it is the current directory."""
+        """Without an argument, the current directory is listed."""
         assert str(library) in run("plugin", "list", cwd=library.parent)[1]
 
     def test_nothing(self, tmp_path: Path) -> None:
-        """A directory without plugins is told on stderr."""
-        assert run("plugin", "list", cwd=tmp_path) == (0, "", "backworks: no plugins in the current directory\n")
+        """A directory without plugins is reported on stderr."""
+        assert run("plugin", "list", cwd=tmp_path) == (0, "", "backworks: no plugins found in the current directory\n")
 
     def test_json(self, library: Path, config: Path) -> None:
-        """As JSON, with what is broken and with the one that is used of two of a name."""
+        """JSON includes broken plugins, and marks the one in use of two with the same name."""
         (config.parent / LIBRARY.format("broken")).write_bytes(b"x")
         (config.parent / LIBRARY.format("copy")).write_bytes(library.read_bytes())
         code, out, _ = run("plugin", "list", "--json", config, config.parent)
@@ -313,15 +321,15 @@ class TestList:
         assert (found[1]["path"], found[1]["version"]) == (str(library), "1.0.0")
 
     def test_missing_plugins_of_a_configuration(self, tmp_path: Path) -> None:
-        """A configured file that is not there is listed with the reason."""
+        """A configured file that does not exist is listed with the reason."""
         (tmp_path / "c.yaml").write_text("plugins: {one: {path: gone}}\n", encoding="utf-8")
         code, out, _ = run("plugin", "list", "c.yaml", cwd=tmp_path)
 
         assert code == 0
-        assert "there is no such file" in out
+        assert "no such file" in out
 
     def test_wrong_places(self, tmp_path: Path) -> None:
-        """A place that is not there is wrong use; a file that is no configuration is a bad one."""
+        """A place that does not exist is a usage error; a file that is not a configuration is an invalid one."""
         (tmp_path / "x").write_text("- a", encoding="utf-8")
 
         assert run("plugin", "list", "nowhere", cwd=tmp_path)[0] == 2
@@ -329,7 +337,7 @@ class TestList:
 
     @posix_only
     def test_on_a_terminal(self, library: Path) -> None:
-        """On a terminal the table is fitted to it, and nothing is lost."""
+        """On a terminal the table fits its width, and nothing is cut off."""
         out = on_terminal("plugin", "list", library.parent)
 
         assert "─" in out
@@ -340,7 +348,7 @@ class TestInspect:
     """``backworks plugin inspect``."""
 
     def test_good(self, library: Path) -> None:
-        """A plugin's file is described without being loaded."""
+        """A plugin's file is described without loading it."""
         code, out, err = run("plugin", "inspect", library)
 
         assert (code, err) == (0, "")
@@ -350,7 +358,7 @@ class TestInspect:
         assert '"config_schema": {' in out
 
     def test_json(self, library: Path) -> None:
-        """As JSON, with all symbols and the SHA-256."""
+        """JSON includes all symbols and the SHA-256."""
         code, out, _ = run("plugin", "inspect", "--json", library.with_name("various"))
         found = json.loads(out)
 
@@ -361,7 +369,7 @@ class TestInspect:
         assert len(found["sha256"]) == 64
 
     def test_it_would_not_load(self, tmp_path: Path) -> None:
-        """Every reason is a line on stderr, and the code is 4."""
+        """Every reason is a line on stderr, and the exit code is 4."""
         (tmp_path / "x.so").write_text("hello\n")
         code, out, err = run("plugin", "inspect", "x.so", cwd=tmp_path)
 
@@ -371,7 +379,7 @@ class TestInspect:
         assert run("plugin", "inspect", "--json", "x.so", cwd=tmp_path)[0] == 4
 
     def test_missing(self, tmp_path: Path) -> None:
-        """A file that is not there is 4."""
+        """A file that does not exist exits with 4."""
         code, out, err = run("plugin", "inspect", "gone", cwd=tmp_path)
 
         assert (code, out) == (4, "")
@@ -384,7 +392,7 @@ class TestCall:
 
     @pytest.mark.parametrize("isolation", ["none", "thread"])
     def test_bytes_come_as_they_are(self, library: Path, isolation: str) -> None:
-        """The answer is what the plugin gave, without a line end; the data may come from stdin."""
+        """The response is printed unchanged, without a newline; the data may come from stdin."""
         data = bytes(range(256))
         process = start(
             "plugin", "call", library, "/echo", "--data", "-", "--isolation", isolation, stdin=subprocess.PIPE
@@ -394,7 +402,7 @@ class TestCall:
         assert (process.returncode, out, err) == (0, data, b"")
 
     def test_data(self, library: Path, tmp_path: Path) -> None:
-        """Data is a text, or a file's bytes; without any it is empty."""
+        """Data is text or the bytes of a file, and empty by default."""
         (tmp_path / "d").write_bytes(b"from a file")
 
         assert run("plugin", "call", library, "/echo", "--data", "héllo")[1] == "héllo"
@@ -402,22 +410,18 @@ class TestCall:
         assert run("plugin", "call", library, "/echo") == (0, "", "")
 
     def test_method(self, library: Path) -> None:
-        """The method is GET, with data POST, or what is said."""
+        """The method is GET, POST with data, or the one given."""
         assert run("plugin", "call", library, "/method")[1] == "GET"
         assert run("plugin", "call", library, "/method", "--data", "x")[1] == "POST"
         assert run("plugin", "call", library, "/method", "--data", "x", "--method", "put")[1] == "PUT"
 
-    def test_the_plugin_said_no(self, library: Path) -> None:
-        """An error of the plugin is a line with its code, and 1; so is no answer."""
+    def test_the_plugin_fails(self, library: Path) -> None:
+        """An error from the plugin is a line with its code and exits with 1; so does a plugin without an answer."""
         assert run("plugin", "call", library, "/fail") == (1, "", "backworks: various: NOT_FOUND: no station KXYZ\n")
-        assert run("plugin", "call", library, "/none") == (
-            1,
-            "",
-            "backworks: various: GET /none is not its own: it gave no answer\n",
-        )
+        assert run("plugin", "call", library, "/none") == (1, "", "backworks: various has no answer for GET /none\n")
 
     def test_config(self, library: Path, tmp_path: Path) -> None:
-        """The configuration is checked by the plugin's schema: 3. What is no JSON object is wrong use: 2."""
+        """A configuration that the plugin's schema rejects exits with 3; one that is not a JSON object, with 2."""
         (tmp_path / "c.json").write_text('{"limit": "many"}')
 
         assert run("plugin", "call", library, "/echo", "--config", '{"limit": 1}')[0] == 0
@@ -429,7 +433,7 @@ class TestCall:
             assert "Invalid value for '--config'" in err
 
     def test_it_does_not_load(self, tmp_path: Path) -> None:
-        """A file that does not load is 4, with one line."""
+        """A file that cannot be loaded exits with 4 and one line."""
         (tmp_path / "x.so").write_text("hello\n")
         code, out, err = run("plugin", "call", "x.so", "/", cwd=tmp_path)
 
@@ -439,13 +443,13 @@ class TestCall:
 
     @posix_only
     def test_on_a_terminal(self, library: Path) -> None:
-        """On a terminal JSON is indented, and other answers end the line."""
+        """On a terminal JSON is indented, and other text ends with a newline."""
         assert on_terminal("plugin", "call", library, "/echo", "--data", '{"a":[1]}') == '{\n  "a": [\n    1\n  ]\n}\n'
         assert on_terminal("plugin", "call", library, "/echo", "--data", "text") == "text\n"
 
     @posix_only
-    def test_on_a_terminal_bytes_that_are_no_text(self, library: Path, tmp_path: Path) -> None:
-        """Bytes that would garble a terminal are not written to it, and the next step is named."""
+    def test_binary_data_on_a_terminal(self, library: Path, tmp_path: Path) -> None:
+        """Binary data is not written to a terminal, and the message suggests a redirect."""
         from terminal import Terminal
 
         (tmp_path / "d").write_bytes(bytes(range(256)))
@@ -453,24 +457,24 @@ class TestCall:
 
         assert terminal.ends() == 0
         assert terminal.text.endswith(
-            "backworks: the answer is 256 bytes that are no text: send them to a file, as with > FILE\r\n"
+            "backworks: the response is 256 bytes of binary data: redirect it to a file with > FILE\r\n"
         )
         assert "\x00" not in terminal.text
 
     @pytest.mark.parametrize("endpoint", ["/echo", "/fail"])
     def test_time(self, library: Path, endpoint: str) -> None:
-        """With --time stderr tells how long the start and the call took, whatever the answer was."""
+        """With --time, stderr shows how long startup and the call took, whatever the outcome."""
         code, out, err = run("plugin", "call", library, endpoint, "--data", "x", "--time")
         first, *rest = err.splitlines()
 
         assert (code, out) == ((0, "x") if endpoint == "/echo" else (1, ""))
-        assert re.fullmatch(r"backworks: various: the start took [\d.]+ (µs|ms|s), the call [\d.]+ (ns|µs|ms)", first)
+        assert re.fullmatch(r"backworks: various: startup took [\d.]+ (µs|ms|s), the call [\d.]+ (ns|µs|ms)", first)
         assert rest == ([] if endpoint == "/echo" else ["backworks: various: NOT_FOUND: no station KXYZ"])
 
     @posix_only
     @pytest.mark.parametrize("isolation", ["thread", "none"])
     def test_what_takes_long(self, library: Path, isolation: str) -> None:
-        """On a terminal a call that takes long says so until it is done; then that is gone, and the answer stays."""
+        """On a terminal a slow call shows its progress, which disappears when the response is printed."""
         from terminal import Terminal
 
         terminal = Terminal(
@@ -489,10 +493,10 @@ class TestCall:
 
     @posix_only
     def test_nothing_of_that_in_a_pipe(self, library: Path) -> None:
-        """In a pipe a call that takes long says nothing."""
+        """In a pipe a slow call shows no progress."""
         process = start("plugin", "call", library, "/hang", "--isolation", "none", stdin=subprocess.PIPE)
         with pytest.raises(subprocess.TimeoutExpired):
-            process.wait(1.5)  # longer than the patience of the progress
+            process.wait(1.5)  # longer than the delay before progress is shown
         out, err = process.communicate(timeout=PATIENCE)
 
         assert (process.returncode, out, err) == (0, b"", b"INFO backworks.plugin.various: inside\n")
@@ -500,7 +504,7 @@ class TestCall:
     @posix_only
     @pytest.mark.parametrize(("isolation", "code"), [("thread", 130), ("none", -signal.SIGINT)])
     def test_ctrl_c(self, library: Path, isolation: str, code: int) -> None:
-        """Ctrl-C ends the command also while the plugin hangs: with 130, as shells see both."""
+        """Ctrl-C ends the command even while the plugin hangs; shells see both outcomes as 130."""
         process = start("plugin", "call", library, "/hang", "--isolation", isolation, stdin=subprocess.PIPE)
         assert process.stderr is not None
         line = process.stderr.readline()
@@ -514,12 +518,12 @@ class TestCall:
 
 
 class TestServe:
-    """``backworks serve``; the server itself has tests of its own."""
+    """``backworks serve``; other files test the server itself."""
 
     @posix_only
     @pytest.mark.parametrize("workers", ["1", "2"])
     def test_until_ctrl_c(self, config: Path, workers: str) -> None:
-        """It serves, says where, and ends with 0."""
+        """It prints its address, serves, and exits with 0 on Ctrl-C."""
         process = start("serve", config, "--workers", workers)
         assert process.stdout is not None
         line = process.stdout.readline().decode()
@@ -534,7 +538,7 @@ class TestServe:
         assert process.returncode == 0
 
     def test_bad_configuration(self, config: Path) -> None:
-        """A bad configuration is 3, before anything starts."""
+        """An invalid configuration exits with 3 before anything starts."""
         config.write_text("server: {port: http}\n", encoding="utf-8")
         code, out, err = run("serve", config)
 
@@ -543,7 +547,7 @@ class TestServe:
 
     @pytest.mark.parametrize("workers", ["1", "2"])
     def test_plugin_that_does_not_load(self, config: Path, workers: str) -> None:
-        """A critical plugin that does not load is 4, and told once."""
+        """A critical plugin that cannot be loaded exits with 4 and is reported once."""
         config.write_text("server: {port: 0}\nplugins: {one: {path: gone}}\n", encoding="utf-8")
         code, _, err = run("serve", config, "--workers", workers)
 
@@ -552,7 +556,7 @@ class TestServe:
         assert "Traceback" not in err
 
     def test_wrong_port(self, config: Path) -> None:
-        """A port that is none is wrong use."""
+        """An invalid port is a usage error."""
         assert run("serve", config, "--port", "70000")[0] == 2
 
 
@@ -560,7 +564,7 @@ class TestSdk:
     """``backworks sdk``."""
 
     def test_path(self) -> None:
-        """The kits' folders, one a line, or the one that is asked for."""
+        """The directories of the SDKs are printed one per line, or only the one asked for."""
         paths = {kit: str(sdk.path(kit)) for kit in sdk.KITS}
 
         assert run("sdk", "path") == (0, "".join(f"{path}\n" for path in paths.values()), "")
@@ -580,7 +584,7 @@ def on_terminal(*arguments: str | Path) -> str:
         while piece := os.read(ours, 65536):
             written += piece
     except OSError:
-        pass  # Linux's way to say that the other side is closed
+        pass  # on Linux, the other side is closed
     finally:
         os.close(ours)
         _, err = process.communicate(timeout=PATIENCE)

@@ -1,4 +1,4 @@
-"""``backworks plugin dev``: what is saved is built and served, and what does not build changes nothing."""
+"""``backworks plugin dev``: a saved change is built and served, and a failed build changes nothing."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from backworks.errors import ToolNotFound
 
 
 class Session:
-    """One run of the command, and what it says."""
+    """One run of the command, and its output."""
 
     def __init__(self, directory: Path) -> None:
         self.process = subprocess.Popen(
@@ -59,7 +59,7 @@ class Session:
         return self.until(r"Serving 1 endpoint on (http://\S+)")[1]
 
     def close(self) -> None:
-        """Ends it in any case; its compilers hold the pipe no longer than they run."""
+        """Stops the command unconditionally; its compilers hold the pipe only while they run."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGINT)
             try:
@@ -77,7 +77,7 @@ class Session:
 
 @pytest.fixture(name="start")
 def _start() -> Iterator[list[Session]]:
-    """Sessions that end with the test, whatever becomes of it."""
+    """Sessions that are closed after the test, even if it fails."""
     sessions: list[Session] = []
     yield sessions
     for session in sessions:
@@ -85,7 +85,7 @@ def _start() -> Iterator[list[Session]]:
 
 
 def project(language: str, parent: Path) -> Path:
-    """A new project, if its language can be built here."""
+    """Creates a project, if its language can be built here."""
     directory = create_project("hello", language, parent)
     try:
         toolchain_of(directory).steps(Job(directory, directory / "build", "hello"))
@@ -95,7 +95,7 @@ def project(language: str, parent: Path) -> Path:
 
 
 def hello(url: str) -> str:
-    """What the endpoint answers."""
+    """Returns the answer of the endpoint."""
     with urllib.request.urlopen(f"{url}/hello", data=b"Ada", timeout=PATIENCE) as answer:
         return str(answer.read().decode())
 
@@ -120,7 +120,7 @@ def test_follows(language: str, tmp_path: Path, start: list[Session]) -> None:
 
     source.write_text(good.replace("/hello", "/hello\n"), encoding="utf-8")
     session.until(rf"{re.escape(source.name)}:\d+")
-    session.until("the old one is served on")
+    session.until("the previous build stays in service")
     assert hello(url) == "Welcome, Ada!"
 
     source.write_text(good.replace('"Hello, ', '"Good day, '), encoding="utf-8")
@@ -132,23 +132,23 @@ def test_follows(language: str, tmp_path: Path, start: list[Session]) -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows sends no signal of this kind to one process")
 class TestC:
-    """With the language that compiles fastest."""
+    """Tests in C, which compiles fastest."""
 
     def test_broken_at_first(self, tmp_path: Path, start: list[Session]) -> None:
-        """What does not compile at the start is waited for, and then served."""
+        """A project that does not compile at startup is served as soon as it does."""
         directory = project("c", tmp_path)
         source = directory / "plugin.c"
         good = source.read_text(encoding="utf-8")
         source.write_text("oops\n", encoding="utf-8")
         session = Session(directory)
         start.append(session)
-        session.until("it is built again when a file changes")
+        session.until("waiting for a change to build again")
         source.write_text(good, encoding="utf-8")
 
         assert hello(session.until_served()) == "Hello, Ada!"
 
     def test_interrupted_build(self, tmp_path: Path, start: list[Session]) -> None:
-        """Ctrl-C ends a build that hangs, with all its processes."""
+        """Ctrl-C kills a build that hangs, with all its processes."""
         directory = project("c", tmp_path)
         mark = tmp_path / "pid"
         makefile = directory / "Makefile"
@@ -169,10 +169,10 @@ class TestC:
             except (ProcessLookupError, FileNotFoundError):
                 break
         else:
-            pytest.fail("what the build has started runs on")
+            pytest.fail("a process of the build is still running")
 
     def test_configuration(self, tmp_path: Path, start: list[Session]) -> None:
-        """A changed configuration is served as well; a wrong one is told with its place."""
+        """A changed configuration is served as well; an invalid one is reported with its position."""
         directory = project("c", tmp_path)
         config = directory / "backworks.yaml"
         good = config.read_text(encoding="utf-8")
@@ -182,7 +182,7 @@ class TestC:
 
         config.write_text(good.replace("timeout: 2s", "timeout: soon"), encoding="utf-8")
         session.until(r"backworks.yaml:\d+:\d+: plugins.hello.timeout")
-        session.until("the old one is served on")
+        session.until("the previous build stays in service")
         assert hello(url) == "Hello, Ada!"
 
         config.write_text(good.replace("  /hello:", "  /hello:\n    timeout: 1s"), encoding="utf-8")
@@ -190,7 +190,7 @@ class TestC:
         assert hello(url) == "Hello, Ada!"
 
     def test_does_not_start(self, tmp_path: Path, start: list[Session]) -> None:
-        """A plugin that compiles and refuses to start leaves the old one at work, with the reason."""
+        """If a plugin compiles but does not start, the old one stays in service and the reason is reported."""
         directory = project("c", tmp_path)
         source = directory / "plugin.c"
         good = source.read_text(encoding="utf-8")
@@ -204,7 +204,7 @@ class TestC:
         assert hello(url) == "Hello, Ada!"
 
     def test_missing_tool(self, tmp_path: Path) -> None:
-        """Without its tools it ends at once, with what to install and an exit code of its own."""
+        """Without its tools the command exits at once, with what to install and its own exit code."""
         directory = project("c", tmp_path)
         done = subprocess.run(
             [sys.executable, "-m", "backworks", "plugin", "dev", str(directory)],

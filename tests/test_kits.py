@@ -1,4 +1,4 @@
-"""The kits for C++, Go and Zig: a plugin that does what the endpoint says, through the real loader."""
+"""The C++, Go and Zig SDKs, through a plugin whose behaviour depends on the endpoint, and the real loader."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from backworks.errors import Code, PluginCrashed, PluginError, PluginInitError, 
 PROBES = Path(__file__).resolve().parent / "kits"
 KITS = ["cpp", "go", "zig"]
 
-# The first build with a language may compile a part of its tools, which are kept for the next: minutes, for Zig.
+# The first build in a language may compile and cache parts of its toolchain, which takes minutes for Zig.
 
-#: The ways to run a probe: a plugin in Go runs in a process of its own only.
+#: The ways to run a probe: a Go plugin must run in a worker process.
 WAYS = ["cpp-process", "cpp-none", "go-process", "zig-process", "zig-none"]
 
 
 @pytest.fixture(scope="session", name="build_probe")
 def _build_probe(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """Builds the probe in a project of a kit, once."""
+    """Builds the probe once for each SDK."""
 
     @functools.cache
     def build_probe(kit: str) -> Path:
@@ -50,20 +50,20 @@ def _kit(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(name="library")
 def _library(kit: str, build_probe: Callable[[str], Path]) -> Path:
-    """The probe of a kit."""
+    """The probe of one SDK."""
     return build_probe(kit)
 
 
 @pytest.fixture(name="probe", params=WAYS)
 def _probe(request: pytest.FixtureRequest, build_probe: Callable[[str], Path]) -> Iterator[Plugin]:
-    """The probe of a kit at work."""
+    """The loaded probe of one SDK."""
     kit, _, isolation = request.param.partition("-")
     with backworks.load(build_probe(kit), {"a": 1}, isolation=isolation) as plugin:
         yield plugin
 
 
 def failure(probe: Plugin, endpoint: str, data: str = "") -> tuple[Code, str]:
-    """How a call fails; and the next one is answered."""
+    """Returns how a call fails, and checks that the next call succeeds."""
     with pytest.raises(PluginError) as caught:
         probe.process_endpoint_data(endpoint, "POST", data)
     assert probe.process_endpoint_data("/echo", "POST", "on") == "on"
@@ -71,22 +71,22 @@ def failure(probe: Plugin, endpoint: str, data: str = "") -> tuple[Code, str]:
 
 
 class TestAnswers:
-    """What comes out when nothing goes wrong."""
+    """Calls that succeed."""
 
     @pytest.mark.parametrize("data", [b"", b"hello", b"\0\xff\0", b"x" * 5_000_000])
     def test_bytes(self, probe: Plugin, data: bytes) -> None:
-        """Any bytes go in and come out as they are."""
+        """Any bytes are passed in and out unchanged."""
         result = probe.call("/echo", "POST", data)
 
         assert result is not None
         assert result.data == data
 
     def test_not_mine(self, probe: Plugin) -> None:
-        """No answer is no error."""
+        """No answer is not an error."""
         assert probe.process_endpoint_data("/none") is None
 
     def test_request(self, probe: Plugin) -> None:
-        """The method, the trace context and the configuration arrive."""
+        """The plugin receives the method, the trace context and the configuration."""
         trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
         assert probe.process_endpoint_data("/method", "PATCH") == "PATCH"
@@ -95,12 +95,12 @@ class TestAnswers:
         assert probe.process_endpoint_data("/trace") == "|"
 
     def test_deadline(self, probe: Plugin) -> None:
-        """A call with a limit says so."""
+        """The plugin sees whether a call has a deadline."""
         assert probe.process_endpoint_data("/deadline") == "endless"
         assert probe.process_endpoint_data("/deadline", timeout=30.0) == "limited"
 
     def test_response(self, probe: Plugin) -> None:
-        """Status, media type and header fields go along, and none is smuggled in."""
+        """Status, media type and header fields are returned, and a value cannot inject a field."""
         result = probe.call("/rich")
 
         assert result is not None
@@ -109,13 +109,13 @@ class TestAnswers:
         assert failure(probe, "/smuggle")[0] is Code.INTERNAL
 
     def test_health(self, probe: Plugin) -> None:
-        """It says how it is."""
+        """The health check returns its status and message."""
         health = probe.health()
 
         assert (health.ok, health.message) == (True, "well")
 
     def test_log(self, probe: Plugin, caplog: pytest.LogCaptureFixture) -> None:
-        """Its threads reach the host's log."""
+        """The plugin's threads can write to the host's log."""
         assert probe.process_endpoint_data("/thread") == ""
         with caplog.at_level("INFO"):
             probe.close()
@@ -125,27 +125,27 @@ class TestAnswers:
 
 
 class TestErrors:
-    """What comes out when something goes wrong: the plugin goes on after each."""
+    """Calls that fail; the plugin continues to work after each."""
 
     @pytest.mark.parametrize("code", [code for code in Code if code is not Code.OK])
     def test_codes(self, probe: Plugin, code: Code) -> None:
-        """Every code of the ABI arrives, with its message."""
+        """Every code of the ABI is returned with its message."""
         assert failure(probe, "/code", str(code.value)) == (code, "as you wish")
 
     @pytest.mark.parametrize("number", [0, -1, 17])
     def test_no_codes(self, probe: Plugin, number: int) -> None:
-        """What is no code of an error is UNKNOWN, never success."""
+        """A number that is not an error code becomes UNKNOWN, never success."""
         assert failure(probe, "/code", str(number))[0] is Code.UNKNOWN
 
     def test_status(self, probe: Plugin) -> None:
-        """An error may name its HTTP status."""
+        """An error may set its HTTP status."""
         with pytest.raises(PluginError) as caught:
             probe.process_endpoint_data("/status")
 
         assert (caught.value.code, caught.value.http_status, caught.value.message) == (Code.NOT_FOUND, 410, "gone")
 
     def test_unclean(self, kit: str, library: Path) -> None:
-        """A message that is not UTF-8 is made so by the plugin's side."""
+        """The SDK replaces invalid UTF-8 in a message."""
         with backworks.load(library, isolation="process") as probe:
             code, message = failure(probe, "/unclean")
 
@@ -153,14 +153,14 @@ class TestErrors:
         assert message == {"cpp": "a ??( b é", "go": "a ?( b é", "zig": "a ??( b"}[kit]
 
     def test_init(self, library: Path) -> None:
-        """A plugin that refuses to start says why."""
+        """A plugin that fails to start returns the reason."""
         with pytest.raises(PluginInitError) as caught:
             backworks.load(library, {"refuse": True}, isolation="process")
 
         assert (caught.value.code, caught.value.message) == (Code.UNAVAILABLE, "not today")
 
     def test_sick(self, library: Path) -> None:
-        """A plugin that is not well says why."""
+        """An unhealthy plugin returns the reason."""
         with backworks.load(library, {"sick": True}, isolation="process") as probe:
             health = probe.health()
 
@@ -168,7 +168,7 @@ class TestErrors:
 
 
 class TestBarrier:
-    """What would end the process without a kit."""
+    """Faults that would kill the process without an SDK."""
 
     @pytest.mark.parametrize(
         ("probe", "endpoint", "code", "message"),
@@ -189,17 +189,17 @@ class TestBarrier:
         indirect=["probe"],
     )
     def test_caught(self, probe: Plugin, endpoint: str, code: Code, message: str | None) -> None:
-        """Exceptions and panics of every kind are errors, and the instance goes on."""
+        """Exceptions and panics of every kind become errors, and the instance continues to work."""
         found, text = failure(probe, endpoint, "x")
 
         assert found is code
-        assert text == message if message is not None else text  # those of a library's own words
+        assert text == message if message is not None else text  # the text of a standard library
 
     @pytest.mark.parametrize(
         ("kit", "message"), [("cpp", "cannot begin"), ("go", "panicked: cannot begin")], indirect=["kit"]
     )
     def test_init(self, library: Path, message: str) -> None:
-        """So is what goes wrong while an instance is made."""
+        """A fault during init becomes an error."""
         with pytest.raises(PluginInitError) as caught:
             backworks.load(library, {"panic": True}, isolation="process")
 
@@ -207,7 +207,7 @@ class TestBarrier:
 
     @pytest.mark.parametrize("kit", ["go"], indirect=True)
     def test_time_over(self, library: Path) -> None:
-        """The context of a call in Go ends with the caller's patience."""
+        """The context of a call in Go expires with the caller's timeout."""
         with backworks.load(library, isolation="process") as probe:
             with pytest.raises(PluginError) as caught:
                 probe.process_endpoint_data("/wait", timeout=0.3)
@@ -216,7 +216,7 @@ class TestBarrier:
 
     @pytest.mark.parametrize("kit", ["go"], indirect=True)
     def test_shutdown(self, library: Path, caplog: pytest.LogCaptureFixture) -> None:
-        """An error at the end of a plugin in Go is logged."""
+        """An error from the shutdown of a Go plugin is logged."""
         backworks.load(library, {"fail-shutdown": 1}, isolation="process").close()
 
         assert ("backworks.plugin.probe", 40, "shutdown: stuck") in caplog.record_tuples
@@ -224,7 +224,7 @@ class TestBarrier:
     @pytest.mark.parametrize("kit", ["zig"], indirect=True)
     @pytest.mark.parametrize(("endpoint", "words"), [("/crash", "panic: the horror"), ("/index", "panic: ")])
     def test_zig(self, library: Path, endpoint: str, words: str) -> None:
-        """A panic of Zig ends the plugin's process, with its words, and another takes its place."""
+        """A panic in Zig kills the worker process, keeps its message, and another process replaces it."""
         with backworks.load(library, isolation="process") as probe:
             with pytest.raises(PluginCrashed) as caught:
                 probe.process_endpoint_data(endpoint)
@@ -235,14 +235,14 @@ class TestBarrier:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="the driver is written for POSIX")
 class TestStructures:
-    """The line itself, without the host's care."""
+    """The ABI itself, without the host's checks."""
 
     def test_driver(self, library: Path, cc: list[str], tmp_path: Path) -> None:
-        """Structures of every size, NULL, many threads, and answers that outlive their instance do no harm."""
+        """Structures of every size, NULL, many threads, and answers that outlive their instance are safe."""
         assert drive(library, cc, tmp_path, []) == "fine\n"
 
     def test_sanitized(self, tmp_path: Path) -> None:
-        """The same in C++ under the sanitizers for addresses and undefined behaviour, with leaks told."""
+        """The C++ SDK passes under the address and undefined-behaviour sanitizers, without leaks."""
         compiler = shutil.which("clang++") or shutil.which("g++")
         if compiler is None:
             missing("a C++ compiler")
@@ -255,7 +255,7 @@ class TestStructures:
 
 
 def drive(library: Path, cc: list[str], directory: Path, options: list[str]) -> str:
-    """Compiles the driver and runs it; returns what it prints."""
+    """Compiles and runs the driver; returns its output."""
     driver = directory / "driver"
     command = [*cc, "-std=gnu11", "-Wall", "-Wextra", "-Werror", *options, f"-I{sdk.path('c')}"]
     subprocess.run([*command, str(PROBES / "driver.c"), "-o", str(driver), "-ldl", "-lpthread"], check=True)
@@ -265,12 +265,12 @@ def drive(library: Path, cc: list[str], directory: Path, options: list[str]) -> 
 
 
 class TestSources:
-    """The kits as their readers see them."""
+    """The source code of the SDKs."""
 
     @pytest.mark.parametrize("standard", ["c++17", "c++20"])
     @pytest.mark.parametrize("compiler", ["g++", "clang++"])
     def test_cpp(self, compiler: str, standard: str) -> None:
-        """The header for C++ compiles with every warning on."""
+        """The C++ header compiles with every warning enabled."""
         if shutil.which(compiler) is None:
             missing(compiler)
         command = [
@@ -288,7 +288,7 @@ class TestSources:
         subprocess.run([*command, "-Wno-unused-parameter", *includes, str(PROBES / "probe.cpp")], check=True)
 
     def test_go(self, tmp_path: Path) -> None:
-        """The package and the template for Go are formatted as gofmt does, and go vet has no words."""
+        """The Go package and template pass gofmt and go vet."""
         if shutil.which("go") is None:
             missing("Go")
         directory = create_project("probe", "go", tmp_path)
@@ -299,14 +299,14 @@ class TestSources:
             subprocess.run(["go", "vet", "."], cwd=place, check=True)
 
     def test_zig(self, tmp_path: Path) -> None:
-        """The module and the template for Zig are formatted as zig fmt does."""
+        """The Zig module and template pass zig fmt."""
         directory = create_project("probe", "zig", tmp_path)
         zig = [sys.executable, "-m", "ziglang"]
 
         subprocess.run([*zig, "fmt", "--check", str(directory)], check=True)
 
     def test_rust(self, tmp_path: Path) -> None:
-        """The template for Rust is formatted as cargo fmt does."""
+        """The Rust template passes cargo fmt."""
         if shutil.which("cargo") is None:
             missing("Rust's cargo")
         directory = create_project("probe", "rust", tmp_path)
@@ -315,7 +315,7 @@ class TestSources:
 
     @pytest.mark.parametrize("compiler", ["gcc", "clang"])
     def test_c(self, compiler: str, tmp_path: Path) -> None:
-        """The template for C compiles with every warning an error."""
+        """The C template compiles with every warning as an error."""
         if shutil.which(compiler) is None:
             missing(compiler)
         directory = create_project("probe", "c", tmp_path)
@@ -324,8 +324,8 @@ class TestSources:
         subprocess.run([*command, "plugin.c"], cwd=directory, check=True)
 
     def test_paths(self) -> None:
-        """Each kit is found, with the file by which it is known; another is refused with the names of all."""
+        """Each SDK is found by its identifying file; an unknown one is rejected with the names of all."""
         for kit, landmark in sdk.KITS.items():
             assert (sdk.path(kit) / landmark).is_file()
-        with pytest.raises(ValueError, match="no kit 'ada': use 'c', 'cpp', 'rust', 'go', 'zig'"):
+        with pytest.raises(ValueError, match="the SDK must be one of 'c', 'cpp', 'rust', 'go', 'zig', not 'ada'"):
             sdk.path("ada")  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""The projects of ``backworks plugin new``, one for each language: built, called, served, as a newcomer would."""
+"""The projects of ``backworks plugin new``, one for each language: built, called and served as a newcomer would."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ from backworks.loading.inspection import inspect_library
 
 ROOT = Path(__file__).resolve().parent.parent
 
-# The first build with a language may compile a part of its tools, which are kept for the next: minutes, for Zig.
-#: Cargo keeps what it has compiled of the crates there, so that each project compiles its own alone.
+# The first build in a language may compile and cache parts of its toolchain, which takes minutes for Zig.
+#: Cargo caches compiled dependencies there, so that each project compiles only its own crate.
 ENVIRONMENT = os.environ | {"PYTHONUTF8": "1", "CARGO_TARGET_DIR": str(ROOT / "build" / "cargo")}
 
 
 @dataclass(frozen=True)
 class Made:
-    """A project that was made and built."""
+    """A project that was created and built."""
 
     language: str
     directory: Path
@@ -43,7 +43,7 @@ class Made:
 
 
 def run(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
-    """Runs a command to its end; its output is in what pytest shows of a failure."""
+    """Runs a command and prints its output, which pytest shows on failure."""
     done = subprocess.run(
         [str(argument) for argument in arguments],
         cwd=cwd,
@@ -65,7 +65,7 @@ def command(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[st
 
 @pytest.fixture(scope="module", params=LANGUAGES, name="made")
 def _made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Made:
-    """One project after the other, made and built by the command."""
+    """The project of one language, created and built by the command."""
     language = request.param
     parent = tmp_path_factory.mktemp("projects")
     done = command("plugin", "new", f"my-{language}", "--lang", language, cwd=parent)
@@ -81,33 +81,33 @@ def _made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 
 class TestBuilt:
-    """What ``backworks plugin build`` makes."""
+    """The result of ``backworks plugin build``."""
 
     def test_place(self, made: Made) -> None:
-        """The library is where the configuration says, and the next command is named."""
+        """The library is at the configured path, and the next command is shown."""
         assert made.library.parent == made.directory / "build"
         assert made.library.stem.removeprefix("lib") == f"my_{made.language}"
         assert "next: backworks serve backworks.yaml" in made.said
         assert not list(made.library.parent.glob(".*"))
 
     def test_again(self, made: Made) -> None:
-        """A second build changes nothing, and leaves the file that a host may have open."""
+        """A second build changes nothing, and keeps the file that a host may have open."""
         before = made.library.stat()
         done = command("plugin", "build", made.directory, cwd=made.directory.parent)
 
         assert done.returncode == 0
-        assert "nothing new in" in done.stderr
+        assert "up to date in" in done.stderr
         assert (made.library.stat().st_ino, made.library.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
 
     def test_exports(self, made: Made) -> None:
-        """It exports the functions of the ABI and its manifest, and nothing else."""
+        """The library exports the functions of the ABI and its manifest, and nothing else."""
         exports = inspect_library(made.library).exports
 
         assert exports >= set(REQUIRED_SYMBOLS)
         assert exports <= {*REQUIRED_SYMBOLS, *OPTIONAL_SYMBOLS, "backworks_plugin_manifest"} or sys.platform != "linux"
 
     def test_manifest(self, made: Made) -> None:
-        """Its manifest has its name, and says of Go that it needs a process of its own."""
+        """The manifest has the plugin's name, and for Go requires isolation process."""
         info = inspect_library(made.library)
 
         assert info.manifest is not None
@@ -117,11 +117,11 @@ class TestBuilt:
 
 
 class TestCalled:
-    """What the plugin answers."""
+    """The plugin's answers."""
 
     @pytest.mark.parametrize("isolation", ["none", "thread", "process"])
     def test_answers(self, made: Made, isolation: str) -> None:
-        """It answers alike in every isolation that it accepts: greetings, an error, and what is not its own."""
+        """The plugin greets, returns an error and has no answer, equally in every isolation that it allows."""
         if made.language == "go" and isolation != "process":
             with pytest.raises(IsolationError):
                 backworks.load(made.library, isolation=isolation)
@@ -139,19 +139,19 @@ class TestCalled:
             assert plugin.process_endpoint_data("/bye") is None
 
     def test_configuration(self, made: Made) -> None:
-        """A setting that it does not know is refused by its schema."""
+        """The plugin's schema rejects an unknown setting."""
         with pytest.raises(backworks.ConfigError, match="'colour' was unexpected"):
             backworks.load(made.library, {"colour": "red"}, isolation="process")
 
     def test_log(self, made: Made, caplog: pytest.LogCaptureFixture) -> None:
-        """What it logs is in the host's log, under its name."""
+        """The plugin's log records appear in the host's log, under its name."""
         with caplog.at_level("INFO"):
             backworks.load(made.library, isolation="process").close()
 
         assert (f"backworks.plugin.my-{made.language}", 20, "ready to greet") in caplog.record_tuples
 
     def test_served(self, made: Made) -> None:
-        """Its configuration is served over HTTP."""
+        """The project's configuration is served over HTTP."""
         process = subprocess.Popen(
             [sys.executable, "-m", "backworks", "serve", "backworks.yaml", "--port", "0"],
             cwd=made.directory,
@@ -174,17 +174,17 @@ class TestCalled:
 
 
 class TestProject:
-    """What is in the directory."""
+    """The files of the project."""
 
     def test_own_test(self, made: Made) -> None:
-        """Its own test passes."""
+        """The project's own test passes."""
         done = run(sys.executable, "-m", "unittest", cwd=made.directory)
 
         assert done.returncode == 0
         assert "Ran 3 tests" in done.stderr
 
     def test_contract(self, made: Made) -> None:
-        """It keeps the contract, without a warning."""
+        """The plugin passes the conformance tests without a warning."""
         done = command("plugin", "test", made.library, "--call", "POST /hello Ada", "--json", cwd=made.directory)
         verdicts = {test["status"] for test in json.loads(done.stdout)["tests"]}
 
@@ -193,7 +193,7 @@ class TestProject:
 
     @pytest.mark.skipif(sys.platform == "win32", reason="the session is written for a POSIX shell")
     def test_readme(self, made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Every command of its README does what stands below it, at an address that is free."""
+        """Every command of the project's README prints the output shown there."""
         import socket
 
         with socket.create_server(("127.0.0.1", 0)) as free:
@@ -209,13 +209,13 @@ class TestProject:
         test_docs.console(found[1], directory)
 
     def test_configuration(self, made: Made) -> None:
-        """Its configuration is good."""
+        """The project's configuration is valid."""
         done = command("config", "check", "backworks.yaml", cwd=made.directory)
 
-        assert (done.returncode, done.stdout) == (0, "backworks.yaml: 1 plugin and 1 endpoint: good\n")
+        assert (done.returncode, done.stdout) == (0, "backworks.yaml: OK (1 plugin, 1 endpoint)\n")
 
     def test_workflow(self, made: Made) -> None:
-        """Its workflow passes the linter, and pins the actions that Backworks' own does."""
+        """The project's workflow passes the linter, and pins the same actions as Backworks' own."""
         workflow = made.directory / ".github" / "workflows" / "ci.yml"
         zizmor = shutil.which("zizmor", path=str(Path(sys.executable).parent))
         if zizmor is None:
@@ -228,7 +228,7 @@ class TestProject:
         assert f"backworks=={backworks.__version__}" in text
 
     def test_nothing_left(self, made: Made) -> None:
-        """No place of a template is left open, and what is built is not for the repository."""
+        """No placeholder of a template remains, and build output is ignored by git."""
         for file in made.directory.rglob("*"):
             if file.is_file() and not {"build", "target", ".zig-cache", "__pycache__"} & set(file.parts):
                 assert "@{" not in file.read_text(encoding="utf-8"), file
@@ -239,7 +239,7 @@ class TestProject:
 @pytest.mark.parametrize("language", LANGUAGES)
 @pytest.mark.parametrize("name", ["fn", "9lives", "a.b-c_d", "con"])
 def test_odd_names(language: str, name: str, tmp_path: Path) -> None:
-    """A name that is a keyword, begins with a digit or has dots gives the library another name, and only that."""
+    """A name that is a keyword, starts with a digit or contains dots changes only the name of the library."""
     directory = create_project(name, language, tmp_path)
     stem = {"fn": "fn_plugin", "9lives": "plugin_9lives", "a.b-c_d": "a_b_c_d", "con": "con_plugin"}[name]
 

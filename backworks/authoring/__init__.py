@@ -1,1 +1,1 @@
-"""For who writes a plugin: a new project, its build, and a server that follows what is saved."""
+"""Tools for plugin authors: new projects, builds, a development server, conformance tests and benchmarks."""

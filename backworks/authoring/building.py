@@ -1,4 +1,4 @@
-"""Builds a project and puts its library where its configuration says."""
+"""Builds a project and puts its library where its configuration expects it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Builder", "Built", "Project", "find_project"]
 
-#: The configuration of a project.
+#: The name of a project's configuration file.
 CONFIG = "backworks.yaml"
 
 
@@ -35,11 +35,11 @@ class Project:
     """A directory that holds one plugin.
 
     Attributes:
-        directory: The directory, absolute.
-        config: Its configuration.
-        plugin_id: What that calls the plugin.
-        library: Where the library goes.
-        toolchain: How it is built.
+        directory: The absolute path of the directory.
+        config: The project's configuration.
+        plugin_id: The plugin's id in the configuration.
+        library: The path that the library is built to.
+        toolchain: The toolchain that builds it.
     """
 
     directory: Path
@@ -51,12 +51,12 @@ class Project:
 
 @dataclass(frozen=True)
 class Built:
-    """What a build came to.
+    """The outcome of a successful build.
 
     Attributes:
-        library: The file.
-        changed: Whether it is another than before.
-        seconds: How long it took.
+        library: The path of the library.
+        changed: Whether the library differs from the one before.
+        seconds: How long the build took.
     """
 
     library: Path
@@ -65,21 +65,21 @@ class Built:
 
 
 def find_project(directory: Path) -> Project:
-    """Reads what a directory says of the plugin in it.
+    """Reads the project in a directory.
 
     Raises:
-        BuildError: It is not the directory of a plugin.
-        ConfigError: Its configuration is wrong.
+        BuildError: The directory does not contain a plugin project.
+        ConfigError: The project's configuration is invalid.
     """
     from backworks.config import load_config
 
     directory = directory.absolute()
     if not directory.is_dir():
-        raise BuildError(f"{directory}: there is no such directory")
+        raise BuildError(f"{directory}: no such directory")
     toolchain = toolchain_of(directory)
     file = directory / CONFIG
     if not file.is_file():
-        raise BuildError(f"{directory}: there is no {CONFIG}, which says where the library goes")
+        raise BuildError(f"{directory}: missing {CONFIG}, which sets the path of the library")
     config = load_config(file)
     within = {
         plugin_id: plugin.path
@@ -87,8 +87,8 @@ def find_project(directory: Path) -> Project:
         if plugin.plugin_type == "external" and plugin.path is not None and directory in _parents(plugin.path)
     }
     if len(within) != 1:
-        found = f"{len(within)} of them do ({', '.join(within)})" if within else "none of them does"
-        raise BuildError(f"{file}: one plugin has to have a path within {directory}, for its library; {found}")
+        found = f"{len(within)} do ({', '.join(within)})" if within else "none does"
+        raise BuildError(f"{file}: exactly one plugin must have its path inside {directory}; {found}")
     ((plugin_id, path),) = within.items()
     return Project(directory, config, plugin_id, _library(path), toolchain)
 
@@ -103,11 +103,11 @@ def _library(path: Path | str) -> Path:
 
 
 class Builder:
-    """Builds one project, again and again, and can be stopped from another thread.
+    """Builds one project, any number of times; another thread can stop it.
 
     Args:
-        directory: The project.
-        say: Is given each command before it runs, as a line.
+        directory: The project's directory.
+        say: Called with each command, as one line, before the command runs.
     """
 
     def __init__(self, directory: Path, say: Callable[[str], object]) -> None:
@@ -118,12 +118,12 @@ class Builder:
         self._stopped = False
 
     def build(self) -> Built:
-        """Runs the language's tool, with its output on the standard error output, and puts the library in place.
+        """Runs the toolchain, with its output on stderr, and puts the library in place.
 
         Raises:
-            ToolNotFound: A tool is missing.
-            BuildError: The tool says no, or it was stopped.
-            ConfigError: The project's configuration is wrong.
+            ToolNotFound: A tool is not installed.
+            BuildError: The tool failed, or the build was stopped.
+            ConfigError: The project's configuration is invalid.
         """
         began = time.monotonic()
         project = find_project(self._directory)
@@ -136,7 +136,7 @@ class Builder:
         return Built(project.library, changed, time.monotonic() - began)
 
     def stop(self) -> None:
-        """Ends what runs, and lets nothing begin any more."""
+        """Kills the running command, and prevents any further one."""
         with self._lock:
             self._stopped = True
             if self._running is not None:
@@ -147,7 +147,7 @@ class Builder:
         with self._lock:
             if self._stopped:
                 raise BuildError("the build was stopped")
-            # A group of its own: a compiler's children end with it.
+            # A new process group, so that a compiler's children are killed with it.
             process = self._running = subprocess.Popen(  # noqa: S603  # the tools that toolchains name
                 step.command,
                 cwd=directory,
@@ -168,7 +168,7 @@ class Builder:
             with self._lock:
                 self._running = None
         if process.returncode != 0:
-            raise BuildError(f"not built: {step.command[0]} ended with {process.returncode}; its own words are above")
+            raise BuildError(f"build failed: {step.command[0]} exited with {process.returncode}; see its output above")
         return printed or ""
 
 
@@ -178,12 +178,12 @@ def _kill(process: subprocess.Popen[str]) -> None:
         return
     try:
         os.killpg(process.pid, signal.SIGKILL)
-    except (ProcessLookupError, PermissionError):  # it has ended; macOS says the latter of a group of zombies
+    except (ProcessLookupError, PermissionError):  # it has exited; macOS denies permission for a group of zombies
         process.kill()
 
 
 def _place(product: Path, library: Path) -> bool:
-    """Puts a library in place by renaming, for who reads the old one goes on with that; returns whether it is new."""
+    """Renames a library into place, so that readers of the old file keep it; returns whether the content changed."""
     if library.is_file() and filecmp.cmp(product, library, shallow=False):
         return False
     library.parent.mkdir(parents=True, exist_ok=True)
@@ -192,7 +192,7 @@ def _place(product: Path, library: Path) -> bool:
         shutil.copy2(product, new)
         new.replace(library)
     except OSError as error:
-        raise BuildError(f"{library}: cannot be written: {error.strerror or error}") from error
+        raise BuildError(f"{library}: cannot write the library: {error.strerror or error}") from error
     finally:
         new.unlink(missing_ok=True)
     return True

@@ -1,7 +1,7 @@
-"""Serves a project while it is written: what is saved is built, and what is built is served.
+"""Serves a project during development: each save triggers a build, and each new build is served.
 
-The server runs in the main thread, as with ``backworks serve``; the files are looked at by another thread, which builds
-and then asks the server for a reload. What does not build, or does not start, changes nothing: the old one is served.
+The server runs in the main thread, as with ``backworks serve``. Another thread watches the files, builds, and then asks
+the server for a reload. If a build fails, or the new plugin does not start, the previous build stays in service.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 
 __all__ = ["develop"]
 
-#: Seconds from one look at the files to the next. A file is built when it is the same in two looks.
-_LOOK = 0.1
-#: Directories that hold what is built, or what others have written.
+#: Seconds between two scans of the files. A build starts when two successive scans are equal.
+_POLL = 0.1
+#: Directories of build output, or of code from others.
 _NOT_SOURCES = frozenset({"build", "target", "zig-out", "node_modules", "venv", "__pycache__"})
-#: How files end that are built, wherever they are, or left by an editor.
+#: Suffixes of build output, wherever it is, and of editor backups.
 _NOT_SOURCE = (*SUFFIXES, ".o", ".obj", ".a", ".pyc", "~")
 
 Stamps = dict[Path, tuple[int, ...]]
@@ -41,18 +41,18 @@ def develop(
     host: str | None = None,
     port: int | None = None,
 ) -> None:
-    """Builds a project, serves it, and follows its files until Ctrl-C or SIGTERM.
+    """Builds a project, serves it, and watches its files until Ctrl-C or SIGTERM.
 
     Args:
-        directory: The project.
-        say: Is given what happens, in lines.
-        announce: Is given one line as soon as the server listens.
-        host, port: Where to listen instead of where the configuration says.
+        directory: The project's directory.
+        say: Called with each event, as one line.
+        announce: Called with one line when the server listens.
+        host, port: Where to listen instead of the configured address.
 
     Raises:
-        ToolNotFound: A tool is missing at the start.
-        BuildError: It is not the directory of a plugin.
-        ConfigError, ListenError, PluginLoadError, PluginError: As of :func:`backworks.http.server.serve`.
+        ToolNotFound: A tool is not installed at startup.
+        BuildError: The directory does not contain a plugin project.
+        ConfigError, ListenError, PluginLoadError, PluginError: See :func:`backworks.http.server.serve`.
     """
     from backworks.http.server import serve
 
@@ -67,7 +67,7 @@ def develop(
 
 
 class _Work:
-    """The builds of one project, and what its files were when the last of them began."""
+    """The builds of one project, and the state of its files when the last build started."""
 
     def __init__(self, directory: Path, say: Callable[[str], object]) -> None:
         self._directory = directory
@@ -77,7 +77,7 @@ class _Work:
         self._known: Stamps = {}
 
     def until_built(self) -> None:
-        """Builds, and where that fails, waits for a change and builds again."""
+        """Builds; after a failure, waits for a change and builds again."""
         self._known = _stamps(self._directory)
         while True:
             try:
@@ -85,7 +85,7 @@ class _Work:
             except ToolNotFound:
                 raise
             except (BuildError, ConfigError) as error:
-                self._complain(error, "it is built again when a file changes")
+                self._complain(error, "waiting for a change to build again")
                 self._wait()
             else:
                 return
@@ -96,7 +96,7 @@ class _Work:
 
     @contextmanager
     def following(self, reloads: Reloads) -> Iterator[None]:
-        """Asks for a reload whenever something else can be served."""
+        """Requests a reload whenever there is a new build or configuration."""
         thread = threading.Thread(target=self._follow, args=(reloads,), name="backworks-dev", daemon=True)
         thread.start()
         try:
@@ -111,25 +111,25 @@ class _Work:
                 built = self._build()
             except BackworksError as error:
                 if not self._over.is_set():
-                    self._complain(error, "the old one is served on")
+                    self._complain(error, "the previous build stays in service")
                 continue
             if built or self._directory / CONFIG in changed:
                 reloads.ask()
 
     def _build(self) -> bool:
         built = self._builder.build()
-        # What the build itself has written is no change: a lock file, say.
+        # Files that the build itself writes, such as a lock file, are not changes.
         self._known = _stamps(self._directory) | self._known
         if built.changed:
             self._say(f"built {os.path.relpath(built.library)} in {built.seconds:.1f} s")
         else:
-            self._say(f"nothing new in {os.path.relpath(built.library)}")
+            self._say(f"{os.path.relpath(built.library)} is up to date")
         return built.changed
 
     def _wait(self) -> set[Path] | None:
-        """Waits until files have changed and rest; returns them, or ``None`` when it is over."""
+        """Waits until files have changed and settled; returns them, or ``None`` after :meth:`stop`."""
         last = self._known
-        while not self._over.wait(_LOOK):
+        while not self._over.wait(_POLL):
             now = _stamps(self._directory)
             if now == last and now != self._known:
                 changed = {path for path, _ in now.items() ^ self._known.items()}
@@ -139,20 +139,20 @@ class _Work:
             last = now
         return None
 
-    def _complain(self, error: BackworksError, then: str) -> None:
+    def _complain(self, error: BackworksError, consequence: str) -> None:
         lines = error.errors if isinstance(error, ConfigError) else str(error).splitlines()
-        for line in (*lines, then):
+        for line in (*lines, consequence):
             self._say(line)
 
 
 def _stamps(directory: Path) -> Stamps:
-    """Returns what the system says of each file that may be a source: its size, and when it was changed."""
+    """Returns inode, size and modification time of each file that may be a source."""
     found: Stamps = {}
     for current, directories, names in os.walk(directory):
         directories[:] = [name for name in directories if name not in _NOT_SOURCES and not name.startswith(".")]
         for name in names:
             if not name.startswith(".") and not name.endswith(_NOT_SOURCE):
-                with suppress(OSError):  # it has gone meanwhile
+                with suppress(OSError):  # deleted in the meantime
                     status = os.stat(os.path.join(current, name))  # noqa: PTH116, PTH118  # ten times a second
                     found[Path(current, name)] = (status.st_ino, status.st_size, status.st_mtime_ns)
     return found

@@ -1,4 +1,4 @@
-"""What a project may be called, and what its files are called after it."""
+"""Valid project names, and the file names derived from them."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from backworks.loading.inspection.manifest import NAME
 
 __all__ = ["check_name", "file_name"]
 
-#: What no file may be called on Windows, and no crate anywhere: keywords of Rust and crates that are always there.
-_TAKEN = frozenset(
+#: Reserved names: those of devices on Windows, keywords of Rust, and crates that always exist.
+_RESERVED = frozenset(
     [f"{port}{number}" for port in ("com", "lpt") for number in range(10)]
     + re.findall(
         r"\w+",
@@ -25,24 +25,24 @@ _TAKEN = frozenset(
 
 
 def check_name(name: str) -> None:
-    """Checks what a plugin, and the directory of its project, is to be called.
+    """Checks the name of a plugin, which is also that of its project's directory.
 
     Raises:
-        ValueError: It is not accepted; the text tells what is, and a name near to it if there is one.
+        ValueError: The name is invalid. The message gives the rule, and a similar valid name if there is one.
     """
     if NAME.fullmatch(name) and not name.endswith("."):
         return
     near = re.sub(r"[^a-z0-9._-]+", "-", name.lower()).lstrip("._-").rstrip(".-")[:64]
-    hint = f"; how about {near}?" if near and NAME.fullmatch(near) else ""
+    hint = f"; try {near}" if near and NAME.fullmatch(near) else ""
     raise ValueError(
-        f"{name!r} is no name for a plugin: 1 to 64 characters of [a-z0-9._-], the first a letter or a digit, the last "
-        f"not a full stop{hint}"
+        f"{name!r} is not a valid plugin name: it must have 1 to 64 characters of [a-z0-9._-], start with a letter or "
+        f"digit, and not end with a full stop{hint}"
     )
 
 
 def file_name(name: str) -> str:
-    """Returns the name as an identifier of every language, of which the library and the crate take theirs."""
+    """Returns the name as an identifier valid in every language, after which the library and the crate are named."""
     identifier = re.sub(r"[^a-z0-9]", "_", name)
     if identifier[0].isdigit():
         return f"plugin_{identifier}"
-    return f"{identifier}_plugin" if identifier in _TAKEN else identifier
+    return f"{identifier}_plugin" if identifier in _RESERVED else identifier

@@ -1,4 +1,4 @@
-"""A new project, from the templates beside this module and the kit of its language."""
+"""Creates a project from the templates beside this module and the SDK of its language."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["LANGUAGES", "SOURCES", "create_project"]
 
 _TEMPLATES = Path(__file__).resolve().parent / "templates"
 
-#: The languages, each with the kits that its projects bring along.
+#: The languages, each with the SDKs that are copied into its projects.
 LANGUAGES: Mapping[str, tuple[sdk.Kit, ...]] = {
     "c": ("c",),
     "cpp": ("c", "cpp"),
@@ -27,43 +27,43 @@ LANGUAGES: Mapping[str, tuple[sdk.Kit, ...]] = {
     "zig": ("zig",),
 }
 
-#: The file of a project to begin with.
+#: The main source file of a project.
 SOURCES = {"c": "plugin.c", "cpp": "plugin.cpp", "rust": "src/lib.rs", "go": "plugin.go", "zig": "plugin.zig"}
 
-#: What of a kit is for those who work on the kit.
+#: The parts of an SDK that only its developers need.
 _NOT_COPIED = shutil.ignore_patterns("target", "tests", "Cargo.lock", "rustfmt.toml", "__pycache__")
 
-#: Where a template has a value.
-_PLACE = re.compile(r"@\{(\w+)\}")
+#: A placeholder in a template.
+_PLACEHOLDER = re.compile(r"@\{(\w+)\}")
 
 
 def create_project(name: str, language: str, parent: Path) -> Path:
-    """Makes the directory of a project, complete or not at all.
+    """Creates the directory of a project, either completely or not at all.
 
     Args:
-        name: What the plugin and the directory are called.
+        name: The name of the plugin and of the directory.
         language: One of :data:`LANGUAGES`.
-        parent: Where the directory comes to be.
+        parent: The directory to create it in.
 
     Returns:
-        The directory.
+        The new directory.
 
     Raises:
-        ValueError: The name is not accepted.
-        FileExistsError: There is something of that name that is not an empty directory.
-        OSError: It cannot be written there.
+        ValueError: The name is invalid.
+        FileExistsError: The name is taken by something other than an empty directory.
+        OSError: The directory cannot be written.
     """
     check_name(name)
     directory = parent / name
     if directory.exists() and not (directory.is_dir() and not any(directory.iterdir())):
-        raise FileExistsError(f"{directory} is there already: choose another name, or another directory to work in")
-    # Beside it, so that it can be renamed; and hidden, so that nothing takes it for a project meanwhile.
+        raise FileExistsError(f"{directory} already exists: choose another name, or run this in another directory")
+    # In the same directory, so that it can be renamed, and hidden, so that nothing mistakes it for a project.
     temporary = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=parent))
     try:
         made = temporary / name
         _write(made, name, language)
         if directory.exists():
-            directory.rmdir()  # an empty directory; Windows renames onto none
+            directory.rmdir()  # empty; Windows cannot rename onto a directory
         made.rename(directory)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -84,20 +84,20 @@ def _write(directory: Path, name: str, language: str) -> None:
             path = directory / target
             path.parent.mkdir(parents=True, exist_ok=True)
             text = source.read_text(encoding="utf-8")
-            path.write_text(_PLACE.sub(lambda match: values[match[1]], text), encoding="utf-8", newline="\n")
+            path.write_text(_PLACEHOLDER.sub(lambda match: values[match[1]], text), encoding="utf-8", newline="\n")
     for kit in LANGUAGES[language]:
         shutil.copytree(sdk.path(kit), directory / "sdk", dirs_exist_ok=True, ignore=_NOT_COPIED)
 
 
 def _files(template: Path) -> Iterator[tuple[Path, Path]]:
-    """Lists the files of a template, and where they go: ``dot_gitignore.in`` is ``.gitignore``."""
+    """Yields the files of a template and their target paths: ``dot_gitignore.in`` becomes ``.gitignore``."""
     for source in sorted(template.rglob("*.in")):
         parts = source.relative_to(template).with_suffix("").parts
         yield source, Path(*(re.sub("^dot_", ".", part) for part in parts))
 
 
 def _texts(language: str, file: str) -> dict[str, str]:
-    """Returns what the common files say of the language."""
+    """Returns the values of the placeholders that depend on the language."""
     by_hand = {
         "c": "make",
         "cpp": "cmake -S . -B build/cmake -DCMAKE_BUILD_TYPE=Release && cmake --build build/cmake --config Release",
@@ -106,10 +106,10 @@ def _texts(language: str, file: str) -> dict[str, str]:
         "zig": "zig build --release",
     }
     kit = {
-        "c": "the C header `backworks_plugin.h`, which is the contract between a plugin and its host",
-        "cpp": "the kit for C++, `backworks_plugin.hpp`, and the C header that it stands on",
+        "c": "the C header `backworks_plugin.h`, the contract between a plugin and its host",
+        "cpp": "the C++ SDK `backworks_plugin.hpp`, and the C header that it uses",
         "rust": "the crate `backworks-plugin-sdk`",
-        "go": "the Go package `backworks`, and the C header that it stands on",
+        "go": "the Go package `backworks`, and the C header that it uses",
         "zig": "the Zig module `backworks`",
     }
     needs = {

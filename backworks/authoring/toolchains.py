@@ -1,4 +1,4 @@
-"""How each language is built: the build file that tells it, the tools that it takes, and what they are told."""
+"""How each language is built: the build file that identifies it, the tools it needs, and their commands."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ class Job(NamedTuple):
     """One build.
 
     Attributes:
-        directory: The project, absolute.
-        work: Where to build, a directory within it.
-        stem: What the library is called, without what the system puts around it.
+        directory: The absolute path of the project.
+        work: The build directory, inside the project.
+        stem: The name of the library, without the system's prefix and suffix.
     """
 
     directory: Path
@@ -36,7 +36,7 @@ class Job(NamedTuple):
 
     @property
     def below(self) -> str:
-        """Where to build, as seen from the project's directory."""
+        """The build directory, relative to the project's directory."""
         return self.work.relative_to(self.directory).as_posix()
 
 
@@ -45,7 +45,7 @@ class Step(NamedTuple):
 
     Attributes:
         command: The program and its arguments.
-        reads: Whether what it prints is for this program; else it is for the person.
+        reads: Whether this program reads its output; otherwise the output is for the user.
     """
 
     command: Sequence[str]
@@ -53,12 +53,12 @@ class Step(NamedTuple):
 
 
 class Toolchain:
-    """How the projects with one kind of build file are built.
+    """Builds the projects that have one kind of build file.
 
     Attributes:
-        name: The name of the tool, and of the directory below build/ that it builds in.
-        build_file: The file by which such a project is known.
-        places: Where below the job's directory the library comes to be.
+        name: The name of the tool, and of its build directory under build/.
+        build_file: The file that identifies such a project.
+        places: The directories under the build directory where the library may be.
     """
 
     name: ClassVar[str]
@@ -66,22 +66,22 @@ class Toolchain:
     places: ClassVar[Sequence[str]] = (".",)
 
     def steps(self, job: Job) -> Sequence[Step]:
-        """Lists the commands.
+        """Returns the commands.
 
         Raises:
-            ToolNotFound: One of their programs is not installed.
+            ToolNotFound: A program is not installed.
         """
         raise NotImplementedError
 
     def product(self, job: Job, printed: str) -> Path:
-        """Finds the library that the commands have made.
+        """Finds the library that the commands have built.
 
         Args:
-            job: The job that is done.
-            printed: What the last command printed.
+            job: The finished job.
+            printed: The output of the last command.
 
         Raises:
-            BuildError: There is none.
+            BuildError: There is no library.
         """
         for place in self.places:
             try:
@@ -90,21 +90,21 @@ class Toolchain:
                 continue
         name = library_name(job.stem)
         raise BuildError(
-            f"the build has made no {name} in {job.work}; the library is to be called as backworks.yaml does"
+            f"the build produced no {name} in {job.work}: name the library after the path in backworks.yaml"
         )
 
 
 def toolchain_of(directory: Path) -> Toolchain:
-    """Finds out how a project is built.
+    """Finds the toolchain of a project.
 
     Raises:
-        BuildError: It has no build file that is known.
+        BuildError: The project has no known build file.
     """
     for toolchain in _TOOLCHAINS:
         if (directory / toolchain.build_file).is_file():
             return toolchain
     known = ", ".join(toolchain.build_file for toolchain in _TOOLCHAINS)
-    raise BuildError(f"{directory}: nothing here says how it is built; known are {known}")
+    raise BuildError(f"{directory}: no build file found; add one of {known}")
 
 
 class _Make(Toolchain):
@@ -112,7 +112,7 @@ class _Make(Toolchain):
     build_file = "Makefile"
 
     def steps(self, job: Job) -> Sequence[Step]:
-        advice = "apt install make, dnf install make, xcode-select --install, or the like"
+        advice = "apt install make, dnf install make, xcode-select --install, or similar"
         make = _find("GNU make", ("gmake", "make"), advice)
         return [Step([make, f"CC={_cc()}", f"OUT={job.below}"])]
 
@@ -123,12 +123,12 @@ class _CMake(Toolchain):
     places = (".", "Release")  # the latter with Visual Studio
 
     def steps(self, job: Job) -> Sequence[Step]:
-        cmake = _find("CMake", ("cmake",), "pip install cmake, apt install cmake, or from https://cmake.org")
-        if sys.platform != "win32":  # there CMake finds the one of Visual Studio, which is not on the PATH
+        cmake = _find("CMake", ("cmake",), "pip install cmake, apt install cmake, or get it from https://cmake.org")
+        if sys.platform != "win32":  # where CMake finds Visual Studio's compiler, which is not on the PATH
             _cxx()
         prepare = Step([cmake, "-S", ".", "-B", job.below, "-DCMAKE_BUILD_TYPE=Release"])
         build = Step([cmake, "--build", job.below, "--config", "Release"])
-        # Once is enough: from then on the build looks itself whether CMakeLists.txt has changed.
+        # Configured once; after that, the build itself detects changes to CMakeLists.txt.
         return [build] if (job.work / "CMakeCache.txt").is_file() else [prepare, build]
 
 
@@ -147,7 +147,7 @@ class _Cargo(Toolchain):
             if message.get("reason") == "compiler-artifact" and "cdylib" in message["target"]["crate_types"]:
                 found += [Path(name) for name in message["filenames"] if name.endswith(SUFFIXES)]
         if not found:
-            raise BuildError('cargo has built no library with C functions: Cargo.toml needs crate-type = ["cdylib"]')
+            raise BuildError('cargo built no C library: set crate-type = ["cdylib"] in Cargo.toml')
         return found[-1]
 
 
@@ -157,11 +157,11 @@ class _Go(Toolchain):
 
     def steps(self, job: Job) -> Sequence[Step]:
         go = _find("Go", ("go",), "get it from https://go.dev/dl")
-        _cc()  # cgo takes it
+        _cc()  # for cgo
         command = [go, "build", "-buildmode=c-shared", "-o", f"{job.below}/{library_name(job.stem)}"]
         exports = job.directory / "sdk" / "backworks_plugin.map"
         if sys.platform == "linux" and exports.is_file() and not set("'\"") & set(str(exports)):
-            # Without it the library would export the runtime's symbols as well. Go takes this option from here alone.
+            # Without it the library also exports the runtime's symbols. Go accepts this option only in this form.
             command.append(f"-ldflags=-extldflags \"'-Wl,--version-script={exports}'\"")
         return [Step([*command, "."])]
 
@@ -181,11 +181,11 @@ class _Zig(Toolchain):
         asked = subprocess.run([*command, "version"], capture_output=True, text=True, check=False)  # noqa: S603
         version = asked.stdout.strip()
         if version.startswith(tuple(f"0.{number}." for number in range(14))):
-            raise ToolNotFound(f"Zig {version} is too old; 0.14 is the oldest: pip install --upgrade ziglang")
+            raise ToolNotFound(f"Zig {version} is too old; 0.14 or newer is required: pip install --upgrade ziglang")
         return [Step([*command, "build", "--release", "--prefix", job.below])]
 
 
-#: In this order, because a Makefile may stand beside any of the others.
+#: Make comes last, because a project may have a Makefile beside any other build file.
 _TOOLCHAINS = (_Cargo(), _Go(), _Zig(), _CMake(), _Make())
 
 
@@ -206,14 +206,14 @@ def _cxx() -> str:
 
 
 def _compiler(variable: str, what: str, names: Sequence[str]) -> str:
-    """Finds a compiler: the one that the environment names, or the first that is there."""
+    """Finds a compiler: the one in the environment variable, or the first that is installed."""
     if command := os.environ.get(variable, "").strip():
         program = program_of(command)
         if shutil.which(program) is None:
-            raise ToolNotFound(f"{variable} names {program}, which is not installed")
+            raise ToolNotFound(f"{variable} is set to {program}, which is not installed")
         return command
     advice = {
         "darwin": "xcode-select --install",
         "win32": f"pip install ziglang, and set {variable} to: python -m ziglang {names[0]}",
-    }.get(sys.platform, "apt install gcc g++, dnf install gcc gcc-c++, apk add gcc g++ musl-dev, or the like")
+    }.get(sys.platform, "apt install gcc g++, dnf install gcc gcc-c++, apk add gcc g++ musl-dev, or similar")
     return _find(f"{what} ({', '.join(names)})", names, advice)

@@ -1,4 +1,4 @@
-"""The command ``backworks``: thin functions over the package, which they import only when they run."""
+"""The command ``backworks``: thin functions over the package, which each command imports only when it runs."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ __all__ = ["main"]
 _EPILOG = """
 \b
 Exit codes:
-  0    fine
-  1    the plugin said no: it answered with an error, or not at all
-  2    wrong use of the command
-  3    bad configuration
-  4    could not load a plugin, or not listen at the address
-  5    a plugin could not be built
-  6    a tool that is needed to build it is not installed
+  0    success
+  1    the plugin returned an error or no answer
+  2    usage error
+  3    invalid configuration
+  4    a plugin cannot be loaded, or the server cannot listen on the address
+  5    a plugin cannot be built
+  6    a tool required for the build is not installed
   130  interrupted by Ctrl-C
 
 \b
@@ -35,7 +35,7 @@ Examples:
   backworks serve backworks.yaml
 
 \b
-Completion in the shell, for this session (or in the shell's start-up file):
+Shell completion, for this session (or put the line in the shell's startup file):
   bash  eval "$(_BACKWORKS_COMPLETE=bash_source backworks)"
   zsh   eval "$(_BACKWORKS_COMPLETE=zsh_source backworks)"
   fish  _BACKWORKS_COMPLETE=fish_source backworks | source
@@ -45,10 +45,10 @@ Completion in the shell, for this session (or in the shell's start-up file):
 @click.group(cls=ReportingGroup, epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="backworks")
 def main() -> None:
-    """Run compiled plugins: make them, look at them, call them, serve them over HTTP.
+    """Create, inspect, call and serve compiled plugins.
 
-    A plugin is a shared library (.so, .dylib, .dll) in C, C++, Rust, Go, Zig or another language, made with the C
-    header or one of the kits that `backworks sdk path` finds. A configuration is a YAML file that names plugins and
+    A plugin is a shared library (.so, .dylib, .dll) written in C, C++, Rust, Go, Zig or another language, against the
+    C header or one of the SDKs that `backworks sdk path` finds. A configuration is a YAML file that lists plugins and
     their endpoints.
     """
 

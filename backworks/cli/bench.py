@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from backworks.cli.exits import WRONG_USE, complain
+from backworks.cli.exits import USAGE_ERROR, complain
 from backworks.cli.options import ISOLATIONS, config_option, data_option, method_of, method_option
 from backworks.cli.output import json_option, print_json
 
@@ -27,14 +27,14 @@ __all__ = ["bench"]
     "isolations",
     type=ISOLATIONS,
     multiple=True,
-    help="Measure only this one; may be given again.  [default: all that the manifest allows]",
+    help="Measure only this isolation; can be repeated.  [default: all that the manifest allows]",
 )
 @click.option(
     "--seconds",
     type=click.FloatRange(0.01, 3600),
     default=1.0,
     show_default=True,
-    help="How long to measure each figure: one for latency, one for each number of threads.",
+    help="Duration of each measurement: one for latency, one for each number of threads.",
 )
 @json_option
 @click.pass_context
@@ -49,14 +49,14 @@ def bench(
     seconds: float,
     as_json: bool,
 ) -> None:
-    """Measure what calls of a plugin cost, with each isolation.
+    """Measure the cost of calling a plugin, with each isolation.
 
-    Latency is that of calls one after the other from one thread, each timed alone, from Python and back. Throughput
-    is that of 1, 2, 4 and more threads, up to the cores of the machine, with as many workers. Memory is that of one
-    worker process, or what the host's process has grown by.
+    Latency: one thread makes one call after the other; each call is timed separately, from Python and back.
+    Throughput: 1, 2, 4 and more threads make calls, up to the number of cores, with as many workers. Memory: the size
+    of one worker process, or the growth of the host process.
 
-    Each isolation runs in a process of its own. Without an ENDPOINT it is "/". A plugin that answers with an error or
-    crashes ends the measurement: with what it said on stderr, and exit code 1.
+    Each isolation is measured in a separate process. ENDPOINT defaults to "/". If the plugin returns an error or
+    crashes, the measurement stops: the error goes to stderr, and the exit code is 1.
     """
     from backworks.authoring import bench as measuring
     from backworks.authoring.bench.runs import cores, thread_counts
@@ -68,14 +68,14 @@ def bench(
     request = measuring.Request(endpoint, method_of(method, data), data or b"", config)
     asked = [each for each in measuring.ISOLATIONS if each in (isolations or measuring.ISOLATIONS)]
     refused = measuring.left_out(DynamicPluginLoader().prepare(file).manifest, asked)
-    complain(f"isolation {each.isolation} is left out: {each.reason}" for each in refused)
+    complain(f"skipping isolation {each.isolation}: {each.reason}" for each in refused)
     if len(refused) == len(asked):
-        ctx.exit(WRONG_USE)
+        ctx.exit(USAGE_ERROR)
     results: list[Measured] = []
     try:
         with steps((len(asked) - len(refused)) * (1 + len(thread_counts(cores())))) as step:
             for found in measuring.bench(file, request, isolations=asked, seconds=seconds, step=step):
-                results.append(found)  # noqa: PERF402  # those that came before one that fails are kept
+                results.append(found)  # noqa: PERF402  # a later failure keeps the earlier results
     finally:
         if results and as_json:
             print_json(report(request, seconds, results, refused))

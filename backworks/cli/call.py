@@ -12,14 +12,15 @@ from typing import Any
 
 import click
 
-from backworks.cli.exits import PLUGIN_SAID_NO, complain
+from backworks.cli.exits import PLUGIN_FAILED, complain
 from backworks.cli.options import ISOLATIONS, config_option, data_option, method_of, method_option
 from backworks.cli.output import bytes_text, time_text
 
 __all__ = ["call"]
 
-#: Seconds for the plugin to end after Ctrl-C. A call that hangs is killed with its process, or left behind in a thread.
-_PATIENCE = 0.5
+#: Seconds that the plugin may take to stop after Ctrl-C. A call that hangs is then killed with its worker process, or
+#: abandoned in its thread.
+_SHUTDOWN_TIMEOUT = 0.5
 
 
 @click.command()
@@ -33,9 +34,9 @@ _PATIENCE = 0.5
     type=ISOLATIONS,
     default="process",
     show_default=True,
-    help="Where the call runs: in a worker process, in a thread of its own, or in the main thread.",
+    help="Where the call runs: in a worker process, in a separate thread, or in the main thread.",
 )
-@click.option("--time", "timed", is_flag=True, help="Say on stderr how long the start and the call took.")
+@click.option("--time", "timed", is_flag=True, help="Print to stderr how long startup and the call took.")
 @click.pass_context
 def call(
     ctx: click.Context,
@@ -47,11 +48,11 @@ def call(
     isolation: str,
     timed: bool,
 ) -> None:
-    """Load a plugin, call it once, and print its answer.
+    """Load a plugin, call it once, and print the response.
 
-    The data goes to the plugin as it is given here; over HTTP it would be the JSON of the request. The answer comes
-    to stdout byte for byte; on a terminal JSON is indented. An error of the plugin goes to stderr with its code, and
-    the exit code is 1, as it is where the plugin says that the request is not its own.
+    The plugin receives the data exactly as given here; over HTTP it receives the request as JSON. The response goes
+    to stdout byte for byte; on a terminal, JSON is indented. If the plugin returns an error, the error and its code
+    go to stderr and the exit code is 1. The exit code is also 1 if the plugin has no answer for the request.
     """
     import backworks
     from backworks.cli.progress import waiting
@@ -59,44 +60,44 @@ def call(
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s", handlers=[_Stderr()])
     method = method_of(method, data)
     if isolation == "none":
-        # Python would see Ctrl-C only after the plugin's function has returned; the system does not wait.
+        # Python handles Ctrl-C only after the plugin's function has returned; the default action does not wait.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-    load = backworks.load  # which is imported now, not while the start is timed
-    start_took, call_took = _Took(), _Took()
-    with waiting(f"starting {file}"), start_took:
+    load = backworks.load  # imported here so that the import is not timed
+    startup, called = _Stopwatch(), _Stopwatch()
+    with waiting(f"starting {file}"), startup:
         plugin = load(file, config, isolation=isolation)
-    patience = None
+    timeout = None
     try:
-        with waiting(f"{plugin.name}: {method} {endpoint}"), call_took:
+        with waiting(f"{plugin.name}: {method} {endpoint}"), called:
             result = plugin.call(endpoint, method, data or b"")
     except KeyboardInterrupt:
-        patience = _PATIENCE
+        timeout = _SHUTDOWN_TIMEOUT
         raise
     finally:
         if timed:
-            complain([f"{plugin.name}: the start took {start_took}, the call {call_took}"])
-        plugin.close(patience)
+            complain([f"{plugin.name}: startup took {startup}, the call {called}"])
+        plugin.close(timeout)
     if result is None:
-        complain([f"{plugin.name}: {method} {endpoint} is not its own: it gave no answer"])
-        ctx.exit(PLUGIN_SAID_NO)
+        complain([f"{plugin.name} has no answer for {method} {endpoint}"])
+        ctx.exit(PLUGIN_FAILED)
     _print(result.data)
 
 
-class _Took:
-    """How long a block took, however it ended."""
+class _Stopwatch:
+    """Measures how long a block takes, even if it raises."""
 
     def __enter__(self) -> None:
-        self._begun = time.perf_counter_ns()
+        self._started = time.perf_counter_ns()
 
     def __exit__(self, *_: object) -> None:
-        self._took = time.perf_counter_ns() - self._begun
+        self._took = time.perf_counter_ns() - self._started
 
     def __str__(self) -> str:
         return time_text(self._took)
 
 
 class _Stderr(logging.Handler):
-    """Writes to what is ``sys.stderr`` at that moment: the display of progress stands in for it to stay below."""
+    """Writes to the current ``sys.stderr``, which the progress display replaces so that it stays below the log."""
 
     def emit(self, record: logging.LogRecord) -> None:
         print(self.format(record), file=sys.stderr)  # noqa: T201
@@ -109,8 +110,8 @@ def _print(data: bytes) -> None:
     try:
         text = data.decode()
     except UnicodeDecodeError:
-        complain([f"the answer is {bytes_text(len(data))} that are no text: send them to a file, as with > FILE"])
+        complain([f"the response is {bytes_text(len(data))} of binary data: redirect it to a file with > FILE"])
         return
-    with contextlib.suppress(ValueError):  # what is no JSON comes as it is
+    with contextlib.suppress(ValueError):  # other text is printed unchanged
         text = json.dumps(json.loads(text), indent=2, ensure_ascii=False)
     click.echo(text)

@@ -1,4 +1,4 @@
-"""``backworks config``: look at a configuration without starting anything."""
+"""``backworks config``: inspect a configuration without starting anything."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ _file = click.argument("file", metavar="CONFIG", type=click.Path())
 
 @click.group()
 def config() -> None:
-    """Check and show configurations; starts nothing."""
+    """Check and show configurations without starting anything."""
 
 
 @config.command()
 @_file
 @click.pass_context
 def check(ctx: click.Context, file: str) -> None:
-    """Check a configuration and the plugins that it names.
+    """Check a configuration and the plugins that it lists.
 
-    Lists everything that is wrong, each with its line and column: the file itself, configurations that a plugin's
-    own schema does not accept, and libraries that would not load on this machine. No library is loaded.
+    Reports every problem with its line and column: errors in the file, plugin settings that the plugin's own schema
+    rejects, and libraries that cannot be loaded on this machine. No library is loaded.
     """
     from backworks.config import load_config, warnings_of
     from backworks.config.plugins import check_plugins
@@ -32,26 +32,27 @@ def check(ctx: click.Context, file: str) -> None:
     loaded = load_config(file)
     settings, libraries, left_out = check_plugins(loaded)
     complain(f"warning: {line}" for line in warnings_of(loaded))
-    complain(f"warning: {line}; it is not critical, so the host starts without it" for line in left_out)
+    complain(f"warning: {line}; the plugin is not critical, so the host starts without it" for line in left_out)
     complain(settings + libraries)
     if settings or libraries:
         ctx.exit(BAD_CONFIG if settings else CANNOT_LOAD)
-    click.echo(f"{file}: {_count(len(loaded.plugins), 'plugin')} and {_count(len(loaded.endpoints), 'endpoint')}: good")
+    counts = f"{_count(len(loaded.plugins), 'plugin')}, {_count(len(loaded.endpoints), 'endpoint')}"
+    click.echo(f"{file}: OK ({counts})")
 
 
 @config.command()
 @click.argument("file", metavar="[CONFIG]", type=click.Path(), required=False)
 def schema(file: str | None) -> None:
-    """Print the JSON Schema of configurations, for editors.
+    """Print the JSON Schema of the configuration, for editors.
 
-    With a CONFIG, the schema also knows what its plugins accept, as their manifests say.
+    With CONFIG, the schema also covers the settings that its plugins accept, taken from their manifests.
 
-    Editors with the YAML language server take it from a file, named in the first line of a configuration:
+    Editors with the YAML language server read the schema from the file that the first line of a configuration names:
 
     \b
-      backworks config schema backworks.yaml > backworks.loading.schema.json
-      # yaml-language-server: $schema=backworks.loading.schema.json
-    """  # noqa: D301  # click knows the character, not the two that stand for it
+      backworks config schema backworks.yaml > backworks.schema.json
+      # yaml-language-server: $schema=backworks.schema.json
+    """  # noqa: D301  # click needs the escaped character, not a backslash and a b
     from backworks.config import config_schema, load_config
     from backworks.config.plugins import add_plugin_schemas
 
@@ -65,10 +66,10 @@ def schema(file: str | None) -> None:
 @_file
 @json_option
 def show(file: str, as_json: bool) -> None:
-    """Print a configuration as it is understood.
+    """Print a configuration as the host reads it.
 
-    With all defaults and absolute paths, as YAML that can be loaded again. In a plugin's own configuration, what
-    comes from the environment is shown as ${NAME}, since it may be a secret.
+    The output is YAML that can be loaded again, with all defaults and absolute paths. In a plugin's own settings,
+    values from the environment stay ${NAME}, because they may be secret.
     """
     from backworks.config import load_config
     from backworks.config.dump import config_data, config_yaml

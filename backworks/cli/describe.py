@@ -1,4 +1,4 @@
-"""What ``plugin list`` and ``plugin inspect`` say of a file."""
+"""What ``plugin list`` and ``plugin inspect`` show about a file."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ _PREFIX = "backworks_plugin_"
 
 
 def entries(places: Iterable[str]) -> list[tuple[DiscoveredPlugin, bool]]:
-    """Finds the plugins in directories and those of configurations, sorted by name, the one that is used first.
+    """Finds the plugins in directories and configurations, sorted by name; of one name, the plugin in use comes first.
 
     Returns:
-        Each plugin, and whether it is the one that its name stands for.
+        Each plugin, and whether it is the one in use under its name.
 
     Raises:
-        ConfigError: A place is a file and no good configuration.
+        ConfigError: A place is a file, but not a valid configuration.
     """
     registry = PluginRegistry()
     for place in places:
@@ -62,17 +62,17 @@ def _of_config(path: str) -> Iterator[tuple[DiscoveredPlugin, bool]]:
 
 
 def reasons(plugin: DiscoveredPlugin) -> list[str]:
-    """Returns why a plugin would not load here, without the path that is told beside it."""
+    """Returns why a plugin cannot be loaded here, without the path, which is shown separately."""
     return [str(problem).removeprefix(f"{plugin.path}: ") for problem in plugin.problems]
 
 
 def platform(plugin: DiscoveredPlugin) -> str | None:
-    """Returns the system and the processors that a plugin was built for, or ``None`` if it is no library."""
+    """Returns the system and processors that a plugin was built for, or ``None`` if the file is not a library."""
     return f"{plugin.info.system} {'+'.join(plugin.info.architectures)}" if plugin.info else None
 
 
 def summary(plugin: DiscoveredPlugin) -> dict[str, Any]:
-    """Returns a plugin as ``plugin list --json`` has it."""
+    """Returns the entry of a plugin in ``plugin list --json``."""
     return {
         "name": plugin.name,
         "version": plugin.version,
@@ -85,7 +85,7 @@ def summary(plugin: DiscoveredPlugin) -> dict[str, Any]:
 
 
 def details(plugin: DiscoveredPlugin, sha256: str) -> dict[str, Any]:
-    """Returns a plugin as ``plugin inspect --json`` has it."""
+    """Returns the output of ``plugin inspect --json``."""
     info = plugin.info
     data = summary(plugin) | {"sha256": sha256, "note": plugin.note}
     if info is None:
@@ -104,7 +104,7 @@ def details(plugin: DiscoveredPlugin, sha256: str) -> dict[str, Any]:
 
 
 def paragraphs(plugin: DiscoveredPlugin, sha256: str) -> Iterator[str]:
-    """Yields the lines of ``plugin inspect``."""
+    """Yields the output of ``plugin inspect``, line by line."""
     info = plugin.info
     yield f"file      {plugin.path}"
     yield f"sha256    {sha256}"
@@ -121,7 +121,7 @@ def paragraphs(plugin: DiscoveredPlugin, sha256: str) -> Iterator[str]:
         yield f"about     {plugin.description}"
     yield f"abi       {abi}"
     yield f"platform  {platform(plugin)} ({info.format} {info.kind}, {info.size:,} bytes)"
-    yield f"symbols   {symbols}{f', and {others} outside of the ABI' if others else ''}"
+    yield f"symbols   {symbols}{f', and {others} outside the ABI' if others else ''}"
     if plugin.note:
         yield f"note      {plugin.note}"
     if info.manifest is not None:

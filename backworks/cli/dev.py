@@ -12,15 +12,16 @@ __all__ = ["dev"]
 
 @click.command()
 @click.argument("directory", type=click.Path(), default=".")
-@click.option("--host", help="Listen at this address instead of the configuration's.")
+@click.option("--host", help="Listen on this address instead of the configured one.")
 @click.option(
-    "--port", type=click.IntRange(0, 65535), help="Listen at this port instead of the configuration's; 0 is a free one."
+    "--port", type=click.IntRange(0, 65535), help="Listen on this port instead of the configured one; 0: any free port."
 )
 def dev(directory: str, host: str | None, port: int | None) -> None:
-    """Serve the plugin in DIRECTORY, built anew on each save.
+    """Serve the plugin in DIRECTORY, and rebuild it on each save.
 
-    The endpoints of its backworks.yaml are served until Ctrl-C. What does not compile, or does not start, is told, and
-    the plugin that is there answers on. The compiler's words and the plugin's log come to stderr.
+    Serves the endpoints of its backworks.yaml until Ctrl-C. If a change does not compile, or the new plugin does not
+    start, the error is reported and the previous build stays in service. The compiler's output and the plugin's log go
+    to stderr.
     """
     from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What the command ends with: exit codes, and exceptions as lines on stderr."""
+"""Exit codes, and exceptions as lines on stderr."""
 
 from __future__ import annotations
 
@@ -16,54 +16,55 @@ if TYPE_CHECKING:
 __all__ = [
     "BAD_CONFIG",
     "BROKEN_PIPE",
+    "BUILD_FAILED",
     "CANNOT_LOAD",
     "INTERRUPTED",
-    "NOT_BUILT",
-    "NO_TOOL",
     "OK",
-    "PLUGIN_SAID_NO",
-    "WRONG_USE",
+    "PLUGIN_FAILED",
+    "TOOL_MISSING",
+    "USAGE_ERROR",
     "ReportingGroup",
     "complain",
     "exit_code",
 ]
 
 OK = 0
-#: A plugin answered with an error, or "not mine".
-PLUGIN_SAID_NO = 1
-#: As click has it.
-WRONG_USE = 2
+#: A plugin returned an error or no answer, or does not keep the ABI contract.
+PLUGIN_FAILED = 1
+#: The code that click uses.
+USAGE_ERROR = 2
 BAD_CONFIG = 3
-#: A file cannot be loaded as a plugin, the server cannot listen, or one of its processes does not start.
+#: A file cannot be loaded as a plugin, the server cannot listen, or one of the server's processes does not start.
 CANNOT_LOAD = 4
-#: A compiler, or the project, says why; and a compiler, or another tool, is not installed.
-NOT_BUILT = 5
-NO_TOOL = 6
-#: As shells have it for a process that a signal ended: 128 and the number of SIGINT, of SIGPIPE.
+#: The compiler reported an error, or the project is incomplete.
+BUILD_FAILED = 5
+#: A compiler or another tool is not installed.
+TOOL_MISSING = 6
+#: The codes that shells use for a process ended by a signal: 128 plus the number of SIGINT or SIGPIPE.
 INTERRUPTED = 130
 BROKEN_PIPE = 141
 
 
 def exit_code(error: BackworksError) -> int:
-    """Returns what the command ends with after this error."""
+    """Returns the exit code for an error."""
     if isinstance(error, ConfigError):
         return BAD_CONFIG
     if isinstance(error, BuildError):
-        return NO_TOOL if isinstance(error, ToolNotFound) else NOT_BUILT
-    return PLUGIN_SAID_NO if isinstance(error, PluginError) else CANNOT_LOAD
+        return TOOL_MISSING if isinstance(error, ToolNotFound) else BUILD_FAILED
+    return PLUGIN_FAILED if isinstance(error, PluginError) else CANNOT_LOAD
 
 
 def complain(lines: Iterable[str]) -> None:
-    """Writes lines to stderr, each with the command's name before it."""
+    """Writes lines to stderr, each prefixed with the command's name."""
     for line in lines:
         click.echo(f"backworks: {line}", err=True)
 
 
 class ReportingGroup(click.Group):
-    """Commands whose foreseen errors are lines without a traceback; others keep theirs."""
+    """Reports expected errors as lines on stderr; unexpected errors keep their traceback."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Runs a command and ends the process as this module says."""
+        """Runs a command, and exits with the code for its outcome."""
         try:
             result = super().invoke(ctx)
             sys.stdout.flush()
@@ -73,7 +74,7 @@ class ReportingGroup(click.Group):
         except KeyboardInterrupt:
             ctx.exit(INTERRUPTED)
         except BrokenPipeError:
-            # Whoever read our output has seen enough. Python would complain once more when it ends and flushes.
+            # The reader closed the pipe. Without this, Python reports the error again when it flushes stdout at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             ctx.exit(BROKEN_PIPE)
         return result

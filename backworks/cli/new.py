@@ -15,12 +15,12 @@ _NAMES = {"c": "C", "cpp": "C++", "rust": "Rust", "go": "Go", "zig": "Zig"}
 @click.argument("name")
 @click.option("--lang", required=True, type=click.Choice(list(_NAMES)), help="The language of the plugin.")
 def new(name: str, lang: str) -> None:
-    """Make the project of a new plugin, in a directory NAME.
+    """Create a plugin project in a new directory NAME.
 
-    It holds a plugin that works, its build file, a configuration, a test, a CI workflow and a README, and the kit of
-    its language: nothing of it has to be fetched, but for what the language's own package manager fetches.
+    The project contains a working plugin, its build file, a configuration, a test, a CI workflow, a README, and the
+    SDK for its language. Only the language's own package manager downloads anything.
 
-    NAME has 1 to 64 characters of [a-z0-9._-] and begins with a letter or a digit.
+    NAME must have 1 to 64 characters of [a-z0-9._-] and start with a letter or a digit.
     """
     from pathlib import Path
 
@@ -35,7 +35,7 @@ def new(name: str, lang: str) -> None:
     except OSError as error:
         raise click.ClickException(f"{error.filename or name}: {error.strerror or error}") from None
     click.echo(
-        f"{directory}: a plugin in {_NAMES[lang]}; begin with {directory / SOURCES[lang]} and {directory / 'README.md'}"
+        f"{directory}: created a {_NAMES[lang]} plugin; see {directory / SOURCES[lang]} and {directory / 'README.md'}"
     )
     click.echo(f"Next: backworks plugin dev {directory}")
     try:

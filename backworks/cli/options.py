@@ -1,4 +1,4 @@
-"""What ``plugin call``, ``bench`` and ``test`` take alike: the request, and the plugin's configuration."""
+"""The options that ``plugin call``, ``bench`` and ``test`` share: the request, and the plugin's configuration."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ISOLATIONS = click.Choice(["process", "thread", "none"])
 
 
 def _bytes(ctx: click.Context, parameter: click.Parameter, value: str | None) -> bytes | None:
-    """Reads ``TEXT``, ``@FILE`` or ``-``."""
+    """Reads the value of ``TEXT``, ``@FILE`` or ``-``."""
     if value == "-":
         return sys.stdin.buffer.read()
     if value is not None and value.startswith("@"):
@@ -27,24 +27,24 @@ def _bytes(ctx: click.Context, parameter: click.Parameter, value: str | None) ->
 
 
 def _object(ctx: click.Context, parameter: click.Parameter, value: str | None) -> dict[str, Any]:
-    """Reads a JSON object, or that of a file."""
+    """Reads a JSON object from the argument or a file."""
     text = _bytes(ctx, parameter, value)
     try:
         config = json.loads(text) if text is not None else {}
     except ValueError as error:
-        raise click.BadParameter(f"no JSON: {error}", ctx, parameter) from None
+        raise click.BadParameter(f"not valid JSON: {error}", ctx, parameter) from None
     if not isinstance(config, dict):
-        raise click.BadParameter('a configuration is a JSON object, such as {"reports": "x"}', ctx, parameter)
+        raise click.BadParameter('the configuration must be a JSON object, such as {"reports": "x"}', ctx, parameter)
     return config
 
 
-method_option = click.option("--method", help="The method.  [default: GET, or POST with --data]")
+method_option = click.option("--method", help="The HTTP method.  [default: GET, or POST with --data]")
 data_option = click.option(
-    "--data", metavar="TEXT|@FILE|-", callback=_bytes, help="The data; of a file with @, of stdin with -."
+    "--data", metavar="TEXT|@FILE|-", callback=_bytes, help="The data; @FILE reads a file, - reads stdin."
 )
-config_option = click.option("--config", metavar="JSON|@FILE", callback=_object, help="The plugin's own configuration.")
+config_option = click.option("--config", metavar="JSON|@FILE", callback=_object, help="The plugin's configuration.")
 
 
 def method_of(method: str | None, data: bytes | None) -> str:
-    """Returns the method as plugins get it: in upper case, and with a default."""
+    """Returns the method as plugins receive it: in upper case, GET or POST by default."""
     return (method or ("GET" if data is None else "POST")).upper()

@@ -1,4 +1,4 @@
-"""Tables, JSON and numbers with their units on stdout."""
+"""Tables, JSON and numbers with units for stdout."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON."
 
 
 def print_json(value: Any) -> None:
-    """Prints a value as JSON for people and programs."""
+    """Prints a value as indented JSON."""
     click.echo(json.dumps(value, indent=2, ensure_ascii=False))
 
 
 def print_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Prints a table: framed and fitted on a terminal; elsewhere plain columns, never cut."""
+    """Prints a table: framed and fitted to the width on a terminal, otherwise in plain columns that are never cut."""
     if sys.stdout.isatty():
         from rich import box
         from rich.console import Console
@@ -40,15 +40,15 @@ def print_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 
 def time_text(nanoseconds: float) -> str:
-    """Writes a time in the unit that suits it, with three figures: ``1.42 µs``."""
+    """Formats a time with a suitable unit and three significant figures: ``1.42 µs``."""
     for unit, factor in (("s", 1e9), ("ms", 1e6), ("µs", 1e3)):
-        if nanoseconds >= 0.9995 * factor:  # what would be rounded up to it, too
+        if nanoseconds >= 0.9995 * factor:  # includes values that round up to the unit
             return f"{_three(nanoseconds / factor)} {unit}"
     return f"{nanoseconds:.0f} ns"
 
 
 def bytes_text(size: int) -> str:
-    """Writes a size in the unit that suits it: ``4.50 MiB``; below 1 KiB in bytes."""
+    """Formats a size with a suitable unit: ``4.50 MiB``; sizes below 1 KiB in bytes."""
     for unit, power in (("GiB", 30), ("MiB", 20), ("KiB", 10)):
         if abs(size) >= 1 << power:
             return f"{_three(size / (1 << power))} {unit}"
@@ -56,5 +56,5 @@ def bytes_text(size: int) -> str:
 
 
 def _three(value: float) -> str:
-    """Writes a number with the three figures that count."""
+    """Formats a number with three significant figures."""
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"

@@ -1,4 +1,4 @@
-"""``backworks plugin``: make, build, list, inspect, call, test and measure plugins."""
+"""``backworks plugin``: create, build, list, inspect, call, test and measure plugins."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["plugin"]
 
 @click.group()
 def plugin() -> None:
-    """Make, build, list, inspect, call, test and measure plugins."""
+    """Create, build, list, inspect, call, test and measure plugins."""
 
 
 plugin.add_command(bench)
@@ -33,9 +33,9 @@ plugin.add_command(test)
 @click.argument("places", metavar="[DIR|CONFIG]...", nargs=-1, type=click.Path(exists=True))
 @json_option
 def list_(places: tuple[str, ...], as_json: bool) -> None:
-    """List the plugins in directories, and those of configurations.
+    """List the plugins in directories and configurations.
 
-    Without an argument: in the current directory. Nothing is loaded; what is listed stands in the files.
+    Without an argument, lists those in the current directory. No plugin is loaded; all data is read from the files.
     """
     from backworks.cli.describe import entries, platform, reasons, summary
 
@@ -45,12 +45,12 @@ def list_(places: tuple[str, ...], as_json: bool) -> None:
         return
     rows = []
     for entry, used in found:
-        status = "; ".join(reasons(entry)) or ("good" if used else "another of this name is used")
+        status = "; ".join(reasons(entry)) or ("OK" if used else "another plugin with this name is used")
         rows.append((entry.name, entry.version or "?", platform(entry) or "?", status, str(entry.path)))
     if rows:
         print_table(("NAME", "VERSION", "PLATFORM", "STATUS", "FILE"), rows)
     else:
-        complain([f"no plugins in {', '.join(places or ('the current directory',))}"])
+        complain([f"no plugins found in {', '.join(places or ('the current directory',))}"])
 
 
 @plugin.command()
@@ -58,10 +58,10 @@ def list_(places: tuple[str, ...], as_json: bool) -> None:
 @json_option
 @click.pass_context
 def inspect(ctx: click.Context, file: str, as_json: bool) -> None:
-    """Print what a plugin's file says about itself.
+    """Print what a plugin's file contains.
 
-    Name, version, ABI, platform, symbols, manifest, SHA-256, and every reason why it would not load here; with one,
-    the exit code is 4. The file may be for another system. It is never loaded.
+    Shows name, version, ABI, platform, symbols, manifest and SHA-256, and every reason why the plugin cannot be loaded
+    here; if there is one, the exit code is 4. The file may be built for another system. It is never loaded.
     """
     from backworks.cli.describe import details, paragraphs
     from backworks.loading.discovery import DiscoveredPlugin

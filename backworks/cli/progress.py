@@ -1,4 +1,4 @@
-"""What takes long shows that it goes on: on a terminal, on stderr, and never in a pipe."""
+"""Progress on stderr for long operations, if stderr is a terminal."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ if TYPE_CHECKING:
 
 __all__ = ["steps", "waiting"]
 
-#: Seconds that nobody needs an explanation for.
-_SOON = 0.5
+#: Seconds before progress is shown.
+_DELAY = 0.5
 
 
 @contextlib.contextmanager
 def waiting(text: str) -> Iterator[None]:
-    """Shows a text and the seconds that have passed, if the block takes long."""
+    """Shows a text and the elapsed seconds while the block runs, if it takes long."""
     if not sys.stderr.isatty():
         yield
         return
     done = threading.Event()
 
     def show() -> None:
-        if done.wait(_SOON):
+        if done.wait(_DELAY):
             return
         with _progress() as progress:
             progress.add_task(text, total=None)
-            # A signal may end this process at once, and nobody would bring the cursor back.
+            # A signal may kill this process, which would leave the cursor hidden.
             progress.console.show_cursor(True)
             done.wait()
 
@@ -46,18 +46,18 @@ def waiting(text: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def steps(total: int) -> Iterator[Callable[[str], None]]:
-    """Gives a function that shows which of so many steps begins now."""
+    """Yields a function that shows which of ``total`` steps starts."""
     if not sys.stderr.isatty():
         yield lambda _: None
         return
     with _progress() as progress:
         task = progress.add_task("", total=total)
-        begun = 0
+        started = 0
 
         def begin(text: str) -> None:
-            nonlocal begun
-            progress.update(task, completed=begun, description=text)
-            begun += 1
+            nonlocal started
+            progress.update(task, completed=started, description=text)
+            started += 1
 
         yield begin
 

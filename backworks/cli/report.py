@@ -1,4 +1,4 @@
-"""The figures of ``plugin bench``: as JSON, as tables, and on a terminal with bars beside them."""
+"""The figures of ``plugin bench``: as JSON, or as tables, with bars on a terminal."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 __all__ = ["data", "print_figures"]
 
-#: Columns of a bar, at most.
+#: Maximum width of a bar, in columns.
 _WIDTH = 32
 
 
 def data(request: Request, seconds: float, results: Sequence[Measured], refused: Sequence[LeftOut]) -> dict[str, Any]:
-    """Returns all of it as ``plugin bench --json`` has it."""
+    """Returns the output of ``plugin bench --json``."""
     return {
         "endpoint": request.endpoint,
         "method": request.method,
@@ -41,15 +41,15 @@ def data(request: Request, seconds: float, results: Sequence[Measured], refused:
 
 
 def print_figures(request: Request, seconds: float, results: Sequence[Measured]) -> None:
-    """Prints what was measured, and how."""
-    what = f"{request.method} {request.endpoint}, {bytes_text(len(request.data))} there"
+    """Prints the figures, and how they were measured."""
+    what = f"{request.method} {request.endpoint}, {bytes_text(len(request.data))} sent"
     machine = _machine()
     cores = f"{machine['cores']} core{'' if machine['cores'] == 1 else 's'}"
     host = f"{machine['system']}, {cores}, {machine['python']}, binding {machine['binding']}"
-    click.echo(f"{what}, {bytes_text(results[0].answered)} back; {host}")
+    click.echo(f"{what}, {bytes_text(results[0].answered)} received; {host}")
     click.echo(
-        f"One call at a time, from Python and back, each timed alone "
-        f"({time_text(results[0].latency.clock_ns)} of the clock's own are taken off); {seconds:g} s for each figure"
+        f"One call at a time, from Python and back, each timed separately "
+        f"(minus {time_text(results[0].latency.clock_ns)} to read the clock); {seconds:g} s per measurement"
     )
     click.echo()
     _print_latency(results)
@@ -72,7 +72,7 @@ def _machine() -> dict[str, Any]:
 
 
 def _print_latency(results: Sequence[Measured]) -> None:
-    """With bars from minimum to 99 %, on a logarithmic scale: a call may take 200 ns here and 50 µs there."""
+    """Prints latencies with logarithmic bars from minimum to 99 %: isolations range from 200 ns to 50 µs a call."""
     times = [time for found in results for time in (found.latency.minimum_ns, found.latency.p99_ns)]
     low = math.log(max(min(times), 1))
     width = math.log(max(*times, 1)) - low or 1
@@ -98,19 +98,19 @@ def _print_throughput(results: Sequence[Measured]) -> None:
 
 
 def _memory(memory: Memory) -> str:
-    """Says in words what memory the plugin takes."""
+    """Describes the plugin's memory use."""
     if memory.rss is None:
-        return "not told by this system"
+        return "not available on this system"
     if memory.of == "host":
-        return f"the host's process has grown by {bytes_text(memory.rss)}"
-    own = "" if memory.pss is None else f", {bytes_text(memory.pss)} without what others have of it"
-    return f"each worker process has {bytes_text(memory.rss)}{own}"
+        return f"the host process grew by {bytes_text(memory.rss)}"
+    share = "" if memory.pss is None else f" ({bytes_text(memory.pss)} with shared pages divided among their users)"
+    return f"each worker process uses {bytes_text(memory.rss)}{share}"
 
 
 def _print(
     headers: Sequence[str], rows: Sequence[Sequence[str]], title: str, bars: Sequence[tuple[float, float]]
 ) -> None:
-    """Prints numbers, and on a terminal a bar for each row, whose ends are shares of the whole width."""
+    """Prints a table, and on a terminal a bar for each row; a bar's ends are fractions of the full width."""
     if not sys.stdout.isatty():
         print_table(headers, rows)
         return
@@ -123,9 +123,9 @@ def _print(
     table.add_column(headers[0], no_wrap=True)
     for header in headers[1:]:
         table.add_column(header, justify="right", no_wrap=True)
-    table.add_column(title, max_width=_WIDTH)  # what is left for it, on a narrow terminal
+    table.add_column(title, max_width=_WIDTH)  # on a narrow terminal, less
     for row, (begin, end) in zip(rows, bars, strict=True):
-        # Something is to be seen also where a bar is very short.
+        # Even the shortest bar stays visible.
         left = min(begin, 1 - 1 / _WIDTH)
         table.add_row(*row, Bar(1, left, max(end, left + 1 / _WIDTH)))
     Console().print(table)

@@ -11,22 +11,22 @@ __all__ = ["log_to_stderr", "serve"]
 
 @click.command()
 @click.argument("config", type=click.Path())
-@click.option("--host", help="Listen at this address instead of the configuration's.")
+@click.option("--host", help="Listen on this address instead of the configured one.")
 @click.option(
-    "--port", type=click.IntRange(0, 65535), help="Listen at this port instead of the configuration's; 0 is a free one."
+    "--port", type=click.IntRange(0, 65535), help="Listen on this port instead of the configured one; 0: any free port."
 )
 @click.option(
-    "--workers", type=click.IntRange(1, 256), help="Serve in this many processes instead of the configuration's number."
+    "--workers", type=click.IntRange(1, 256), help="Serve in this many processes instead of the configured number."
 )
-@click.option("--reload", is_flag=True, help="Load the configuration anew whenever it, or a library of it, changes.")
+@click.option("--reload", is_flag=True, help="Reload the configuration whenever it or one of its libraries changes.")
 def serve(config: str, host: str | None, port: int | None, workers: int | None, reload: bool) -> None:
     """Serve the endpoints of a configuration over HTTP.
 
-    Until Ctrl-C or SIGTERM: then running requests are let end, and every plugin is shut down. /docs has a page to
-    try the endpoints; /healthz, /readyz and /metrics are for machines. The log goes to stderr.
+    On Ctrl-C or SIGTERM, the server finishes requests in flight, then shuts down every plugin. /docs is a page to try
+    the endpoints; /healthz, /readyz and /metrics are for monitoring. The log goes to stderr.
 
-    SIGHUP loads the configuration anew while requests are answered: what has changed is started first, and if that
-    fails, everything stays as it was.
+    SIGHUP reloads the configuration without downtime: changed plugins start before the old ones stop. If one fails to
+    start, the old configuration stays in effect.
     """
     from backworks.config import load_config, warnings_of
     from backworks.http.server import serve as serve_http
@@ -38,8 +38,8 @@ def serve(config: str, host: str | None, port: int | None, workers: int | None, 
 
 
 def log_to_stderr() -> None:
-    """Sends what is logged to stderr, in one line each."""
+    """Sends log records to stderr, one line each."""
     import logging
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)  # it counts its own start-up steps
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)  # at INFO it logs its own startup steps

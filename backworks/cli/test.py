@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from backworks.cli.exits import CANNOT_LOAD, PLUGIN_SAID_NO, complain
+from backworks.cli.exits import CANNOT_LOAD, PLUGIN_FAILED, complain
 from backworks.cli.options import config_option
 from backworks.cli.output import json_option, print_json, print_table
 from backworks.system import as_typed
@@ -136,7 +136,7 @@ def test(
             click.echo(line)
         click.echo(f"{library.name}, seed {seed}. {report.summary(results)}")
     if any(result.status in BAD for result in results):
-        ctx.exit(PLUGIN_SAID_NO)
+        ctx.exit(PLUGIN_FAILED)
 
 
 def _style(text: str, color: str) -> str:

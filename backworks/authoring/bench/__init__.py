@@ -1,4 +1,4 @@
-"""What one plugin costs on this machine: latency, throughput and memory, for each isolation.
+"""Measures the latency, throughput and memory of a plugin with each isolation.
 
 ::
 
@@ -7,9 +7,9 @@
     for found in bench("plugins/weather", Request("/api/weather"), seconds=1.0):
         print(found.isolation, found.latency.median_ns)
 
-The calls are those of any program: :func:`backworks.load`, then ``process_endpoint_data`` in a loop. Each isolation is
-measured in a Python process of its own, so that a plugin which takes its process along does not end the measurement
-without a word, and so that memory which one isolation left behind is not counted for the next.
+The calls are those that any program makes: :func:`backworks.load`, then ``process_endpoint_data`` in a loop. Each
+isolation is measured in a separate Python process, so that a crash can be reported, and so that memory left over from
+one isolation does not count for the next.
 """
 
 from __future__ import annotations

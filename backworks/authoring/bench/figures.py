@@ -1,4 +1,4 @@
-"""What is measured, and what the figures are."""
+"""The request to measure, and the figures."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ __all__ = ["Latency", "LeftOut", "Measured", "Memory", "Request", "Throughput"]
 
 @dataclass(frozen=True)
 class Request:
-    """The one request that is made over and over.
+    """The request that is repeated.
 
     Attributes:
         endpoint: The endpoint.
         method: The method, in upper case.
         data: The data.
-        config: The plugin's own configuration.
+        config: The plugin's configuration.
     """
 
     endpoint: str = "/"
@@ -30,14 +30,14 @@ class Request:
 
 @dataclass(frozen=True)
 class Latency:
-    """How long a call takes, with one call at a time. Each was timed alone; the clock's own time is taken off.
+    """How long a call takes, with one call at a time. Each is timed separately, minus the time to read the clock.
 
     Attributes:
-        calls: How many there were.
-        minimum_ns: Nanoseconds of the fastest.
-        median_ns: As many calls took longer as took less.
-        p99_ns: 99 of 100 calls took no longer.
-        clock_ns: What was taken off each.
+        calls: The number of calls.
+        minimum_ns: Nanoseconds of the fastest call.
+        median_ns: The median, in nanoseconds.
+        p99_ns: The 99th percentile, in nanoseconds.
+        clock_ns: The time to read the clock, subtracted from each call.
     """
 
     calls: int
@@ -48,11 +48,11 @@ class Latency:
 
     @classmethod
     def of(cls, counts: Mapping[int, int], clock_ns: int) -> Latency:
-        """Sums up how often each time was seen.
+        """Computes the figures from a histogram.
 
         Args:
-            counts: Nanoseconds -> calls that took so long, the clock included; not empty.
-            clock_ns: What the clock takes.
+            counts: Nanoseconds -> number of calls with that duration, clock included; not empty.
+            clock_ns: The time to read the clock.
         """
         calls = sum(counts.values())
         times = sorted(counts)
@@ -71,12 +71,12 @@ class Latency:
 
 @dataclass(frozen=True)
 class Throughput:
-    """How many calls are answered when several threads make them, each as fast as it can.
+    """How many calls are answered when several threads make calls as fast as they can.
 
     Attributes:
-        threads: How many threads called. The plugin had as many workers.
-        calls: How many calls all of them made.
-        seconds: In what time.
+        threads: The number of calling threads. The plugin had as many workers.
+        calls: The number of calls by all threads.
+        seconds: The duration.
     """
 
     threads: int
@@ -85,19 +85,19 @@ class Throughput:
 
     @property
     def per_second(self) -> float:
-        """Calls per second, of all threads together."""
+        """Calls per second of all threads together."""
         return self.calls / self.seconds
 
 
 @dataclass(frozen=True)
 class Memory:
-    """What the plugin takes, after the calls of :class:`Latency`; ``None`` where the system does not tell.
+    """The plugin's memory after the calls of :class:`Latency`; ``None`` if the system does not report it.
 
     Attributes:
-        of: ``"worker"``: all memory of the worker process. ``"host"``: what the host's process has grown by since the
-            plugin was loaded into it.
+        of: ``"worker"``: the size of the worker process. ``"host"``: the growth of the host process since just before
+            the plugin was loaded.
         rss: Bytes of resident memory.
-        pss: The same, but of what a worker shares with other processes only its share.
+        pss: Bytes of proportional memory, which divides shared pages among their users.
     """
 
     of: str
@@ -111,7 +111,7 @@ class Measured:
 
     Attributes:
         isolation: ``"process"``, ``"thread"`` or ``"none"``.
-        answered: Bytes of one answer.
+        answered: The size of one answer, in bytes.
         latency, throughput, memory: The figures.
     """
 
@@ -127,8 +127,8 @@ class LeftOut:
     """An isolation that is not measured.
 
     Attributes:
-        isolation: Which one.
-        reason: Why not, in words.
+        isolation: The isolation.
+        reason: Why it is not measured.
     """
 
     isolation: str

@@ -1,4 +1,4 @@
-"""One Python process for each isolation, and what becomes of it."""
+"""Runs the measurement of each isolation in a separate Python process."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ISOLATIONS", "bench", "cores", "left_out", "thread_counts"]
 
-#: In this order: what a plugin does to its process is first seen where it harms nobody.
+#: The most isolated first: a fault of the plugin then shows up where it does no harm.
 ISOLATIONS = ("process", "thread", "none")
 
 
@@ -37,7 +37,7 @@ def cores() -> int:
 
 
 def thread_counts(number: int) -> list[int]:
-    """Returns 1, 2, 4 and so on, below the number, and the number itself."""
+    """Returns the powers of two below a number, and the number itself."""
     counts = [1]
     while counts[-1] * 2 < number:
         counts.append(counts[-1] * 2)
@@ -45,16 +45,16 @@ def thread_counts(number: int) -> list[int]:
 
 
 def left_out(manifest: Mapping[str, Any] | None, isolations: Sequence[str] = ISOLATIONS) -> list[LeftOut]:
-    """Tells which isolations a manifest does not allow.
+    """Returns the isolations that a manifest does not allow.
 
     Args:
         manifest: The manifest, or ``None``.
-        isolations: Those that are asked about.
+        isolations: The isolations to check.
     """
     allowed = (manifest or {}).get("isolation")
     if not isinstance(allowed, list):
         return []
-    reason = f"its manifest allows {' and '.join(map(str, allowed))} only"
+    reason = f"the manifest allows only {' and '.join(map(str, allowed))}"
     return [LeftOut(isolation, reason) for isolation in isolations if isolation not in allowed]
 
 
@@ -70,15 +70,15 @@ def bench(
 
     Args:
         path: The library, or its stem.
-        request: What to call it with.
-        isolations: Some of :data:`ISOLATIONS`.
-        seconds: How long to measure each figure: one for latency, one for each number of threads.
-        step: Is called with what is measured next, ``1 + len(thread_counts(cores()))`` times for each isolation.
+        request: The request to repeat.
+        isolations: A subset of :data:`ISOLATIONS`.
+        seconds: Duration of each measurement: one for latency, one for each number of threads.
+        step: Called with the name of each step, ``1 + len(thread_counts(cores()))`` times for each isolation.
 
     Raises:
         PluginLoadError: The file cannot be loaded.
-        ConfigError: The configuration breaks the schema of the plugin's manifest.
-        PluginError: The plugin did not start, answered with an error, gave no answer, or ended its process.
+        ConfigError: The plugin's schema rejects the configuration.
+        PluginError: The plugin did not start, returned an error or no answer, or crashed.
     """
     prepared = DynamicPluginLoader().prepare(path)
     refused = {each.isolation for each in left_out(prepared.manifest)}
@@ -119,7 +119,7 @@ def _crashed(exit_code: int | None, isolation: str, name: str) -> PluginCrashed:
     number = -(exit_code or 0)
     found = Exit(signal.Signals(number).name, None) if number > 0 else Exit(None, exit_code)
     return PluginCrashed(
-        f"it took its process along, as it can with isolation {isolation}: {found}",
+        f"it crashed the host process, as a plugin can with isolation {isolation}: {found}",
         plugin=name,
         signal=found.signal,
         exit_code=found.code,
@@ -127,10 +127,10 @@ def _crashed(exit_code: int | None, isolation: str, name: str) -> PluginCrashed:
 
 
 def _work(pipe: Connection, path: Path, request: Request, isolation: str, seconds: float) -> None:
-    """What the process of an isolation does: sends a text for each step, then the figures or an error."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C reaches every process; only the first has to speak of it
+    """Runs in the process of an isolation: sends the name of each step, then the figures or an error."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C reaches every process; only the parent reports it
     with contextlib.suppress(OSError):
-        os.dup2(2, 1)  # what the plugin prints is no part of the result
+        os.dup2(2, 1)  # keeps the plugin's output out of the result
     answer: Measured | BackworksError
     try:
         answer = measure(path, request, isolation, thread_counts(cores()), seconds, pipe.send)

@@ -1,7 +1,7 @@
-"""The measuring itself, in a process of its own; see :mod:`backworks.authoring.bench.runs`.
+"""The measurement itself, which runs in a separate process; see :mod:`backworks.authoring.bench.runs`.
 
-A user's program calls ``process_endpoint_data`` and nothing else, and so does this one. What surrounds the call is kept
-small and told: the clock is read before and after each call, and its own time is taken off.
+Like a user's program, this one only calls ``process_endpoint_data``. Reading the clock before and after each call is
+the only overhead, and is subtracted.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 __all__ = ["measure"]
 
-#: Nanoseconds between two looks at the clock while throughput is measured: so much that the look costs nothing.
-_BETWEEN_LOOKS = 1_000_000
+#: Nanoseconds between two readings of the clock during a throughput measurement, so that reading it costs nothing.
+_CLOCK_INTERVAL = 1_000_000
 
 
 def measure(
@@ -38,14 +38,14 @@ def measure(
 
     Args:
         path: The library.
-        request: What to call it with.
-        isolation: Where it runs.
+        request: The request to repeat.
+        isolation: The isolation.
         threads: The numbers of threads to measure throughput with.
-        seconds: How long to measure each figure.
-        step: Is called with what comes next.
+        seconds: Duration of each measurement.
+        step: Called with the name of each step.
 
     Raises:
-        BackworksError: As :func:`backworks.load` and the calls raise it; ``PluginError`` also where there is no answer.
+        BackworksError: From :func:`backworks.load` and the calls; ``PluginError`` also if there is no answer.
     """
     step("one call at a time")
     before, _ = memory_of(os.getpid())
@@ -62,11 +62,11 @@ def measure(
 
 
 def _try(plugin: Plugin, request: Request) -> int:
-    """Calls it once, so that nothing is measured that does not answer; returns the answer's size."""
+    """Calls the plugin once to make sure that it answers; returns the size of the answer."""
     answer = plugin.process_endpoint_data(request.endpoint, request.method, request.data, as_bytes=True)
     if answer is None:
         raise PluginError(
-            f"{request.method} {request.endpoint} is not its own: name an endpoint that it answers",
+            f"no answer for {request.method} {request.endpoint}: choose an endpoint that the plugin answers",
             code=Code.NOT_FOUND,
             plugin=plugin.name,
         )
@@ -76,7 +76,7 @@ def _try(plugin: Plugin, request: Request) -> int:
 def _latency(plugin: Plugin, request: Request, seconds: float) -> Latency:
     clock = time.perf_counter_ns
     call, endpoint, method, data = plugin.process_endpoint_data, request.endpoint, request.method, request.data
-    # Times are counted, not listed: there are millions of calls, but few different times.
+    # A histogram instead of a list: there are millions of calls, but few distinct durations.
     counts: dict[int, int] = {}
     end = clock() + int(seconds * 1e9)
     stop = 0
@@ -90,7 +90,7 @@ def _latency(plugin: Plugin, request: Request, seconds: float) -> Latency:
 
 
 def _clock_ns() -> int:
-    """What two looks at the clock take with nothing in between: the least of many, since a disturbance only adds."""
+    """Returns the minimum time between two successive readings of the clock; disturbances only add to it."""
     clock = time.perf_counter_ns
     least = 1_000_000
     for _ in range(10_000):
@@ -110,8 +110,8 @@ def _memory(plugin: Plugin, before: int | None) -> Memory:
 
 
 def _throughput(plugin: Plugin, request: Request, threads: int, seconds: float, call_ns: int) -> Throughput:
-    """Has threads call for a while, all from one moment on."""
-    times = max(1, _BETWEEN_LOOKS // max(call_ns, 1))
+    """Starts threads together, which then call the plugin for a while."""
+    times = max(1, _CLOCK_INTERVAL // max(call_ns, 1))
     began = threading.Barrier(threads)
     clock = time.perf_counter
 
