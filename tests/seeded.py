@@ -1,7 +1,7 @@
-"""Plugins with one defect each, and what ``backworks plugin test`` must find in each: that, and nothing else.
+"""Plugins with one defect each, and the failures that ``backworks plugin test`` must report, and no others.
 
-The plugins of ``tests/defects`` are ``good.h`` with one thing done wrong; those of ``tests/zoo`` are told to bite by
-the call that they are tested with. The table is the whole of what is expected.
+Each plugin in ``tests/defects`` is ``good.h`` with one fault; those in ``tests/zoo`` misbehave on the call that they
+are tested with. The tables list everything that is expected.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ DIRECTORY = Path(__file__).parent / "defects"
 
 @dataclass(frozen=True)
 class Seeded:
-    """A plugin and what is wrong with it.
+    """A plugin and its faults.
 
     Attributes:
-        name: Its file, without the ending.
-        wrong: The checks that must not pass, and how each goes.
+        name: Its file, without the suffix.
+        wrong: The checks that must not pass, and their statuses.
         config: The configuration that it is tested with.
         calls: The calls that it is tested with.
-        effort: How often things are repeated; few times are enough for most.
+        effort: The fraction of repetitions to run; a small one is enough for most.
         timeout: Seconds for each check.
     """
 
@@ -162,7 +162,7 @@ def _hangs(name: str, check: str) -> Seeded:
     return _bites(name, check, Status.TIMEOUT, timeout=_SHORT)
 
 
-#: Not among them are those that take all memory or all processes there are, or hurt only who shares pipes with them.
+#: Excludes plugins that exhaust memory or processes, or that harm only processes that share a pipe with them.
 ZOO_DEFECTS = [
     *(
         _bites(name, "answers")

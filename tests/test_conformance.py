@@ -1,4 +1,4 @@
-"""The conformance validator judges rightly: good plugins pass, and each seeded defect is found, it and nothing else."""
+"""The conformance tests: conforming plugins pass, and each seeded defect is reported, with nothing else."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from backworks.authoring.conformance.results import Result, Status
 from backworks.authoring.conformance.runner import Options, run
 from backworks.loading.staging import private_directory
 
-only_linux = pytest.mark.skipif(sys.platform != "linux", reason="the plugins and the look behind them need /proc")
+only_linux = pytest.mark.skipif(sys.platform != "linux", reason="the plugins and the checks for leftovers need /proc")
 
 SEED = 20261126
 
@@ -44,19 +44,19 @@ def _zoo(cc: list[str], tmp_path_factory: pytest.TempPathFactory) -> dict[str, P
 
 
 def wrong(results: Sequence[Result]) -> dict[str, Status]:
-    """The checks that did not pass, but for those that had nothing to check."""
+    """Returns the checks that neither passed nor were skipped."""
     return {result.id: result.status for result in results if result.status not in (Status.PASS, Status.SKIPPED)}
 
 
 def judged(library: Path, seeded: Seeded, **options: Any) -> list[Result]:
-    """What all checks find in a plugin."""
+    """Returns the results of all checks on a plugin."""
     calls = tuple(map(parse, seeded.calls))
     settings = Options(seeded.config, calls, SEED, seeded.timeout, effort=seeded.effort, **options)
     return run(library, catalogue().values(), settings, lambda result: None)
 
 
 def command(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    """``backworks plugin test``, as a person runs it."""
+    """Runs ``backworks plugin test``."""
     return subprocess.run(
         [sys.executable, "-m", "backworks", "plugin", "test", *map(str, arguments)],
         capture_output=True,
@@ -69,14 +69,14 @@ class TestCatalogue:
     """The list of checks."""
 
     def test_sources(self) -> None:
-        """Each check quotes words that stand in the header."""
+        """Each check quotes words of the header."""
         text = (sdk.path("c") / "backworks_plugin.h").read_text("utf-8")
         words = " ".join(re.sub(r"^ \*", "", text, flags=re.MULTILINE).split())
 
         assert not [check.id for check in catalogue().values() if " ".join(check.source.split()) not in words]
 
     def test_needs(self) -> None:
-        """What a check needs is another check, and no two need each other."""
+        """Each check depends only on other checks, without cycles."""
         left = dict(catalogue())
         while free := [check.id for check in left.values() if not set(check.needs) & left.keys()]:
             for each in free:
@@ -86,7 +86,7 @@ class TestCatalogue:
         assert {need for check in catalogue().values() for need in check.needs} <= catalogue().keys()
 
     def test_each_is_proven(self) -> None:
-        """For each check there is a plugin that it finds wrong."""
+        """For each check there is a plugin that fails it."""
         found = {check for seeded in (*DEFECTS, *ZOO_DEFECTS) for check in seeded.wrong}
 
         assert found == set(catalogue())
@@ -95,7 +95,7 @@ class TestCatalogue:
 @only_linux
 @pytest.mark.parametrize("seeded", DEFECTS, ids=str)
 def test_defect(seeded: Seeded, cc: list[str], tmp_path: Path) -> None:
-    """A plugin with one defect fails what that breaks, and nothing else."""
+    """A plugin with one defect fails the checks for that defect, and no others."""
     library = build(cc, tmp_path, seeded.name)
     results = judged(library, seeded)
 
@@ -105,7 +105,7 @@ def test_defect(seeded: Seeded, cc: list[str], tmp_path: Path) -> None:
 @only_linux
 @pytest.mark.parametrize("seeded", ZOO_DEFECTS, ids=str)
 def test_zoo(seeded: Seeded, zoo: dict[str, Path]) -> None:
-    """A hostile plugin fails what it breaks and nothing else, and leaves no process behind."""
+    """A hostile plugin fails the checks for its faults and no others, and leaves no process behind."""
     results = judged(zoo[seeded.name], seeded)
 
     assert wrong(results) == seeded.wrong, [result for result in results if result.status is not Status.PASS]
@@ -116,21 +116,21 @@ class TestGood:
     """Plugins that keep the contract."""
 
     def test_echo(self, compile_plugin: CompilePlugin) -> None:
-        """The smallest plugin passes all, with no warning."""
+        """The smallest plugin passes all checks without a warning."""
         assert wrong(judged(compile_plugin(ECHO), Seeded("echo", {}, effort=1.0))) == {}
 
     def test_nothing_wrong(self, cc: list[str], tmp_path: Path) -> None:
-        """The plugin that all defects are made from passes all, with no warning."""
+        """The plugin that all defects are derived from passes all checks without a warning."""
         assert wrong(judged(build(cc, tmp_path, "nothing"), Seeded("nothing", {}, effort=1.0))) == {}
 
     @only_linux
     def test_collector(self, cc: list[str], tmp_path: Path) -> None:
-        """Memory that grows until a collector runs, as in Go, is no leak."""
+        """Memory that grows until a garbage collector runs, as in Go, is not a leak."""
         assert wrong(judged(build(cc, tmp_path, "collects_late"), Seeded("collects_late", {}, effort=1.0))) == {}
 
     @pytest.mark.parametrize("language", weather_plugins.LANGUAGES)
     def test_weather(self, language: str) -> None:
-        """The example plugins pass all, with no warning, and answer the calls that they are for."""
+        """The example plugins pass all checks without a warning, and answer their calls."""
         reports = weather_plugins.EXAMPLES / "reports.txt"
         station = re.findall(r"^(?:METAR |SPECI )?([A-Z]{4}) \d{6}Z", reports.read_text("utf-8"), re.MULTILINE)[0]
         config = json.dumps({"reports": str(reports)})
@@ -143,10 +143,10 @@ class TestGood:
 
 @only_linux
 class TestEvidence:
-    """What is said of what was found."""
+    """The evidence in a result."""
 
     def test_shrunk(self, cc: list[str], tmp_path: Path) -> None:
-        """Random data that crashes a plugin is cut down to the byte that does it, from the same seed always."""
+        """Random data that crashes a plugin is shrunk to the decisive byte, always the same for a seed."""
         library = build(cc, tmp_path, "data_byte")
         checks = [catalogue()["data-any"]]
         options = Options(seed=SEED, effort=0.2)
@@ -157,7 +157,7 @@ class TestEvidence:
         assert first[0].found == second[0].found
 
     def test_last_words(self, zoo: dict[str, Path]) -> None:
-        """Of a crash there is the call, the signal and what stderr said."""
+        """The result of a crash has the call, the signal and the last lines of stderr."""
         results = judged(zoo["crashes_in_init"], Seeded("crashes_in_init", {}))
         found = next(result for result in results if result.id == "starts")
 
@@ -165,7 +165,7 @@ class TestEvidence:
         assert last_words(found.stderr) == ("the last words of init",)
 
     def test_skipped(self, zoo: dict[str, Path]) -> None:
-        """What builds on a check that did not pass is skipped and says so."""
+        """A check that depends on a failed one is skipped, with that reason."""
         results = judged(zoo["segfault"], Seeded("segfault", {}, calls=("POST / bite",)))
 
         assert {result.blocked_by for result in results} == {"", "answers"}
@@ -176,10 +176,10 @@ class TestEvidence:
 
 @only_linux
 class TestProcessOnly:
-    """A plugin whose manifest allows only processes of its own."""
+    """A plugin whose manifest allows only isolation process."""
 
     def test_lenient(self, cc: list[str], compile_plugin: CompilePlugin) -> None:
-        """It is not held to what tells of neighbours, with the manifest as the reason."""
+        """Checks about sharing a process are skipped, with the manifest as the reason."""
         source = (Path(__file__).parent / "defects" / "leaves_thread.c").read_text("utf-8")
         flags = [f"-I{Path(__file__).parent / 'defects'}", "-D_GNU_SOURCE", "-pthread"]
         members = '-DMEMBERS="\\"isolation\\": [\\"process\\"]"'
@@ -246,13 +246,13 @@ class TestCommand:
         assert ran.stdout.endswith("The plugin keeps the contract.\n")
 
     def test_bad(self, cc: list[str], tmp_path: Path) -> None:
-        """A bad plugin gives the evidence, the header's words and the command that repeats it, and exit code 1."""
+        """A failure prints evidence, the header's words and the command to repeat it, and exits with 1."""
         library = build(cc, tmp_path, "code_99")
         ran = command(library, "--only", "codes|answers-kept", "--seed", "7", "--config", '{"a": 1}')
         again = re.search(r"repeat +(backworks .*)", ran.stdout)
 
         assert ran.returncode == 1
-        assert "returned 99, which is no code of the ABI" in " ".join(ran.stdout.split())
+        assert "returned 99, which is not a code of the ABI" in " ".join(ran.stdout.split())
         assert 'header    "Any other number is taken as BACKWORKS_UNKNOWN"' in ran.stdout
         assert again is not None
         quoted = (
@@ -266,10 +266,10 @@ class TestCommand:
         ran = command(build(cc, tmp_path, "shutdown_code"), "--only", "shutdown-ok")
 
         assert ran.returncode == 0
-        assert "mend what shutdown-ok warns of" in ran.stdout
+        assert "fix the warnings of shutdown-ok" in ran.stdout
 
     def test_json_and_junit(self, cc: list[str], tmp_path: Path) -> None:
-        """Both tell of every test, with the same outcome."""
+        """Both formats list every test with the same outcome."""
         library = build(cc, tmp_path, "prints")
         ran = command(library, "--json", "--junit", tmp_path / "report.xml", "--only", "hygiene")
         told = json.loads(ran.stdout)
@@ -284,7 +284,7 @@ class TestCommand:
         assert suites.find("testsuite").get("failures") == "1"  # type: ignore[union-attr]
 
     def test_list(self) -> None:
-        """Every test is listed with its group and its sentence; --only chooses among them."""
+        """Every test is listed with its group and sentence; --only selects from them."""
         ran = command("--list")
         some = json.loads(command("--list", "--only", "^time$", "--json").stdout)
 
@@ -296,15 +296,15 @@ class TestCommand:
         [
             (("no-such-file.so",), 4, "no such file"),
             ((__file__,), 4, "not a library"),
-            ((), 2, "FILE is missing"),
-            ((__file__, "--only", "nothing"), 2, "--list shows"),
-            ((__file__, "--only", "("), 2, "no regular expression"),
+            ((), 2, "missing FILE"),
+            ((__file__, "--only", "nothing"), 2, "with --list"),
+            ((__file__, "--only", "("), 2, "not a valid regular expression"),
             ((__file__, "--call", "GET"), 2, "METHOD ENDPOINT"),
             ((__file__, "--config", "[]"), 2, "JSON object"),
         ],
     )
-    def test_wrong_use(self, arguments: tuple[str, ...], code: int, says: str) -> None:
-        """A mistake is one sentence and an exit code that can be told apart."""
+    def test_usage_errors(self, arguments: tuple[str, ...], code: int, says: str) -> None:
+        """A usage error prints one sentence and has its own exit code."""
         ran = command(*arguments)
 
         assert ran.returncode == code
@@ -312,11 +312,11 @@ class TestCommand:
         assert "Traceback" not in ran.stderr
 
     def test_junit_not_written(self, compile_plugin: CompilePlugin, tmp_path: Path) -> None:
-        """A report that cannot be written is an error before anything is run."""
+        """A report that cannot be written is an error before any test runs."""
         ran = command(compile_plugin(ECHO), "--junit", tmp_path / "no" / "report.xml")
 
         assert ran.returncode == 2
-        assert "cannot be written" in ran.stderr
+        assert "cannot write" in ran.stderr
         assert ran.stdout == ""
 
 
@@ -333,18 +333,18 @@ OVERREAD = """
 
 @only_linux
 class TestMemoryTools:
-    """The same tests, with a tool that sees each access."""
+    """The same tests, with a tool that checks each memory access."""
 
     FLAGS = (f"-I{Path(__file__).parent / 'defects'}", "-D_GNU_SOURCE", "-pthread")
 
     def test_valgrind(self, compile_plugin: CompilePlugin) -> None:
-        """Under valgrind a read behind an allocation is a failure with the place; a good plugin passes."""
+        """Under valgrind a read past an allocation is a failure with its location; a conforming plugin passes."""
         if shutil.which("valgrind") is None:
             missing("valgrind")
         checks = [catalogue()["answers"]]
         options = Options(seed=SEED, timeout=PATIENCE, valgrind=True)
         libraries = compile_plugin(OVERREAD, "overread", self.FLAGS), compile_plugin(ECHO)
-        with ThreadPoolExecutor(2) as pool:  # most of it is the start of Python, which takes long there
+        with ThreadPoolExecutor(2) as pool:  # most of the time goes into Python's startup
             bad, good = pool.map(lambda library: run(library, checks, options, lambda result: None), libraries)
 
         assert bad[0].status is Status.FAIL
@@ -353,7 +353,7 @@ class TestMemoryTools:
         assert good[0].status is Status.PASS, good
 
     def test_sanitizer(self, compile_plugin: CompilePlugin) -> None:
-        """A build with AddressSanitizer is tested as it is: what it reports is a crash with its summary."""
+        """A build with AddressSanitizer can be tested: its report is a crash with a summary."""
         flags = [*self.FLAGS, "-fsanitize=address"]
         checks = [catalogue()[name] for name in ("answers", "free-null")]
         options = Options(seed=SEED, timeout=PATIENCE)

@@ -37,7 +37,7 @@ def _only(ctx: click.Context, parameter: click.Parameter, value: str | None) -> 
     try:
         return None if value is None else re.compile(value)
     except re.error as error:
-        raise click.BadParameter(f"{value!r} is no regular expression: {error}", ctx, parameter) from None
+        raise click.BadParameter(f"{value!r} is not a valid regular expression: {error}", ctx, parameter) from None
 
 
 def _calls(ctx: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> tuple[Request, ...]:
@@ -51,19 +51,17 @@ def _calls(ctx: click.Context, parameter: click.Parameter, values: tuple[str, ..
 
 @click.command(epilog=_EXAMPLES)
 @click.argument("file", type=click.Path(), required=False)
-@click.option("--list", "list_", is_flag=True, help="List the tests and run none.")
-@click.option("--only", metavar="REGEX", callback=_only, help="Run the tests whose name or group has a match.")
+@click.option("--list", "list_", is_flag=True, help="List the tests without running them.")
+@click.option("--only", metavar="REGEX", callback=_only, help="Run only the tests whose name or group matches.")
 @config_option
 @click.option(
     "--call", "calls", metavar="'METHOD ENDPOINT [DATA]'", multiple=True, callback=_calls,
-    help="A call that the plugin answers, so that more of it is tried. May be given again.",
+    help="A call that the plugin answers, so that the tests reach more of it. Can be repeated.",
 )  # fmt: skip
-@click.option("--seed", type=click.IntRange(0), help="Repeat the random data of an earlier run.")
+@click.option("--seed", type=click.IntRange(0), help="Reuse the random data of an earlier run.")
 @click.option("--timeout", type=click.FloatRange(0.1), default=10.0, show_default=True, help="Seconds for each test.")
-@click.option("--valgrind", is_flag=True, help="Run under valgrind; memory errors of the plugin are failures. Slow.")
-@click.option(
-    "--junit", metavar="FILE", type=click.Path(dir_okay=False), help="Write the report as JUnit's XML as well."
-)
+@click.option("--valgrind", is_flag=True, help="Run under valgrind; its memory errors are failures. Slow.")
+@click.option("--junit", metavar="FILE", type=click.Path(dir_okay=False), help="Also write the report as JUnit XML.")
 @json_option
 @click.pass_context
 def test(
@@ -79,12 +77,12 @@ def test(
     junit: str | None,
     as_json: bool,
 ) -> None:
-    """Test whether a plugin keeps the contract of backworks_plugin.h.
+    """Test a plugin against the contract of backworks_plugin.h.
 
-    Each test runs in a process of its own, with nothing but the plugin in it: it passes, fails, crashes, runs out of
-    time, warns, or is skipped with a reason. What did not pass is shown with what was called, what came back, what is
-    accepted, and the words of the header. The exit code is 1 if the plugin does not keep the contract, and 0 with
-    warnings.
+    Each test runs in its own process with nothing but the plugin in it. A test passes, fails, crashes, times out,
+    warns, or is skipped with a reason. For each test that did not pass, the report shows the call, the result, what is
+    accepted, and the sentence of the header. The exit code is 1 if the plugin breaks the contract; warnings alone
+    leave it 0.
     """
     from backworks.authoring.conformance import report
     from backworks.authoring.conformance import valgrind as tool
@@ -102,27 +100,27 @@ def test(
         if as_json:
             print_json([dict(zip(("group", "id", "holds"), row, strict=True)) for row in rows])
         else:
-            print_table(("GROUP", "TEST", "WHAT IT HOLDS"), rows)
+            print_table(("GROUP", "TEST", "CONTRACT"), rows)
         return
     if file is None:
-        raise click.UsageError("FILE is missing: name the plugin's library, or use --list")
+        raise click.UsageError("missing FILE: give the plugin's library, or use --list")
     if not checks:
-        raise click.UsageError("--only matches no test: --list shows their names and groups")
+        raise click.UsageError("--only matches no test: see their names and groups with --list")
     if valgrind and not tool.is_installed():
-        raise click.UsageError("--valgrind needs the program valgrind, which is not installed (it is for Linux)")
+        raise click.UsageError("--valgrind needs valgrind, which is not installed (it runs on Linux)")
     library = resolve_library(file)
     if junit is not None:
         try:
             Path(junit).touch()
         except OSError as error:
-            raise click.UsageError(f"--junit: {junit} cannot be written: {error.strerror or error}") from None
+            raise click.UsageError(f"--junit: cannot write {junit}: {error.strerror or error}") from None
     seed = secrets.randbelow(_SEEDS) if seed is None else seed
     options = Options(json.dumps(config), calls, seed, timeout, valgrind)
     progress = _Progress(len(checks))
     try:
-        results = run(library, checks, options, progress.tell)
+        results = run(library, checks, options, progress.update)
     except OSError as error:
-        complain([f"{library}: cannot be tested: {error}"])
+        complain([f"{library}: cannot run the tests: {error}"])
         ctx.exit(CANNOT_LOAD)
     finally:
         progress.clear()
@@ -144,7 +142,7 @@ def _style(text: str, color: str) -> str:
 
 
 def _again(file: str, seed: int) -> str:
-    """Returns the command that repeats one test, with {} for its name."""
+    """Returns the command that repeats one test, with {} in place of its name."""
     skip = 0
     kept = []
     for argument in sys.argv[3:]:
@@ -155,21 +153,21 @@ def _again(file: str, seed: int) -> str:
         elif argument != file and argument != "--json" and not argument.startswith(("--only=", "--seed=", "--junit=")):
             kept.append(argument)
     rest = f" {as_typed(kept)}" if kept else ""
-    quote = '"' if sys.platform == "win32" else "'"  # also where nothing else asks for it: ^ is a sign of cmd's
+    quote = '"' if sys.platform == "win32" else "'"  # always quoted: cmd treats ^ as an escape
     only = f"{quote}^<name>${quote}"
     command = f"backworks plugin test {as_typed([file])} --only {only} --seed {seed}{rest}"
     return command.replace("{", "{{").replace("}", "}}").replace("<name>", "{}")
 
 
 class _Progress:
-    """One line on a terminal that tells how far it is."""
+    """Shows on one line of a terminal how many tests are done."""
 
     def __init__(self, total: int) -> None:
         self._total = total
         self._done = 0
         self._shown = sys.stderr.isatty()
 
-    def tell(self, result: Any) -> None:
+    def update(self, result: Any) -> None:
         self._done += 1
         if self._shown:
             click.echo(f"\r\x1b[K{self._done}/{self._total} {result.id}", nl=False, err=True)

@@ -1,9 +1,8 @@
-"""Does a plugin keep the contract? Almost eighty checks, each in a process of its own.
+"""Tests a plugin against the ABI contract: nearly 80 checks, each in its own process.
 
-``checks/`` holds them, one module for each group; ``catalogue`` is their list. A check runs in a process (``child``)
-that has nothing but the plugin (``subject``) in it, so that whatever the plugin does there is a verdict and no
-accident: ``runner`` starts the processes by way of ``launch``, kills what does not end, and collects the results;
-``report`` writes them down.
+``checks/`` has one module for each group of checks; ``catalogue`` lists them. Each check runs in a process (``child``)
+with nothing but the plugin (``subject``) in it, so that even a crash is a result. ``runner`` starts the processes
+through ``launch``, kills those that time out, and collects the results; ``report`` formats them.
 
-A check that cannot tell anything, because one that it builds on did not pass, is skipped: a defect is reported once.
+A check is skipped if one that it depends on did not pass, so that each defect is reported once.
 """

@@ -1,4 +1,4 @@
-"""The list of all checks, and the decorator that puts a function on it."""
+"""The list of all checks, and the decorator that adds a function to it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["GROUPS", "Check", "catalogue", "check"]
 
-#: The groups and their modules, in the order in which they are listed.
+#: The groups and their modules, in listing order.
 _MODULES = {
     "metadata": "metadata",
     "loading": "loading",
@@ -33,18 +33,18 @@ _found: dict[str, Check] = {}
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that a plugin is held to.
+    """One requirement of the contract.
 
     Attributes:
-        id: Its name.
-        group: The group that it is listed in.
-        holds: What is true of a good plugin, in one sentence.
-        source: The words of ``backworks_plugin.h`` that ask for it.
-        function: Takes the plugin, returns what was tried, or raises a verdict.
-        needs: The checks that must have passed, or it could tell nothing.
-        exits: Whether its process ends by way of everybody's exit handlers and destructors.
-        in_process: Whether it tells of a library that shares its process with others, so that one whose manifest
-            allows only processes of its own is not held to it.
+        id: The name of the check.
+        group: The group that it belongs to.
+        holds: What holds for a conforming plugin, in one sentence.
+        source: The words of ``backworks_plugin.h`` that require it.
+        function: Takes the plugin, and returns what was tried or raises a verdict.
+        needs: The checks that must pass first for this one to be meaningful.
+        exits: Whether the process exits through exit handlers and destructors.
+        in_process: Whether the check concerns libraries that share a process with others; it is skipped for a plugin
+            whose manifest allows only isolation process.
     """
 
     id: str
@@ -60,7 +60,7 @@ class Check:
 def check(
     group: str, source: str, *, needs: tuple[str, ...] = ("answers",), exits: bool = False, in_process: bool = False
 ) -> Callable[[Callable[[Subject], str]], Callable[[Subject], str]]:
-    """Puts a function on the list; its docstring is the sentence, its name the id. See :class:`Check`."""
+    """Adds a function to the list; its docstring becomes ``holds`` and its name ``id``. See :class:`Check`."""
 
     def add(function: Callable[[Subject], str]) -> Callable[[Subject], str]:
         name = function.__name__.replace("_", "-")
@@ -72,7 +72,7 @@ def check(
 
 @functools.cache
 def catalogue() -> dict[str, Check]:
-    """Returns all checks by their ids, group by group."""
+    """Returns all checks by id, in the order of their groups."""
     for module in _MODULES.values():
         importlib.import_module(f"backworks.authoring.conformance.checks.{module}")
     return {check.id: check for check in sorted(_found.values(), key=lambda check: GROUPS.index(check.group))}

@@ -1,4 +1,4 @@
-"""The process of one check: makes itself small, runs the check, writes the verdict to a file."""
+"""The process of one check: isolates itself, runs the check, and writes the verdict to a file."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ from backworks.authoring.conformance.subject import Subject
 
 __all__ = ["Task", "execute", "plain", "run"]
 
-#: Imported before the first process is forked off, so that none has to.
+#: Imported before the first fork, so that no process has to import it.
 _CHECKS = catalogue()
 
 _PDEATHSIG, _CHILD_SUBREAPER = 1, 36
-#: Beyond this there are no descriptors that a process was started with.
+#: No process starts with a descriptor above this.
 _DESCRIPTORS = 4096
-#: Bytes of a file that a plugin may write, such as what it says on stderr.
+#: The most bytes that a plugin may write to one file, such as its stderr.
 _MOST_WRITTEN = 256 << 20
 
 
 class Task(NamedTuple):
-    """What a process has to do.
+    """The work of one process.
 
     Attributes:
         check: The id of the check.
-        library: The library, in a directory of its own, where the files of the process go as well.
+        library: The library, in a separate directory that also holds the files of the process.
         config: The plugin's configuration, as JSON.
-        requests: The calls of the plugin's author: method, endpoint and data, in Latin-1.
+        requests: The calls given by the plugin's author: method, endpoint and data, as Latin-1.
         seed, effort: As in :class:`~backworks.authoring.conformance.subject.Subject`.
-        case: The one request to try, in the same form, or ``None``.
+        case: The only request to try, in the same form, or ``None``.
     """
 
     check: str
@@ -51,12 +51,12 @@ class Task(NamedTuple):
 
     @property
     def directory(self) -> Path:
-        """Where its files are: ``task``, ``journal``, ``result``, ``stdout`` and ``stderr``."""
+        """The directory of its files: ``task``, ``journal``, ``result``, ``stdout`` and ``stderr``."""
         return Path(self.library).parent
 
 
 def plain(request: Request) -> list[str]:
-    """Returns a request in the form that a task has it in."""
+    """Returns a request in the form used in a task."""
     return [text.decode("latin-1") for text in request]
 
 
@@ -65,10 +65,10 @@ def _request(texts: list[str]) -> Request:
 
 
 def run(task: Task) -> None:
-    """Is the body of a process that was forked off for a check. Does not return."""
+    """Runs a check as the body of a forked process. Does not return."""
     execute(task, dies_with_parent=True)
     if _CHECKS[task.check].exits:
-        ctypes.CDLL(None).exit(0)  # as C's main returns, by way of everybody's handlers and destructors
+        ctypes.CDLL(None).exit(0)  # like a return from C's main: runs exit handlers and destructors
     os._exit(0)
 
 
@@ -91,14 +91,14 @@ def execute(task: Task, *, dies_with_parent: bool) -> None:
         verdict = {"status": Status.PASS, "found": found, "accepted": ""}
     except Verdict as raised:
         verdict = {"status": raised.status, "found": raised.found, "accepted": raised.accepted}
-    except BaseException:  # noqa: BLE001  # whatever it is, it is told
-        # Not the plugin's fault as far as anybody knows; but it was the plugin that made it happen.
+    except BaseException:  # noqa: BLE001  # every exception is reported
+        # Not known to be the plugin's fault, although the plugin triggered it.
         traceback.print_exc()
         verdict = {
             "status": Status.FAIL,
-            "found": f"the check itself failed while it was at {Journal.read(task.directory / 'journal').text}: "
+            "found": f"the check itself failed during {Journal.read(task.directory / 'journal').text}: "
             f"{traceback.format_exc(limit=-2)}",
-            "accepted": "no error: tell the authors of Backworks, with the seed",
+            "accepted": "no error in the check: please report it to the Backworks project, with the seed",
         }
     temporary = task.directory / "result.new"
     temporary.write_text(json.dumps(verdict), encoding="utf-8")
@@ -106,14 +106,14 @@ def execute(task: Task, *, dies_with_parent: bool) -> None:
 
 
 def _be_alone(library: Path, dies_with_parent: bool) -> None:
-    """Leaves what belongs to the process that started this one."""
+    """Detaches this process from the one that started it, and limits its resources."""
     if sys.platform != "win32":
         import resource
 
         with contextlib.suppress(OSError):
             os.setsid()
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        most = _MOST_WRITTEN + library.stat().st_size  # which is copied by a check
+        most = _MOST_WRITTEN + library.stat().st_size  # because one check copies it
         resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
         os.closerange(3, _DESCRIPTORS)
     if sys.platform == "linux":

@@ -1,4 +1,4 @@
-"""Memory that ends where it says: the byte behind it belongs to nobody, and who reads it crashes. Not on Windows."""
+"""Memory followed by an inaccessible page, so that reading past its end crashes. Not on Windows."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ _NONE, _READ = 0, 1
 
 
 class Fence:
-    """Bytes that lie at the very end of what may be read. They stay until the process ends.
+    """Bytes that end exactly where readable memory ends. They stay mapped until the process exits.
 
     Args:
         data: The bytes.
     """
 
-    _alive: list[Fence] = []  # noqa: RUF012  # who reads too late is found by the check that looks for it
+    _alive: list[Fence] = []  # noqa: RUF012  # a read after the call must crash, not hit reused memory
 
     def __init__(self, data: bytes) -> None:
         if sys.platform == "win32":
-            raise Skipped("pages without access are made with mprotect, which Windows does not have")
+            raise Skipped("inaccessible pages need mprotect, which Windows does not have")
         page = mmap.PAGESIZE
         self._size = max(1, -(-len(data) // page)) * page
         self._map = mmap.mmap(-1, self._size + page)
@@ -40,20 +40,20 @@ class Fence:
         self._alive.append(self)
 
     def forbid(self) -> None:
-        """Lets nobody read it any longer."""
+        """Makes the bytes inaccessible."""
         _protect(self._base, self._size, _NONE)
 
     def forbid_writing(self) -> None:
-        """Lets it only be read."""
+        """Makes the bytes read-only."""
         _protect(self._base, self._size, _READ)
 
 
 class FencedRequest:
-    """A ``backworks_request`` of which every part ends where nothing may be read any longer.
+    """A ``backworks_request`` whose every part is followed by an inaccessible page.
 
     Args:
-        request: What it asks.
-        size: Its struct_size, if it is not the whole.
+        request: The content of the request.
+        size: Its struct_size, if smaller than the full structure.
     """
 
     def __init__(self, request: Request, size: int | None = None) -> None:

@@ -1,10 +1,10 @@
-"""Does memory grow with each repetition?
+"""Detects memory that grows with each repetition.
 
-Two measures, since neither sees all: the bytes that the C library's ``malloc`` has given out, which are exact where
-glibc tells them, and the memory of the process, which other allocators take from as well, in whole pages.
+There are two measures, because neither covers everything. The bytes allocated by the C library's ``malloc`` are exact,
+but only glibc reports them. The resident memory of the process includes other allocators, but in whole pages.
 
-A cache that fills, a pool that warms up and a garbage collector that has not run yet grow too, but not for ever: growth
-counts only if it goes on through every one of the last batches.
+A cache, a pool or a heap before garbage collection also grows, but not forever. Growth therefore counts only if it
+continues in every one of the last batches.
 """
 
 from __future__ import annotations
@@ -26,24 +26,24 @@ if TYPE_CHECKING:
 __all__ = ["Steps", "watch"]
 
 _BATCHES = 5
-#: The batches at the end that must all have grown.
+#: How many of the last batches must all have grown.
 _LAST = 3
-#: By how many bytes the process must have grown before that is held against a plugin: a garbage collector runs when its
-#: heap has reached a size, which for Go is 4 MiB, and until then garbage looks as a leak does.
+#: Bytes by which the process must grow before this counts as a leak. A garbage collector runs when its heap reaches
+#: some size, 4 MiB for Go; until then, garbage looks like a leak.
 _HEAP = 16 << 20
-#: How many batches, each twice as large as the one before, are tried until then.
+#: How many more batches, each twice as large as the one before, may be tried to reach it.
 _MORE = 12
-#: Bytes for each step. malloc gives out 24 at least; all else in the process that is not the plugin's is far below.
+#: The least growth per step in bytes. malloc allocates at least 24; growth outside the plugin is far smaller.
 _LEAST = 8
-#: Bytes of one batch by which the process grows, below which nothing is said.
+#: The least growth of the process per batch, in bytes.
 _PAGES = 256 << 10
 _MOST_STEPS = 2000
-#: Seconds of a batch.
+#: Seconds per batch.
 _SECONDS = 0.3
 
 
 class Steps(NamedTuple):
-    """What was done: how many steps, and how many bytes each has left behind."""
+    """The number of steps, and the bytes that each left allocated."""
 
     number: int
     bytes_each: float
@@ -58,33 +58,31 @@ def watch(
     most: int = _MOST_STEPS,
     seconds: float = _SECONDS,
 ) -> Steps:
-    """Repeats something, and fails if memory grows with it.
+    """Repeats a step, and fails if memory grows with each repetition.
 
     Args:
-        step: What to repeat.
-        what: What a step is called, in the plural.
-        accepted: What is asked of the plugin.
+        step: The step to repeat.
+        what: The name of a step, in the plural.
+        accepted: What the contract requires of the plugin.
         effort: As in :class:`~backworks.authoring.conformance.subject.Subject`.
-        most: Steps of a batch; there are five.
-        seconds: How long a batch may take, before it has fewer steps.
+        most: The maximum number of steps per batch; there are five batches.
+        seconds: The maximum duration of a batch; a slow step reduces the number of steps.
 
     Raises:
-        Failed: It grows.
-        Skipped: A step takes too long, or this system does not tell how much memory a process has.
+        Failed: Memory grows.
+        Skipped: A step takes too long, or this system does not report memory use.
     """
     if sys.platform == "win32":
         raise Skipped("memory is measured on Linux and macOS only")
     count = _fitting(step, what, most, effort, seconds)
     measured = _Measured([0], [_given_out()], [_resident()])
     gc.collect()
-    gc.disable()  # what Python frees at a time of its own choosing is not the plugin's
+    gc.disable()  # so that Python's own garbage does not distort the measurement
     try:
         for _ in range(_BATCHES):
             measured.add(_batch(step, count, seconds))
         if (each := measured.given_out()) is not None:
-            raise Failed(
-                f"{measured.number:,} {what}: each leaves {each:,.0f} bytes behind that malloc gave out", accepted
-            )
+            raise Failed(f"{measured.number:,} {what}: each leaks {each:,.0f} bytes allocated by malloc", accepted)
         if measured.resident() is not None:
             for doubled in range(_MORE):
                 measured.add(_batch(step, count << doubled, seconds))
@@ -98,7 +96,7 @@ def watch(
 
 
 class _Measured(NamedTuple):
-    """The steps of each batch, and what was measured after it; first before all of them."""
+    """The steps of each batch and the measurements after it; the first entry is from before all batches."""
 
     steps: list[int]
     given: list[int]
@@ -112,19 +110,19 @@ class _Measured(NamedTuple):
 
     @property
     def number(self) -> int:
-        """All steps."""
+        """The total number of steps."""
         return sum(self.steps)
 
     def given_out(self) -> float | None:
-        """Returns the bytes of malloc that each step has left behind, if each of the last batches has."""
+        """Returns the bytes of malloc that each step leaked, if every one of the last batches leaked."""
         return self._growth(self.given, [steps * _LEAST for steps in self.steps])
 
     def grown(self) -> int:
-        """Bytes by which the process has grown since the first batch."""
+        """Returns the bytes by which the process has grown in all batches."""
         return self.pages[-1] - self.pages[0]
 
     def resident(self) -> float | None:
-        """Returns the bytes by which each step has made the process larger, if each of the last batches has."""
+        """Returns the bytes by which each step grew the process, if it grew in every one of the last batches."""
         return self._growth(self.pages, [_PAGES] * len(self.steps))
 
     def _growth(self, values: list[int], least: list[int]) -> float | None:
@@ -135,7 +133,7 @@ class _Measured(NamedTuple):
 
 
 def _batch(step: Callable[[], object], count: int, seconds: float) -> int:
-    """Does as many steps, or fewer if they take too long after all; returns how many."""
+    """Runs ``count`` steps, or fewer if they take too long; returns how many."""
     end = time.monotonic() + seconds
     for number in range(count):
         step()
@@ -145,14 +143,14 @@ def _batch(step: Callable[[], object], count: int, seconds: float) -> int:
 
 
 def _fitting(step: Callable[[], object], what: str, most: int, effort: float, seconds: float) -> int:
-    """Returns how many steps make a batch, and does a few."""
+    """Returns the number of steps per batch, measured by running a few."""
     step()
     began = time.perf_counter()
     for _ in range(3):
         step()
     each = max((time.perf_counter() - began) / 3, 1e-7)
     if each > seconds:
-        raise Skipped(f"{each:.2g} s for each of the {what} is too much for so many that growth would show")
+        raise Skipped(f"{what} take {each:.2g} s each, too long to repeat often enough to detect growth")
     return int(max(3, min(most * effort, seconds / each)))
 
 
@@ -189,7 +187,7 @@ _function = _mallinfo()
 
 
 def _given_out() -> int:
-    """Returns the bytes that malloc has given out and not got back, or 0 where it does not tell."""
+    """Returns the bytes that malloc has allocated and not freed, or 0 if it does not report them."""
     if _function is None:
         return 0
     info = _function()
@@ -199,18 +197,18 @@ def _given_out() -> int:
 if sys.platform == "linux":
 
     def _resident() -> int:
-        """Returns the bytes of this process that are in memory."""
+        """Returns the resident memory of this process in bytes."""
         return int(Path("/proc/self/statm").read_text("ascii").split()[1]) * mmap.PAGESIZE
 
 elif sys.platform == "win32":
 
     def _resident() -> int:
-        """Returns 0: nobody asks there."""
+        """Returns 0; never called, because memory is not measured on Windows."""
         return 0
 
 else:
     import resource
 
     def _resident() -> int:
-        """Returns the most memory that this process ever had, which also grows for as long as a leak does."""
+        """Returns the peak memory of this process, which a leak also keeps raising."""
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -1,4 +1,4 @@
-"""One check in one process, from its start to its result."""
+"""One check in one process, from start to result."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 
 __all__ = ["POLL", "Job", "Options", "Place"]
 
-#: Seconds between two looks at a process.
+#: Seconds between two polls of a process.
 POLL = 0.002
 
-#: The last lines of stderr that are shown, of so many bytes.
+#: How many lines at the end of stderr are shown, and from how many bytes.
 _LINES = 5
 _TAIL = 1 << 14
 
@@ -40,11 +40,11 @@ class Options:
     Attributes:
         config: The plugin's configuration, as JSON.
         requests: Calls that the plugin answers.
-        seed: Where all that is random begins.
+        seed: The seed of all random data.
         timeout: Seconds for each check.
         valgrind: Whether each check runs under valgrind.
-        effort: How often things are repeated: 1.0, or less where it is enough to see what is certain.
-        jobs: How many checks run at a time.
+        effort: The fraction of repetitions to run; less than 1.0 still finds deterministic faults.
+        jobs: How many checks run at the same time.
     """
 
     config: str = "{}"
@@ -58,10 +58,10 @@ class Options:
 
 @dataclass
 class Job:
-    """A check that runs.
+    """A running check.
 
     Attributes:
-        spent: The seconds that it has had; who waits for it counts them.
+        spent: The seconds it has run, counted by the runner.
     """
 
     check: Check
@@ -80,7 +80,7 @@ class Place:
         library: The copy of the plugin there.
         options: How they run.
         launcher: Starts the processes.
-        slower: How much longer a check may take than the options say.
+        slower: The factor by which the time limit is extended.
     """
 
     home: Path
@@ -91,11 +91,11 @@ class Place:
 
     @property
     def timeout(self) -> float:
-        """Seconds for a check."""
+        """The time limit of a check, in seconds."""
         return self.options.timeout * self.slower
 
     def start(self, check: Check, case: Request | None = None) -> Job:
-        """Starts a check, or the part of it that tries one case. Raises ``OSError``."""
+        """Starts a check, or only one of its cases. Raises ``OSError``."""
         directory = Path(tempfile.mkdtemp(prefix=f"{check.id}-", dir=self.home))
         library = directory / self.library.name
         try:
@@ -115,7 +115,7 @@ class Place:
         return Job(check, task, self.launcher.start(task), time.monotonic())
 
     def result(self, job: Job) -> Result | None:
-        """Returns the result of a process that has ended, or has to; ``None`` of one that has time left."""
+        """Returns the result of a process that has ended or timed out; ``None`` if it may run on."""
         ended = job.process.ended()
         if ended is None and job.spent < self.timeout:
             return None
@@ -123,16 +123,16 @@ class Place:
         job.process.kill()
         directory = job.task.directory
         file, entry = directory / "result", Journal.read(directory / "journal")
-        at = entry.text or "the start of the process"
+        at = entry.text or "process startup"
         if ended is None:
-            accepted = "an end; --timeout SECONDS gives more time"
-            found = f"{at} did not come to an end in {self.timeout:g} s"
+            accepted = "a return in time; --timeout SECONDS raises the limit"
+            found = f"{at} did not return within {self.timeout:g} s"
             result = Result(job.check.id, Status.TIMEOUT, found, accepted)
         elif not file.exists() or (ended.signal, ended.code) != (None, 0):
             how = f"was {ended}" if ended.signal is not None else str(ended)
-            late = ", after all was done" if file.exists() else ""
+            late = ", after the check was done" if file.exists() else ""
             result = Result(
-                job.check.id, Status.CRASH, f"{at}: the process {how}{late}", "a return, and a process that lives"
+                job.check.id, Status.CRASH, f"{at}: the process {how}{late}", "a return, without ending the process"
             )
             if entry.case is not None and not file.exists():
                 result = self._shrunk(job.check, entry.case, result)
@@ -142,14 +142,14 @@ class Place:
         if self.options.valgrind and result.status not in BAD:
             result = valgrind.judge(result, directory, Path(job.task.library))
         if result.status in BAD:
-            sweep(directory)  # now, since what it left behind may take what the others need
+            sweep(directory)  # now, because leftover processes may use resources that other checks need
         quiet = result.status in (Status.PASS, Status.SKIPPED)
         stderr = () if quiet else _last_lines(directory / "stderr")
         shutil.rmtree(directory, ignore_errors=True)
         return replace(result, seconds=seconds, stderr=stderr)
 
     def _shrunk(self, check: Check, number: int, result: Result) -> Result:
-        """Looks for the smallest data with which a crash happens."""
+        """Finds the smallest data that crashes the plugin."""
         case = odd_requests(self.options.seed, number + 1, (*self.options.requests, *PLAIN))[number]
 
         def crashes(request: Request) -> bool:
@@ -163,7 +163,7 @@ class Place:
 
         smallest = shrunk(case, crashes)
         if smallest is None:
-            return replace(result, found=f"{result.found}; not alone, but after the {number} requests before it")
+            return replace(result, found=f"{result.found}; only after the {number} requests before it")
         return replace(result, found=f"{smallest}: {result.found.rpartition(': ')[2]}; found with {case}")
 
 

@@ -1,4 +1,4 @@
-"""What a process is about to do, where it can be read after the process has crashed."""
+"""Records what a process is about to do, so that it can be read after a crash."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ _NUMBER = 8
 
 
 class Entry(NamedTuple):
-    """What was written last: the case by its number, or ``None``, and what was about to be called."""
+    """The last entry: the number of the case, or ``None``, and the call that was about to be made."""
 
     case: int | None
     text: str
 
 
 class Journal:
-    """A small file that is mapped: what was written last survives the writer, whatever ends it.
+    """A small memory-mapped file, whose last entry survives any crash of the writer.
 
     Args:
-        path: The file, which is made.
+        path: The file to create.
 
     Attributes:
-        last: What was written last.
+        last: The last text written.
     """
 
     def __init__(self, path: Path) -> None:
@@ -38,18 +38,18 @@ class Journal:
         self.last = ""
 
     def write(self, text: str) -> None:
-        """Says what is about to be called; what is too long is cut."""
+        """Records the call that is about to be made; a long text is truncated."""
         self.last = text
         line = text.encode("utf-8", "replace")[: _SIZE - _NUMBER - 1] + b"\0"
         self._map[_NUMBER : _NUMBER + len(line)] = line
 
     def case(self, number: int) -> None:
-        """Says which of many cases is tried."""
+        """Records the number of the case that is tried."""
         self._map[:_NUMBER] = (number + 1).to_bytes(_NUMBER, "little")
 
     @staticmethod
     def read(path: Path) -> Entry:
-        """Returns what was written last."""
+        """Returns the last entry of a file."""
         try:
             content = path.read_bytes()
         except OSError:

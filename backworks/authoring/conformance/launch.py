@@ -1,7 +1,7 @@
-"""How the process of a check is started, watched and ended, with all that it has left.
+"""Starts, watches and kills the process of a check, with everything it leaves behind.
 
-A check runs in a process that the ``nursery`` forks off; where that cannot be, or the process has to begin with another
-program, Python is started anew.
+A check runs in a process forked by the ``forkserver``. Where fork is not available, or another program must run Python,
+a new interpreter is started instead.
 """
 
 from __future__ import annotations
@@ -39,24 +39,24 @@ class Running(Protocol):
         ...
 
     def kill(self) -> None:
-        """Ends it and its group of processes, and waits for its end."""
+        """Kills the process and its process group, and waits for its end."""
         ...
 
 
 class Launcher:
-    """Starts the processes of checks. A context manager, at whose end all of them are ended.
+    """Starts the processes of checks. A context manager that kills all of them on exit.
 
-    The nursery stays for whoever comes next, until this process ends.
+    The fork server stays for later launchers, until this process exits.
 
     Args:
-        tool: A program that runs Python, with its arguments; ``{}`` in one is the directory of the process.
-        environment: Variables that the processes need from their beginning.
+        tool: A program that runs Python, with its arguments; ``{}`` stands for the directory of the process.
+        environment: Variables that the processes need at startup.
     """
 
     def __init__(self, tool: Sequence[str] = (), environment: Mapping[str, str] | None = None) -> None:
         self._tool = tool
         self._environment = {**os.environ, **(environment or {})}
-        self._nursery = None if tool or environment or not _FORKS else _living_nursery()
+        self._forkserver = None if tool or environment or not _FORKS else _running_forkserver()
         self._running: list[Running] = []
 
     def __enter__(self) -> Launcher:
@@ -70,8 +70,8 @@ class Launcher:
 
     def start(self, task: Task) -> Running:
         """Starts the process of a check. Raises ``OSError``."""
-        if self._nursery is not None:
-            self._running.append(self._nursery.start(task))
+        if self._forkserver is not None:
+            self._running.append(self._forkserver.start(task))
             return self._running[-1]
         file = task.directory / "task"
         file.write_text(json.dumps(task._asdict()), encoding="utf-8")
@@ -106,8 +106,8 @@ class _Started:
             self._process.wait()
 
 
-class _Nursery:
-    """This side of ``backworks.authoring.conformance.forkserver``."""
+class _ForkServer:
+    """The client of ``backworks.authoring.conformance.forkserver``."""
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(
@@ -118,79 +118,79 @@ class _Nursery:
         )
         assert self._process.stdin is not None  # noqa: S101  # for the type checker
         assert self._process.stdout is not None  # noqa: S101  # for the type checker
-        self._orders: IO[bytes] = self._process.stdin
-        self._answers = self._process.stdout.fileno()
+        self._requests: IO[bytes] = self._process.stdin
+        self._replies = self._process.stdout.fileno()
         self._pending = b""
         self._started: list[int] = []
         self.ended: dict[int, int] = {}
 
     def start(self, task: Task) -> _Forked:
-        self.order({"task": task._asdict()})
+        self.send({"task": task._asdict()})
         while not self._started:
             self.listen(wait=True)
         return _Forked(self, self._started.pop())
 
-    def order(self, order: dict[str, Any]) -> None:
-        self._orders.write(json.dumps(order).encode() + b"\n")
-        self._orders.flush()
+    def send(self, request: dict[str, Any]) -> None:
+        self._requests.write(json.dumps(request).encode() + b"\n")
+        self._requests.flush()
 
     def listen(self, *, wait: bool) -> None:
-        """Takes in what has happened; waits until something has, if it is to."""
-        while select.select([self._answers], [], [], None if wait else 0)[0]:
-            chunk = os.read(self._answers, _CHUNK)
+        """Reads all pending replies; with ``wait``, waits for the first one."""
+        while select.select([self._replies], [], [], None if wait else 0)[0]:
+            chunk = os.read(self._replies, _CHUNK)
             if not chunk:
-                raise OSError("the process that starts the tests has ended")
+                raise OSError("the fork server exited unexpectedly")
             *lines, self._pending = (self._pending + chunk).split(b"\n")
             for line in lines:
-                answer = json.loads(line)
-                if "started" in answer:
-                    self._started.append(answer["started"])
+                reply = json.loads(line)
+                if "started" in reply:
+                    self._started.append(reply["started"])
                 else:
-                    self.ended[answer["ended"]] = answer["code"]
+                    self.ended[reply["ended"]] = reply["code"]
             wait = False
 
-    def lives(self) -> bool:
+    def is_running(self) -> bool:
         return self._process.poll() is None
 
     def close(self) -> None:
         with contextlib.suppress(BrokenPipeError):
-            self._orders.close()
+            self._requests.close()
         self._process.wait()
         if self._process.stdout is not None:
             self._process.stdout.close()
 
 
-_nurseries: list[_Nursery] = []
+_forkservers: list[_ForkServer] = []
 
 
-def _living_nursery() -> _Nursery:
-    """Returns the nursery of this process, which starts one if there is none."""
-    while _nurseries and not _nurseries[-1].lives():
-        _nurseries.pop().close()
-    if not _nurseries:
-        _nurseries.append(_Nursery())
-        atexit.register(_nurseries[-1].close)
-    return _nurseries[-1]
+def _running_forkserver() -> _ForkServer:
+    """Returns the fork server of this process; starts one if none is running."""
+    while _forkservers and not _forkservers[-1].is_running():
+        _forkservers.pop().close()
+    if not _forkservers:
+        _forkservers.append(_ForkServer())
+        atexit.register(_forkservers[-1].close)
+    return _forkservers[-1]
 
 
 class _Forked:
-    def __init__(self, nursery: _Nursery, pid: int) -> None:
-        self._nursery = nursery
+    def __init__(self, server: _ForkServer, pid: int) -> None:
+        self._server = server
         self._pid = pid
         self._exit: Exit | None = None
 
     def ended(self) -> Exit | None:
         if self._exit is None:
-            self._nursery.listen(wait=False)
-            code = self._nursery.ended.pop(self._pid, None)
+            self._server.listen(wait=False)
+            code = self._server.ended.pop(self._pid, None)
             self._exit = None if code is None else _exit(code)
         return self._exit
 
     def kill(self) -> None:
         if self.ended() is None:
-            self._nursery.order({"kill": self._pid})
+            self._server.send({"kill": self._pid})
             while self.ended() is None:
-                self._nursery.listen(wait=True)
+                self._server.listen(wait=True)
 
 
 def _exit(code: int) -> Exit:

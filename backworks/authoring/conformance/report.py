@@ -1,4 +1,4 @@
-"""Results for people, for programs, and for what reads JUnit's XML."""
+"""Formats results as text, JSON and JUnit XML."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ _COLORS = {
 
 
 def lines(results: Sequence[Result], again: str, width: int, style: Callable[[str, str], str]) -> Iterator[str]:
-    """Yields the report for people.
+    """Yields the report as lines of text.
 
     Args:
-        results: What was found.
-        again: The command that repeats a check, where its id is to be put in.
-        width: Columns.
-        style: Gives a text a colour.
+        results: The results.
+        again: The command that repeats a check, with ``{}`` in place of its id.
+        width: The width in columns.
+        style: Colours a text.
     """
     checks = catalogue()
     for group in GROUPS:
@@ -43,22 +43,22 @@ def lines(results: Sequence[Result], again: str, width: int, style: Callable[[st
         yield group
         for result in of_group:
             check = checks[result.id]
-            said = result.found if result.status is Status.SKIPPED else check.holds
+            text = result.found if result.status is Status.SKIPPED else check.holds
             head = f"  {style(f'{result.status:<8}', _COLORS[result.status])} {result.id:<{_NAMES}} "
             room = max(20, width - 12 - _NAMES)
-            yield head + (said if len(said) <= room else f"{said[: room - 3]}...")
+            yield head + (text if len(text) <= room else f"{text[: room - 3]}...")
             if result.status in BAD or result.status is Status.WARNING:
                 yield from _evidence(result, check.source, again.format(result.id), width)
         yield ""
 
 
 def _evidence(result: Result, source: str, again: str, width: int) -> Iterator[str]:
-    told = [("found", result.found), ("accepted", result.accepted), ("header", f'"{source}"')]
-    told += [("stderr" if number == 0 else "", line) for number, line in enumerate(result.stderr)]
-    told.append(("repeat", again))
-    for label, text in told:
+    rows = [("found", result.found), ("accepted", result.accepted), ("header", f'"{source}"')]
+    rows += [("stderr" if number == 0 else "", line) for number, line in enumerate(result.stderr)]
+    rows.append(("repeat", again))
+    for label, text in rows:
         indent = " " * 11 + f"{label:<9} "
-        # A command is one line, to be copied.
+        # A command stays on one line, so that it can be copied.
         yield from (
             [indent + text]
             if label == "repeat"
@@ -67,18 +67,18 @@ def _evidence(result: Result, source: str, again: str, width: int) -> Iterator[s
 
 
 def summary(results: Sequence[Result]) -> str:
-    """Returns what came of it all, and what to do next, in a sentence or two."""
+    """Returns the outcome and the next step, in one or two sentences."""
     counted = Counter(result.status for result in results)
     parts = [f"{counted[status]} {_word(status)}" for status in Status if counted[status]]
     text = f"{len(results)} checks: {', '.join(parts)}."
     bad = [result.id for result in results if result.status in BAD]
     warned = [result.id for result in results if result.status is Status.WARNING]
     if bad:
-        return f"{text} The plugin does not keep the contract. Begin with {bad[0]}: others may build on it."
+        return f"{text} The plugin breaks the contract. Start with {bad[0]}: other failures may follow from it."
     if warned:
-        return f"{text} The plugin keeps the contract; mend what {' and '.join(warned)} warns of before others use it."
+        return f"{text} The plugin keeps the contract; fix the warnings of {' and '.join(warned)} before release."
     if counted[Status.PASS] == 0:
-        return f"{text} Nothing was tried."
+        return f"{text} Nothing was tested."
     return f"{text} The plugin keeps the contract."
 
 
@@ -88,13 +88,13 @@ def _word(status: Status) -> str:
         Status.FAIL: "failed",
         Status.CRASH: "crashed",
         Status.TIMEOUT: "timed out",
-        Status.WARNING: "with a warning",
+        Status.WARNING: "with warnings",
         Status.SKIPPED: "skipped",
     }[status]
 
 
 def as_json(library: str, results: Iterable[Result], seed: int) -> dict[str, Any]:
-    """Returns the report as JSON has it."""
+    """Returns the report as a JSON object."""
     checks = catalogue()
     listed = [
         {
@@ -115,13 +115,13 @@ def as_json(library: str, results: Iterable[Result], seed: int) -> dict[str, Any
 
 
 def listing() -> Iterator[tuple[str, str, str]]:
-    """Yields group, id and sentence of every check."""
+    """Yields the group, id and sentence of every check."""
     for check in sorted(catalogue().values(), key=lambda check: GROUPS.index(check.group)):
         yield check.group, check.id, check.holds
 
 
 def junit(library: str, results: Sequence[Result], seed: int) -> bytes:
-    """Returns the report as JUnit's XML: a suite for each group."""
+    """Returns the report as JUnit XML, with a suite for each group."""
     checks = catalogue()
     root = ET.Element("testsuites", name=f"backworks plugin test {library}")
     for group in GROUPS:
@@ -143,16 +143,16 @@ def junit(library: str, results: Sequence[Result], seed: int) -> bytes:
             case = ET.SubElement(
                 suite, "testcase", classname=f"backworks.{group}", name=result.id, time=f"{result.seconds:.3f}"
             )
-            told = f"{result.found}\naccepted: {result.accepted}\nheader: {checks[result.id].source}\nseed: {seed}"
+            evidence = f"{result.found}\naccepted: {result.accepted}\nheader: {checks[result.id].source}\nseed: {seed}"
             if result.status in BAD:
                 tag = "failure" if result.status is Status.FAIL else "error"
                 ET.SubElement(case, tag, type=str(result.status), message=_printable(result.found)).text = _printable(
-                    told
+                    evidence
                 )
             elif result.status is Status.SKIPPED:
                 ET.SubElement(case, "skipped", message=_printable(result.found))
             elif result.status is Status.WARNING:
-                ET.SubElement(case, "system-out").text = _printable(f"warning: {told}")
+                ET.SubElement(case, "system-out").text = _printable(f"warning: {evidence}")
             if result.stderr:
                 ET.SubElement(case, "system-err").text = _printable("\n".join(result.stderr))
     ET.indent(root)
@@ -161,5 +161,5 @@ def junit(library: str, results: Sequence[Result], seed: int) -> bytes:
 
 
 def _printable(text: str) -> str:
-    """Returns a text without what XML cannot hold."""
+    """Returns a text with the characters that XML does not allow replaced."""
     return "".join(c if c == "\n" or c.isprintable() else "?" for c in text)

@@ -1,4 +1,4 @@
-"""The requests that a plugin is asked with: plain ones, and any number of odd ones from a seed."""
+"""The requests that are sent to a plugin: plain ones, and any number of unusual ones from a seed."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _SHOWN = 48
 
 
 def quoted(data: bytes) -> str:
-    """Returns bytes for people: all of a few, or how many and the first of them."""
+    """Returns bytes in readable form: in full if short, otherwise their number and the first of them."""
     if len(data) <= _SHOWN:
         return repr(data)[1:].join(("b", "")) if data else "no bytes"
     return f"{len(data):,} bytes {data[:_SHOWN]!r}..."
 
 
 class Request(NamedTuple):
-    """What ``process_endpoint_data`` is asked."""
+    """The arguments of ``process_endpoint_data``."""
 
     method: bytes
     endpoint: bytes
@@ -43,7 +43,7 @@ def _http(method: str, path: str, body: object) -> bytes:
     return json.dumps(members).encode()
 
 
-#: What every plugin gets; it may well say that these are not its own.
+#: The requests that every plugin receives; "not mine" is a fine answer to them.
 PLAIN = (
     Request(b"GET", b"/", b""),
     Request(b"GET", b"/", b"{}"),
@@ -58,12 +58,12 @@ def parse(text: str) -> Request:
     """Reads ``METHOD ENDPOINT [DATA]``.
 
     Raises:
-        ValueError: It is not of that form.
+        ValueError: The text has another form.
     """
     method, _, rest = text.partition(" ")
     endpoint, _, data = rest.partition(" ")
     if not method.isalpha() or not endpoint:
-        raise ValueError(f"{text!r} is no call: METHOD ENDPOINT [DATA] is, such as 'GET /api/weather/KJFK'")
+        raise ValueError(f"the call must be METHOD ENDPOINT [DATA], such as 'GET /api/weather/KJFK', not {text!r}")
     return Request(method.upper().encode(), endpoint.encode(), data.encode("utf-8", "surrogateescape"))
 
 
@@ -88,7 +88,7 @@ def _deep(chance: random.Random) -> bytes:
 
 
 def _changed(chance: random.Random, known: bytes) -> bytes:
-    """Returns known data with some of its bytes changed, left out, doubled or cut off."""
+    """Returns known data with some bytes inserted, removed, changed, repeated or cut off."""
     data = bytearray(known)
     for _ in range(chance.randrange(1, 5)):
         at = chance.randrange(len(data) + 1)
@@ -105,8 +105,8 @@ def _changed(chance: random.Random, known: bytes) -> bytes:
 
 
 def odd_requests(seed: int, count: int, known: tuple[Request, ...]) -> list[Request]:
-    """Returns known requests with data that nobody expects, the same for the same seed."""
-    chance = random.Random(seed)  # noqa: S311  # it has to be repeatable, and no more
+    """Returns known requests with unexpected data, always the same for a seed."""
+    chance = random.Random(seed)  # noqa: S311  # must be repeatable, not secure
     makers: tuple[Callable[[random.Random], bytes], ...] = (_noise, _scraps, _deep)
     found = []
     for _ in range(count):
@@ -118,7 +118,7 @@ def odd_requests(seed: int, count: int, known: tuple[Request, ...]) -> list[Requ
 
 
 def odd_texts(seed: int, known: tuple[Request, ...]) -> list[Request]:
-    """Returns requests with endpoints and methods that are UTF-8 and nothing that anybody expects."""
+    """Returns requests whose endpoint or method is valid UTF-8, but unexpected."""
     chance = random.Random(seed)  # noqa: S311  # as above
     letters = "/{}?%&=. \0\t\n\"'\\aZ0~ä€😀\u202e"
     texts = ["", "\0", "/\0/", "/" * 5000, "é" * 3000, "/%00%ff/../..", "/no/such/endpoint", "x" * (1 << 20)]

@@ -1,4 +1,4 @@
-"""What a check found: verdicts inside the process that runs it, and the result that they become outside."""
+"""The outcome of a check: a verdict inside its process, and the result outside."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ __all__ = ["BAD", "Failed", "Result", "Skipped", "Status", "Verdict", "Warned"]
 
 
 class Status(StrEnum):
-    """How a check went."""
+    """The status of a check."""
 
-    PASS = "pass"  # noqa: S105  # no word to pass with
+    PASS = "pass"  # noqa: S105  # not a password
     FAIL = "fail"
     CRASH = "crash"
-    TIMEOUT = "time-out"
+    TIMEOUT = "timeout"
     WARNING = "warning"
     SKIPPED = "skipped"
 
 
-#: With one of these the plugin does not keep the contract.
+#: The statuses of a plugin that breaks the contract.
 BAD = frozenset((Status.FAIL, Status.CRASH, Status.TIMEOUT))
 
 
@@ -27,7 +27,7 @@ class Verdict(Exception):
     """Ends a check that did not pass.
 
     Args:
-        found: What was called and what came back, or why the check was skipped.
+        found: The call and its result, or why the check was skipped.
         accepted: What would have been accepted.
     """
 
@@ -44,13 +44,13 @@ class Failed(Verdict):
 
 
 class Warned(Verdict):
-    """The plugin keeps the rules, and its users will be sorry."""
+    """The plugin keeps the rules, but its users will have trouble."""
 
     status = Status.WARNING
 
 
 class Skipped(Verdict):
-    """There is nothing to check here, or no way to check it."""
+    """There is nothing to check, or no way to check it here."""
 
     status = Status.SKIPPED
 
@@ -60,13 +60,13 @@ class Result:
     """The outcome of one check.
 
     Attributes:
-        id: The check.
-        status: How it went.
-        found: What was called and what came back; of a pass, what was tried.
+        id: The id of the check.
+        status: Its status.
+        found: The call and its result; for a pass, what was tried.
         accepted: What would have been accepted; empty for a pass.
-        seconds: How long it took, with its process.
-        stderr: The last lines on the plugin's stderr; only of what did not pass.
-        blocked_by: Of what was skipped for want of another check's pass, that check.
+        seconds: How long it took, including its process.
+        stderr: The last lines of the plugin's stderr; empty for a pass.
+        blocked_by: If skipped because another check did not pass, the id of that check.
     """
 
     id: str

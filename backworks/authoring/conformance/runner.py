@@ -1,4 +1,4 @@
-"""Runs the checks: several at a time, each when those that it needs have passed."""
+"""Runs the checks, several at the same time, each after those that it depends on."""
 
 from __future__ import annotations
 
@@ -24,31 +24,29 @@ if TYPE_CHECKING:
 
 __all__ = ["Options", "run"]
 
-#: Seconds between two looks, of which more does not count: a machine that stood still is not held against the plugin.
+#: The most seconds between two polls that count, so that a suspended machine does not time out a plugin.
 _STEP = 0.1
 
-#: The check that tells whether calls leave processes behind, which then have to be ended after every check.
+#: The check for processes that calls leave behind. If it fails, they are killed after every check.
 _UNTIDY = "children-left"
 
-_PROCESS_ONLY = (
-    'the manifest allows only "isolation": ["process"], where the library has no neighbours and ends with its process'
-)
+_PROCESS_ONLY = 'the manifest has "isolation": ["process"], so the library never shares a process with others'
 
 
-def run(library: Path, checks: Iterable[Check], options: Options, tell: Callable[[Result], None]) -> list[Result]:
-    """Runs checks, and the plugin with each.
+def run(library: Path, checks: Iterable[Check], options: Options, report: Callable[[Result], None]) -> list[Result]:
+    """Runs checks on a plugin.
 
     Args:
         library: The plugin's file.
-        checks: Those to run. What one of them needs and is not among them counts as passed.
+        checks: The checks to run. Dependencies that are not among them count as passed.
         options: How to run them.
-        tell: Called with each result as it comes.
+        report: Called with each result as soon as it is known.
 
     Returns:
         The results, in the order of the catalogue.
 
     Raises:
-        PluginLoadError: The file cannot be read, or is no library.
+        PluginLoadError: The file cannot be read, or is not a library.
         OSError: A process cannot be started.
     """
     info = inspect_library(library)
@@ -58,7 +56,7 @@ def run(library: Path, checks: Iterable[Check], options: Options, tell: Callable
 
     def add(result: Result) -> None:
         results[result.id] = result
-        tell(result)
+        report(result)
 
     with contextlib.ExitStack() as stack:
         name = stack.enter_context(tempfile.TemporaryDirectory(dir=private_directory(), ignore_cleanup_errors=True))
@@ -67,7 +65,7 @@ def run(library: Path, checks: Iterable[Check], options: Options, tell: Callable
         copy = Path(shutil.copy(library, home / library.name))
         environment = sanitizers.environment(info.needed)
         tool = valgrind.command() if options.valgrind else ()
-        # Tools that look at each access take their time.
+        # Tools that check each memory access are slow.
         slower = valgrind.SLOWER if options.valgrind else sanitizers.SLOWER if environment else 1.0
         launcher = stack.enter_context(Launcher(tool, environment))
         place = Place(home, copy, options, launcher, slower)
@@ -94,13 +92,13 @@ def run(library: Path, checks: Iterable[Check], options: Options, tell: Callable
 
 
 def _decided(wanted: dict[str, Check], results: dict[str, Result], alone: bool) -> Iterator[Result]:
-    """Yields results of checks that need not be run."""
+    """Yields the results of checks that need not run."""
     for check in wanted.values():
         if check.id in results:
             continue
         for need in check.needs:
             if (result := results.get(need)) and (cause := need if result.status in BAD else result.blocked_by):
-                why = f"{cause} did not pass, so that this could tell nothing"
+                why = f"{cause} did not pass, and this check depends on it"
                 yield Result(check.id, Status.SKIPPED, why, blocked_by=cause)
                 break
         else:

@@ -1,4 +1,4 @@
-"""Makes a request that crashes a plugin as small as possible."""
+"""Shrinks a request that crashes a plugin."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ if TYPE_CHECKING:
 
 __all__ = ["shrunk"]
 
-#: Seconds that are spent on it.
+#: The time limit, in seconds.
 _SECONDS = 8.0
 
 
 def shrunk(request: Request, crashes: Callable[[Request], bool], seconds: float = _SECONDS) -> Request | None:
-    """Leaves out what is not needed for a crash, then makes plain what remains.
+    """Removes the data that a crash does not need, then simplifies the rest.
 
     Args:
         request: The request.
-        crashes: Whether a request crashes the plugin.
-        seconds: How long to go on.
+        crashes: Returns whether a request crashes the plugin.
+        seconds: The time limit.
 
     Returns:
-        The smallest that was found, or ``None`` if the request alone does not crash it.
+        The smallest request found, or ``None`` if the request alone does not crash the plugin.
     """
     end = time.monotonic() + seconds
     if not crashes(request):

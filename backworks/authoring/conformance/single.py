@@ -1,6 +1,6 @@
-"""``python -m backworks.authoring.conformance.single FILE``: one check in a process that was not forked off.
+"""``python -m backworks.authoring.conformance.single FILE``: runs one check in a process that is not forked.
 
-For what has to be there before Python is, such as valgrind, and for systems where processes cannot be forked off.
+Used for tools that must start before Python, such as valgrind, and on systems without a usable fork.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
-"""The plugin as a check sees it: its functions raw, with the host structures under the check's control.
+"""The plugin as checks see it: its raw functions, with host structures that the check controls.
 
-Nothing is hidden that the bindings of :mod:`backworks.ffi` hide: a check may keep an answer, choose a size, or
-call in an order of its own.
+Unlike with the bindings of :mod:`backworks.ffi`, a check can keep an answer, choose a size, or make calls in any order.
 """
 
 from __future__ import annotations
@@ -48,24 +47,24 @@ _SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
 
 _LOG, _GET_EXTENSION = (kind for _, kind in BackworksHost._fields_[3:5])
 
-#: Records of one host that are kept; a plugin may log more.
+#: How many log records of one host are kept; a plugin may log more.
 _MOST_RECORDS = 200
 _MOST_TEXT = 1 << 16
 _SLACK = 64
 
 
 def code_name(code: int) -> str:
-    """Returns a returned code for people."""
+    """Returns the name of a code that a function returned."""
     try:
         return Code(code).name
     except ValueError:
-        return f"{code}, which is no code of the ABI"
+        return f"{code}, which is not a code of the ABI"
 
 
 class Answer(NamedTuple):
-    """What came back from a function that fills a ``backworks_response``; its memory was handed back.
+    """The result of a function that fills a ``backworks_response``, after its memory was freed.
 
-    ``broken`` says which rule about pointers and sizes the response breaks; the rest is then empty but for the code.
+    ``broken`` says which rule about pointers and sizes the response breaks; then only ``code`` is set.
     """
 
     code: int
@@ -92,7 +91,7 @@ class Record(NamedTuple):
 
 
 def room_for_response() -> BackworksResponse:
-    """Makes a response with room behind it, so that who writes too far is found by the check that looks for it."""
+    """Returns a response with spare memory after it, so that only the check for writes past the end fails on them."""
     size = ctypes.sizeof(BackworksResponse)
     response = BackworksResponse.from_buffer(ctypes.create_string_buffer(size + _SLACK))
     response.struct_size = size
@@ -100,13 +99,13 @@ def room_for_response() -> BackworksResponse:
 
 
 class Host:
-    """A ``backworks_host`` that keeps what it is told.
+    """A ``backworks_host`` that records the calls to it.
 
     Args:
-        extra: Bytes by which it is larger than this version of the ABI; they are garbage.
+        extra: The number of garbage bytes appended to the structure of this ABI version.
     """
 
-    _alive: list[Host] = []  # noqa: RUF012  # a plugin may call until the process ends
+    _alive: list[Host] = []  # noqa: RUF012  # a plugin may call it until the process exits
     _numbers = iter(range(0x5EED0001, 0x6EED0000))
 
     def __init__(self, extra: int = 0) -> None:
@@ -136,7 +135,7 @@ class Host:
 
 @dataclass
 class Started:
-    """What a call of ``init`` gave."""
+    """The outcome of a call to ``init``."""
 
     code: int
     pointer: int
@@ -158,12 +157,12 @@ class Instance:
     host: Host
 
     def call(self, request: Request, time_left_ns: int = 0) -> Answer:
-        """Asks the plugin, and hands its memory back."""
+        """Calls the plugin, and frees the answer."""
         code, response = self.keep(request, time_left_ns)
         return self.subject.take(code, response)
 
     def keep(self, request: Request, time_left_ns: int = 0) -> tuple[int, BackworksResponse]:
-        """Asks the plugin, and leaves the answer with the caller, who gives it to :meth:`Subject.take`."""
+        """Calls the plugin, and keeps the answer; the caller must pass it to :meth:`Subject.take`."""
         method, endpoint, data = request
         raw = BackworksRequest(
             ctypes.sizeof(BackworksRequest),
@@ -180,27 +179,27 @@ class Instance:
         return self.ask(ctypes.addressof(raw))
 
     def ask(self, request: int) -> tuple[int, BackworksResponse]:
-        """Asks the plugin with a ``backworks_request`` at an address."""
+        """Calls the plugin with the ``backworks_request`` at an address."""
         response = room_for_response()
         code: int = self.subject.function("process_endpoint_data")(self.pointer, request, ctypes.addressof(response))
         return code, response
 
     def health_check(self) -> Answer:
-        """Asks how it is."""
+        """Calls ``health_check``."""
         response = room_for_response()
         self.subject.journal.write("health_check()")
         code = self.subject.function("health_check")(self.pointer, ctypes.addressof(response))
         return self.subject.take(code, response)
 
     def reconfigure(self, config: bytes) -> Answer:
-        """Gives it another configuration."""
+        """Calls ``reconfigure``."""
         response = room_for_response()
         self.subject.journal.write(f"reconfigure(config {quoted(config)})")
         code = self.subject.function("reconfigure")(self.pointer, config, len(config), ctypes.addressof(response))
         return self.subject.take(code, response)
 
     def shutdown(self) -> int:
-        """Ends it."""
+        """Calls ``shutdown``."""
         self.subject.journal.write("shutdown()")
         code: int = self.subject.function("shutdown")(self.pointer)
         self.host.ended = True
@@ -208,16 +207,16 @@ class Instance:
 
 
 class Subject:
-    """The plugin under test; opened when the first of its functions is asked for.
+    """The plugin under test; its library is opened on the first use of a function.
 
     Args:
         path: The library.
-        config: The configuration that it starts with, as JSON.
-        requests: What it answers, as its author says.
-        seed: Where all that is random begins.
-        effort: 1.0, or a part of it where the processor is slow: how often things are repeated.
-        journal: Where is written what is about to be called.
-        case: The one request that is to be tried, where a check tries many.
+        config: The configuration for ``init``, as JSON.
+        requests: The requests that the plugin answers, as given by its author.
+        seed: The seed of all random data.
+        effort: The fraction of repetitions to run: 1.0, or less on a slow processor.
+        journal: Records each call before it is made.
+        case: The only request to try, for a check that tries many.
     """
 
     def __init__(
@@ -241,21 +240,21 @@ class Subject:
 
     @cached_property
     def info(self) -> LibraryInfo:
-        """What its file says."""
+        """The content of its file."""
         return inspect_library(self.path)
 
     @property
     def stdout(self) -> Path:
-        """The file that this process has for its standard output."""
+        """The file that receives this process's stdout."""
         return self.path.with_name("stdout")
 
     @property
     def manifest(self) -> dict[str, Any]:
-        """Its manifest, or an empty one."""
+        """The plugin's manifest, or an empty one."""
         return self.info.manifest or {}
 
     def open(self, copy: Path | None = None) -> Any:
-        """Opens the library, or a copy of it. Raises ``OSError`` with the dynamic linker's words."""
+        """Opens the library, or a copy of it. Raises ``OSError`` with the dynamic linker's message."""
         self.journal.write("opening the library")
         path = str(copy or self.path)
         if sys.platform == "win32":
@@ -281,7 +280,7 @@ class Subject:
         return self._functions[name]
 
     def has(self, name: str) -> bool:
-        """Tells whether the library exports a function."""
+        """Returns whether the library exports a function."""
         return name in self._functions
 
     def text(self, name: str) -> tuple[int, bytes | None]:
@@ -291,21 +290,21 @@ class Subject:
         return address or 0, ctypes.string_at(address) if address else None
 
     def take(self, code: int, response: BackworksResponse) -> Answer:
-        """Copies an answer and hands its memory back."""
+        """Copies an answer and frees its memory."""
         try:
             return Answer(*take_reply(code, response, ctypes.string_at, self.free))
         except ContractViolation as violation:
             return Answer(code, None, broken=str(violation))
 
     def free(self, data: int | None, size: int) -> None:
-        """Hands memory back."""
+        """Calls ``free_string``."""
         self.function("free_string")(data, size)
 
     def init(self, config: bytes | None = None, host: Host | None = None) -> Started:
-        """Calls ``init``, with the subject's own configuration if there is no other."""
+        """Calls ``init``, by default with the subject's configuration."""
         text = self.config if config is None else config
         self.journal.write(f"init(config {quoted(text)})")
-        # bytes end with a NUL, so that the address of an empty text is good as well
+        # bytes end with a NUL, so that the address of an empty text is valid too
         return self.init_at(ctypes.c_char_p(text), len(text), host or Host(), text)
 
     def init_at(self, address: Any, size: int, host: Host, text: bytes) -> Started:
@@ -318,23 +317,23 @@ class Subject:
         return Started(code, pointer.value or 0, answer, host, text)
 
     def start(self, host: Host | None = None) -> Instance:
-        """Makes an instance with the subject's own configuration.
+        """Creates an instance with the subject's configuration.
 
         Raises:
-            Failed: It does not start.
+            Failed: The plugin does not start.
         """
         started = self.init(host=host)
         if started.code != 0 or not started.pointer:
-            raise Failed(str(started), "OK and an instance, with the configuration that it was given")
+            raise Failed(str(started), "OK and an instance, with the given configuration")
         return Instance(self, started.pointer, started.host)
 
     def end(self, started: Started) -> None:
-        """Shuts an instance down if there is one."""
+        """Shuts down the instance, if there is one."""
         if started.code == 0 and started.pointer:
             Instance(self, started.pointer, started.host).shutdown()
 
     def steady(self, instance: Instance) -> dict[Request, Answer]:
-        """Returns the requests that are answered in the same way each time, and their answers."""
+        """Returns the requests that always get the same answer, and these answers."""
         first = [(request, instance.call(request)) for request in self.requests]
         return {
             request: answer
@@ -343,7 +342,7 @@ class Subject:
         }
 
     def bad_configs(self) -> Iterator[bytes]:
-        """Yields texts that are no configuration: no JSON, or no object."""
+        """Yields invalid configurations: not JSON, or not an object."""
         yield from (
             b"",
             b"{",
@@ -363,7 +362,7 @@ class Subject:
         )
 
     def wrong_configs(self) -> Iterator[bytes]:
-        """Yields objects whose members are of other types than the plugin expects."""
+        """Yields objects with members of types that the plugin does not expect."""
         config = json.loads(self.config)
         schema = self.manifest.get("config_schema", {})
         properties = schema.get("properties", {}) if isinstance(schema, dict) else {}
@@ -387,7 +386,7 @@ class Subject:
                 yield json.dumps({**config, name: value}).encode()
 
     def deadline(self, seconds: float) -> Iterator[int]:
-        """Counts for as long as that, at most, and with less effort for less."""
+        """Yields 0, 1, 2 and so on until the time is over, which less effort shortens."""
         end = time.monotonic() + seconds * self.effort
         number = 0
         while number == 0 or time.monotonic() < end:

@@ -1,6 +1,6 @@
-"""Runs a check under valgrind, and turns what it says of the plugin's own code into failures.
+"""Runs a check under valgrind, and turns its findings in the plugin's code into failures.
 
-CPython and the C library are noisy under valgrind. What counts is an error with a frame of the plugin in its stack.
+CPython and the C library also cause reports. Only an error with a frame of the plugin in its stack counts.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ if TYPE_CHECKING:
 
 __all__ = ["EFFORT", "SLOWER", "command", "is_installed", "judge"]
 
-#: What is left of the repetitions.
+#: The fraction of repetitions to run.
 EFFORT = 0.02
-#: How much longer a check may take.
+#: The factor by which the time limit of a check is extended.
 SLOWER = 12.0
 _FRAMES = 4
 
 
 def is_installed() -> bool:
-    """Tells whether valgrind is there."""
+    """Returns whether valgrind is installed."""
     return shutil.which("valgrind") is not None
 
 
 def command() -> list[str]:
-    """Returns the beginning of a command that runs under valgrind and reports into the directory that ``{}`` is."""
+    """Returns the start of a command that runs under valgrind and writes its report to the directory ``{}``."""
     return [
         "valgrind",
         "--quiet",
@@ -43,14 +43,14 @@ def command() -> list[str]:
 
 
 def judge(result: Result, directory: Path, library: Path) -> Result:
-    """Returns a result, or the failure that valgrind makes of it."""
+    """Returns the result, or a failure if valgrind found an error."""
     try:
         root = ET.parse(directory / "valgrind.xml").getroot()  # noqa: S314  # valgrind wrote it
     except (OSError, ET.ParseError) as problem:
-        return replace(result, status=Status.FAIL, found=f"valgrind left no report: {problem}", accepted="a report")
+        return replace(result, status=Status.FAIL, found=f"valgrind wrote no report: {problem}", accepted="a report")
     for error in root.iter("error"):
         if (error.findtext("kind") or "").startswith("Leak_"):
-            continue  # a check may leave an instance behind; whether memory grows is what others look at
+            continue  # a check may leave an instance behind; other checks look for memory growth
         frames = [frame for stack in error.iter("stack") for frame in stack.iter("frame")]
         own = [frame for frame in frames if frame.findtext("obj") == str(library)]
         if own:
@@ -60,7 +60,7 @@ def judge(result: Result, directory: Path, library: Path) -> Result:
                 result,
                 status=Status.FAIL,
                 found=f"valgrind: {what}; in {where}",
-                accepted="no memory error of the plugin",
+                accepted="no memory error in the plugin",
             )
     return result
 

@@ -1,1 +1,1 @@
-"""The checks, one module for each group; importing a module puts its checks on the list of ``catalogue``."""
+"""The checks, one module for each group; importing a module adds its checks to the ``catalogue``."""

@@ -1,4 +1,4 @@
-"""What a process has only one of is left alone, and nothing stays behind."""
+"""The plugin leaves process-wide state alone, and nothing behind."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _PATIENCE = 1.0
 
 
 def _phases(subject: Subject) -> Iterator[str]:
-    """Opens the library, makes an instance, calls it and ends it, and stops after each."""
+    """Opens the library, then creates, calls and shuts down an instance; yields after each step."""
     subject.open()
     yield "opening the library"
     instance = subject.start()
@@ -39,45 +39,45 @@ def _phases(subject: Subject) -> Iterator[str]:
 
 
 def _same(subject: Subject, look: Callable[[], Any], what: str) -> str:
-    """Looks at a part of the process before, and after each phase."""
+    """Compares a part of the process's state before, and after each phase."""
     before = look()
     count = 0
     for phase in _phases(subject):
         count += 1
         if (now := look()) != before:
-            raise Failed(f"{what} was {before} before and is {now} after {phase}", f"{what} as it was")
-    return f"{what} is {str(before)[:60]}, before and after {count} steps from the opening to the shutdown"
+            raise Failed(f"{what} was {before} before and is {now} after {phase}", f"{what} unchanged")
+    return f"{what} is {str(before)[:60]}, unchanged in {count} steps from opening to shutdown"
 
 
 def _posix(what: str) -> None:
     if sys.platform == "win32":
-        raise Skipped(f"{what} is looked at on POSIX systems only")
+        raise Skipped(f"{what}: checked only on POSIX systems")
 
 
 def _linux(what: str) -> None:
     if sys.platform != "linux":
-        raise Skipped(f"{what} is looked at on Linux only, which tells it in /proc")
+        raise Skipped(f"{what}: checked only on Linux, through /proc")
 
 
 @check("hygiene", _LAW)
 def stdout_untouched(subject: Subject) -> str:
-    """The plugin writes nothing to standard output, which is its host's."""
+    """The plugin writes nothing to stdout, which belongs to the host."""
 
     def look() -> bytes:
         if sys.platform != "win32":
             ctypes.CDLL(None).fflush(None)
-        # As long as the plugin has not put another file in its place, 1 is the file that this process began with.
+        # Descriptor 1 is this file, unless the plugin has replaced it.
         return subject.stdout.read_bytes()[:200]
 
     for phase in _phases(subject):
         if text := look():
-            raise Failed(f"{phase} wrote {text!r} to standard output", "host->log(), or standard error")
-    return "nothing was written"
+            raise Failed(f"{phase} wrote {text!r} to stdout", "output through host->log() or to stderr")
+    return "nothing written"
 
 
 @check("hygiene", _LAW)
 def working_directory(subject: Subject) -> str:
-    """The working directory stays what it was."""
+    """The working directory stays unchanged."""
     return _same(subject, _cwd, "the working directory")
 
 
@@ -85,13 +85,13 @@ def _cwd() -> str:
     try:
         return str(Path.cwd())
     except OSError as error:
-        return f"gone ({error})"
+        return f"deleted ({error})"
 
 
 @check("hygiene", _LAW)
 def environment(subject: Subject) -> str:
-    """The environment stays what it was."""
-    _posix("the environment of C")
+    """The environment stays unchanged."""
+    _posix("the C environment")
     before = _environment()
     for phase in _phases(subject):
         now = _environment()
@@ -99,9 +99,9 @@ def environment(subject: Subject) -> str:
             changed = sorted(name for name in {*before, *now} if before.get(name) != now.get(name))
             raise Failed(
                 f"{phase} changed the environment: {b', '.join(changed[:6]).decode('utf-8', 'replace')}",
-                "the environment as it was; what a plugin needs to know comes with its configuration",
+                "the environment unchanged; settings belong in the plugin's configuration",
             )
-    return f"{len(before)} variables stayed"
+    return f"{len(before)} variables unchanged"
 
 
 def _environment() -> dict[bytes, bytes]:
@@ -118,13 +118,13 @@ def _environment() -> dict[bytes, bytes]:
 
 @check("hygiene", _LAW)
 def locale_untouched(subject: Subject) -> str:
-    """The locale stays what it was."""
+    """The locale stays unchanged."""
     before = _locale()
     for phase in _phases(subject):
         changed = {name: value for name, value in _locale().items() if value != before[name]}
         if changed:
-            told = ", ".join(f"{name} from {before[name]!r} to {value!r}" for name, value in changed.items())
-            raise Failed(f"{phase} changed {told}", "the locale as it was")
+            listed = ", ".join(f"{name} from {before[name]!r} to {value!r}" for name, value in changed.items())
+            raise Failed(f"{phase} changed {listed}", "the locale unchanged")
     return ", ".join(f"{name} is {value!r}" for name, value in before.items())
 
 
@@ -135,7 +135,7 @@ def _locale() -> dict[str, str]:
 
 @check("hygiene", _LAW)
 def umask_untouched(subject: Subject) -> str:
-    """The umask stays what it was."""
+    """The umask stays unchanged."""
     _posix("the umask")
     return _same(subject, _umask, "the umask")
 
@@ -149,14 +149,14 @@ def _umask() -> str:
 @check("hygiene", _LAW, in_process=True)
 def signals_untouched(subject: Subject) -> str:
     """The plugin changes no signal handler, and blocks no signal."""
-    _posix("what becomes of signals")
+    _posix("the signal handlers")
     before = _handlers()
     for phase in _phases(subject):
         now = _handlers()
         changed = [name for name in before if before[name] != now.get(name)]
         if changed:
-            raise Failed(f"{phase} changed {', '.join(changed)}", "signals as they were: they are the host's")
-    return f"{len(before) - 1} signals stayed"
+            raise Failed(f"{phase} changed {', '.join(changed)}", "signals unchanged: they belong to the host")
+    return f"{len(before) - 1} signals unchanged"
 
 
 def _handlers() -> dict[str, bytes]:
@@ -172,13 +172,13 @@ def _handlers() -> dict[str, bytes]:
 
 @check("hygiene", _LAW)
 def float_mode(subject: Subject) -> str:
-    """The floating-point mode stays: rounding to nearest, with numbers that are not flushed to zero."""
+    """The floating-point mode stays unchanged: rounding to nearest, without flush to zero."""
     return _same(subject, _float_mode, "the floating-point mode")
 
 
 def _float_mode() -> str:
     smallest, one, small = sys.float_info.min, 1.0, 1e-30
-    tiny = "numbers flushed to zero" if smallest / 4 == 0.0 else "small numbers kept"
+    tiny = "subnormal numbers flushed to zero" if smallest / 4 == 0.0 else "subnormal numbers kept"
     up, down = one + small > one, one - small < one
     rounding = "to nearest" if not up and not down else "upwards" if up else "downwards or to zero"
     return f"{tiny}, rounding {rounding}"
@@ -186,8 +186,8 @@ def _float_mode() -> str:
 
 @check("hygiene", _LEFT, in_process=True)
 def descriptors(subject: Subject) -> str:
-    """After shutdown the same descriptors are open as before: none left open, none of the host's closed."""
-    _linux("which descriptors are open")
+    """After shutdown the same descriptors are open as before: none is leaked, and none of the host's is closed."""
+    _linux("open descriptors")
     before = _descriptors()
     for _ in _phases(subject):
         pass
@@ -195,31 +195,34 @@ def descriptors(subject: Subject) -> str:
     for found, verb in ((now - before, "left open"), (before - now, "closed or replaced")):
         if found:
             listed = ", ".join(f"{number} ({target})" for number, target in sorted(found)[:4])
-            raise Failed(f"after shutdown, descriptors are {verb}: {listed}", "the descriptors that were open before")
+            raise Failed(f"after shutdown, descriptors are {verb}: {listed}", "the same open descriptors as before")
     return f"{len(before)} descriptors before and after"
 
 
 def _descriptors() -> set[tuple[int, str]]:
     found = set()
-    for name in os.listdir("/proc/self/fd"):  # noqa: PTH208  # Path.iterdir holds one more itself
+    for name in os.listdir("/proc/self/fd"):  # noqa: PTH208  # Path.iterdir opens one more itself
         try:
             found.add((int(name), os.readlink(f"/proc/self/fd/{name}")))  # noqa: PTH115  # as above
         except OSError:
-            continue  # that of the listing itself
+            continue  # the descriptor of the listing itself
     return found
 
 
 @check("hygiene", "Stops the threads that the instance started", in_process=True)
 def threads_left(subject: Subject) -> str:
-    """After shutdown no thread is left that was not there before."""
-    _linux("which threads there are")
+    """After shutdown no thread remains that was not there before."""
+    _linux("running threads")
     before = _threads()
     for _ in _phases(subject):
         pass
     left = _gone(lambda: {tid: name for tid, name in _threads().items() if tid not in before})
     if left:
         names = ", ".join(sorted(left.values()))
-        raise Failed(f"{len(left)} threads are left a second after shutdown: {names}", "shutdown stops and joins them")
+        raise Failed(
+            f"{len(left)} threads still run a second after shutdown: {names}",
+            "all threads stopped and joined by shutdown",
+        )
     return f"{len(before)} threads before and after"
 
 
@@ -229,24 +232,26 @@ def _threads() -> dict[str, str]:
         try:
             found[task.name] = (task / "comm").read_text("utf-8", "replace").strip()
         except OSError:
-            continue  # it has just ended
+            continue  # it has just exited
     return found
 
 
 @check("hygiene", _LEFT)
 def children_left(subject: Subject) -> str:
-    """After shutdown no child process is left, running or unreaped, and no child of a child."""
-    _posix("which children there are")
+    """After shutdown no child or descendant process remains, running or unreaped."""
+    _posix("child processes")
     for _ in _phases(subject):
         pass
     left = _gone(_children)
     if left:
-        raise Failed(f"a second after shutdown there is still {left}", "shutdown ends and reaps what was started")
+        raise Failed(
+            f"a second after shutdown there is still {left}", "all child processes ended and reaped by shutdown"
+        )
     return "none"
 
 
 def _children() -> str:
-    """Says which children this process has. On Linux it is the parent of orphans as well, so that daemons count."""
+    """Describes the children of this process. On Linux it also adopts orphans, so that daemons count."""
     if sys.platform == "linux":
         try:
             text = Path("/proc/self/task", str(os.getpid()), "children").read_text("ascii")
@@ -258,12 +263,12 @@ def _children() -> str:
         pid = os.waitpid(-1, os.WNOHANG)[0]
     except ChildProcessError:
         return ""
-    return "a child process that runs" if pid == 0 else f"the child process {pid}, which has ended and was not reaped"
+    return "a running child process" if pid == 0 else f"the child process {pid}, which exited but was not reaped"
 
 
 def _gone(look: Callable[[], Any]) -> Any:
-    """Looks until there is nothing, for a while; returns what there is then."""
-    end = time.monotonic() + _PATIENCE
+    """Polls until nothing is left or the time is over; returns what is left."""
+    end = time.monotonic() + _GRACE
     while (found := look()) and time.monotonic() < end:
         time.sleep(0.01)
     return found
@@ -271,7 +276,7 @@ def _gone(look: Callable[[], Any]) -> Any:
 
 @check("hygiene", "exit, or let a panic cross the boundary", exits=True)
 def exits_clean(subject: Subject) -> str:
-    """A process that had the plugin ends as it should, through exit handlers and destructors."""
+    """A process with the plugin exits cleanly, through exit handlers and destructors."""
     for _ in _phases(subject):
         pass
-    return "the process ended with code 0"
+    return "the process exited with code 0"

@@ -1,4 +1,4 @@
-"""Init and shutdown: one instance, several, many; with configurations good and bad."""
+"""Init and shutdown: one instance or several, with valid and invalid configurations."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ _OTHER_CONFIGS = ("answers", "config-empty", "config-broken", "config-wrong")
     needs=("abi-version",),
 )
 def starts(subject: Subject) -> str:
-    """The plugin starts with the configuration that it was given, and ends."""
+    """The plugin starts with its configuration, and shuts down."""
     started = subject.init()
     if started.code != 0 or not started.pointer:
         raise Failed(
             str(started),
-            "OK and an instance; a plugin that needs a configuration gets one from --config JSON or --config @FILE",
+            "OK and an instance; if the plugin needs a configuration, pass --config JSON or --config @FILE",
         )
     code = Instance(subject, started.pointer, started.host).shutdown()
     return f"{started}; shutdown returned {code_name(code)}"
@@ -42,81 +42,81 @@ def starts(subject: Subject) -> str:
 
 @check("life-cycle", "a code other than BACKWORKS_OK is only logged", needs=("starts",))
 def shutdown_ok(subject: Subject) -> str:
-    """A shutdown that nothing hinders returns OK."""
+    """A normal shutdown returns OK."""
     code = subject.start().shutdown()
     if code != 0:
-        raise Warned(f"shutdown() returned {code_name(code)}", "OK; each end of the plugin writes a warning otherwise")
+        raise Warned(f"shutdown() returned {code_name(code)}", "OK; otherwise each shutdown logs a warning")
     return "returned OK"
 
 
 @check("life-cycle", "Creates an instance", needs=("answers",))
 def restarts(subject: Subject) -> str:
-    """After the last instance was shut down, a new one answers as the first did."""
+    """After the last instance is shut down, a new one answers like the first."""
     before = _once(subject)
     after = _once(subject)
-    _compare(before, after, "an instance that was made after another's shutdown")
-    return f"{len(before)} requests answered alike by a first and a later instance"
+    _compare(before, after, "an instance created after the shutdown of another")
+    return f"{len(before)} requests answered alike by the first and a later instance"
 
 
 @check("life-cycle", "May be called again while other instances run", needs=("answers",))
 def instances_distinct(subject: Subject) -> str:
-    """Each init makes an instance of its own."""
+    """Each init creates a separate instance."""
     first, second = subject.start(), subject.start()
     if first.pointer == second.pointer:
         raise Failed(
-            f"init() stored {first.pointer:#x} in *out, and while that instance ran, a second init() the same",
-            "another pointer for each instance: each has a configuration and a state, and a shutdown of its own",
+            f"init() stored {first.pointer:#x} in *out, and so did a second init() while that instance was running",
+            "a different pointer for each instance: each has its own configuration, state and shutdown",
         )
     return f"{first.pointer:#x} and {second.pointer:#x}"
 
 
 @check("life-cycle", "A library may have several", needs=("instances-distinct", "restarts"))
 def instances_together(subject: Subject) -> str:
-    """Two instances that run at once, called in turn, answer as one alone."""
+    """Two instances that run at the same time, called in turn, answer like a single one."""
     alone = _once(subject)
     first, second = subject.start(), subject.start()
-    for instance, which in ((first, "the older"), (second, "the younger"), (first, "the older")):
+    for instance, which in ((first, "the first"), (second, "the second"), (first, "the first")):
         _compare(alone, _answers(instance, alone), f"{which} of two instances")
-    return f"{len(alone)} requests, alone and beside another"
+    return f"{len(alone)} requests, to a single instance and to two"
 
 
 @check(
     "life-cycle", "Called exactly once, after the last call to the instance has returned", needs=("instances-together",)
 )
 def shutdown_beside_another(subject: Subject) -> str:
-    """The shutdown of one instance leaves the other as it was."""
+    """The shutdown of one instance does not affect another."""
     alone = _once(subject)
-    for older_ends in (True, False):
+    for first_ends in (True, False):
         pair = [subject.start(), subject.start()]
-        ending, staying = pair if older_ends else pair[::-1]
+        ending, staying = pair if first_ends else pair[::-1]
         ending.shutdown()
-        which = "the younger" if older_ends else "the older"
+        which = "the second" if first_ends else "the first"
         _compare(alone, _answers(staying, alone), f"{which} of two instances, after the other's shutdown,")
         staying.shutdown()
-    return f"{len(alone)} requests to the younger after the older's shutdown, and the other way round"
+    return f"{len(alone)} requests to the second instance after the shutdown of the first, and vice versa"
 
 
 @check("life-cycle", '"{}" if nothing is configured', needs=("starts",))
 def config_empty(subject: Subject) -> str:
-    """Init takes {} or refuses it with a code."""
+    """Init accepts {} or rejects it with a code."""
     return _try_configs(subject, (b"{}",))
 
 
 @check("life-cycle", "JSON (an object;", needs=("starts",))
 def config_broken(subject: Subject) -> str:
-    """Init survives a configuration that is no JSON or no object, and makes an instance or returns a code."""
+    """Init survives a configuration that is not JSON or not an object, and creates an instance or returns a code."""
     return _try_configs(subject, subject.bad_configs())
 
 
 @check("life-cycle", "`config_json` is `config_size` bytes of JSON (an object", needs=("config-broken",))
 def config_wrong(subject: Subject) -> str:
-    """Init survives members of the wrong type, and members that it does not know."""
+    """Init survives members of the wrong type, and unknown members."""
     return _try_configs(subject, subject.wrong_configs())
 
 
 @check("life-cycle", "bytes of JSON (an object", needs=("config-broken",))
 def config_huge(subject: Subject) -> str:
-    """Init survives a configuration of 8 MiB, and one that is nested 100,000 deep."""
+    """Init survives a configuration of 8 MiB, and one nested 100,000 levels deep."""
     config = json.loads(subject.config)
     huge, deep = int(_HUGE * subject.effort), int(_DEEP * subject.effort)
     texts = (
@@ -130,7 +130,7 @@ def config_huge(subject: Subject) -> str:
 
 @check("life-cycle", "On failure, returns another code, leaves *out NULL", needs=_OTHER_CONFIGS)
 def out_exactly_on_ok(subject: Subject) -> str:
-    """Init stores an instance if it returns OK, and none if it does not."""
+    """Init stores an instance if it returns OK, and none otherwise."""
     count = 0
     for config in (subject.config, b"{}", *subject.bad_configs(), *subject.wrong_configs()):
         started = subject.init(config)
@@ -143,24 +143,24 @@ def out_exactly_on_ok(subject: Subject) -> str:
 
 @check("life-cycle", "valid from the call to init until that", needs=("restarts", "children-left"))
 def init_rounds(subject: Subject) -> str:
-    """Init and shutdown, 10,000 times over, leave no memory behind."""
+    """Init and shutdown, repeated 10,000 times, leak no memory."""
     host = Host()
 
     def round_() -> None:
         started = subject.init(host=host)
         if started.code != 0:
-            raise Failed(f"after other rounds of init and shutdown {started}", "OK each time")
+            raise Failed(f"after earlier rounds of init and shutdown, {started}", "OK each time")
         subject.end(started)
 
-    accepted = "shutdown gives back what init took"
+    accepted = "all memory that init allocates freed by shutdown"
     done = watch(round_, "rounds of init and shutdown", accepted, subject.effort, most=_ROUNDS // 5, seconds=0.8)
-    fewer = "" if done.number >= _ROUNDS else "; no more in the time that there is"
+    fewer = "" if done.number >= _ROUNDS else "; more would take too long"
     return f"{done.number:,} rounds, {done.bytes_each:,.1f} bytes each{fewer}"
 
 
 @check("life-cycle", "bytes of this structure that the host filled", needs=("restarts",))
 def host_larger(subject: Subject) -> str:
-    """A host with more fields than this ABI has, and without any extension, is as good as this one."""
+    """A host with more fields than this ABI defines, and without extensions, works the same."""
     alone = _once(subject)
     instance = subject.start(Host(extra=64))
     _compare(alone, _answers(instance, alone), "an instance with a backworks_host of 96 bytes")
@@ -171,7 +171,7 @@ def host_larger(subject: Subject) -> str:
 
 @check("life-cycle", "The first argument of the functions below", needs=("restarts",))
 def log_context(subject: Subject) -> str:
-    """What the plugin logs, it logs with the context of the host that the instance was given."""
+    """The plugin logs with the context of the host that was passed to the instance."""
     hosts = [_run(subject), _run(subject)]
     for host in hosts:
         for record in host.records:
@@ -180,7 +180,7 @@ def log_context(subject: Subject) -> str:
                     f"log() was called with the context {record.context:#x} for {record.text!r}",
                     f"{host.context:#x}, as in the backworks_host of that instance",
                 )
-    return f"{sum(len(host.records) for host in hosts)} records of two instances"
+    return f"{sum(len(host.records) for host in hosts)} records from two instances"
 
 
 @check(
@@ -189,38 +189,40 @@ def log_context(subject: Subject) -> str:
     needs=("answers", "config-broken"),
 )
 def log_ends(subject: Subject) -> str:
-    """After shutdown, and after an init that failed, the plugin no longer uses the host."""
+    """After shutdown, and after a failed init, the plugin no longer uses the host."""
     hosts = [_run(subject)]
     for config in subject.bad_configs():
         started = subject.init(config)
         subject.end(started)
         hosts.append(started.host)
-    time.sleep(0.1)  # a thread that was not stopped has its chance
+    time.sleep(0.1)  # time for a thread that was not stopped
     late = [record for host in hosts for record in host.records if record.late]
     if late:
         raise Failed(f"log() was called with {late[0].text!r} after shutdown() had returned", "no call after that")
-    return f"{len(hosts)} instances, watched for 0.1 s after their end"
+    return f"{len(hosts)} instances, watched for 0.1 s after shutdown"
 
 
 @check("life-cycle", "Gives the instance a new configuration, with the same arguments as init", needs=("answers",))
 def reconfigure_same(subject: Subject) -> str:
-    """Reconfigure with the same configuration succeeds and changes no answer, and leaves no memory behind."""
+    """Reconfigure with the same configuration succeeds, changes no answer, and leaks no memory."""
     _needs(subject, "reconfigure")
     instance = subject.start()
     before = subject.steady(instance)
     answer = instance.reconfigure(subject.config)
     if answer.code == 12:
-        raise Skipped("reconfigure() returned UNIMPLEMENTED: the host makes a new instance instead")
+        raise Skipped("reconfigure() returned UNIMPLEMENTED: the host creates a new instance instead")
     if answer.code != 0:
         raise Failed(f"reconfigure() with the configuration of init returned {answer}", "OK")
     _compare(before, _answers(instance, before), "after reconfigure() with the same configuration, the instance")
-    done = watch(lambda: instance.reconfigure(subject.config), "calls of reconfigure", "no memory left", subject.effort)
+    done = watch(
+        lambda: instance.reconfigure(subject.config), "calls of reconfigure", "no memory leaked", subject.effort
+    )
     return f"OK, {done.number:,} times; {len(before)} requests answered as before"
 
 
 @check("life-cycle", "On failure, the instance keeps", needs=("answers", "config-broken"))
 def reconfigure_refused(subject: Subject) -> str:
-    """A configuration that reconfigure refuses leaves the old one in force."""
+    """If reconfigure rejects a configuration, the old one stays in effect."""
     _needs(subject, "reconfigure")
     instance = subject.start()
     before = subject.steady(instance)
@@ -233,22 +235,22 @@ def reconfigure_refused(subject: Subject) -> str:
             _compare(before, _answers(instance, before), after)
         else:
             instance.reconfigure(subject.config)
-    return f"{refused} configurations refused; {len(before)} requests answered as before"
+    return f"{refused} configurations rejected; {len(before)} requests answered as before"
 
 
 @check("life-cycle", "Reports whether the instance can do its work", needs=("answers",))
 def health_check(subject: Subject) -> str:
-    """The health check of an instance that has just started returns OK, and any text of it is UTF-8."""
+    """The health check of a new instance returns OK, and its text, if any, is UTF-8."""
     _needs(subject, "health_check")
     answer = subject.start().health_check()
     if answer.broken is not None or not 0 <= answer.code <= 16:
-        raise Failed(f"health_check() returned {answer}", "a code of the ABI, with a text or without")
+        raise Failed(f"health_check() returned {answer}", "a code of the ABI, with or without a text")
     try:
         (answer.data or b"").decode()
     except UnicodeDecodeError:
         raise Failed(f"health_check() returned {answer}", "a text in UTF-8") from None
     if answer.code != 0:
-        raise Warned(f"health_check() returned {answer} just after init", "OK")
+        raise Warned(f"health_check() returned {answer} right after init", "OK")
     return f"returned {answer}"
 
 
@@ -258,14 +260,14 @@ def _needs(subject: Subject, function: str) -> None:
 
 
 def _try_configs(subject: Subject, configs: Iterable[bytes]) -> str:
-    taken = refused = 0
+    accepted = rejected = 0
     last = None
     for config in configs:
         last = subject.init(config)
         subject.end(last)
-        taken += last.code == 0
-        refused += last.code != 0
-    return f"{taken} taken, {refused} refused; the last: {last}"
+        accepted += last.code == 0
+        rejected += last.code != 0
+    return f"{accepted} accepted, {rejected} rejected; the last: {last}"
 
 
 def _run(subject: Subject) -> Host:

@@ -14,19 +14,19 @@ if TYPE_CHECKING:
 
 @check("loading", "after the library has been opened; no instance is needed", needs=("symbols-required",))
 def opens(subject: Subject) -> str:
-    """The library can be opened, with every symbol bound at once and none given to others."""
+    """The library can be opened, with every symbol bound immediately and none exported to others."""
     try:
         subject.open()
     except OSError as error:
         raise Failed(
-            f"the dynamic linker says: {error}", "a library that brings or links to all that it needs"
+            f"the dynamic linker reports: {error}", "a library that contains or links to everything it needs"
         ) from None
     return f"opened; it needs {', '.join(subject.info.needed) or 'no other library'}"
 
 
 @check("loading", "Returns the BACKWORKS_ABI_VERSION that the library was compiled with", needs=("opens",))
 def abi_version(subject: Subject) -> str:
-    """The library speaks this version of the ABI, and says so before anything else was called, each time."""
+    """The library reports this version of the ABI on every call, before any other function is called."""
     found = [subject.function("abi_version")() for _ in range(3)]
     if set(found) != {ABI_VERSION}:
         raise Failed(

@@ -1,4 +1,4 @@
-"""What the plugin gives out comes back to it; structures are read and written as far as they go."""
+"""The plugin frees its memory, and reads and writes structures only within their size."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ _TAIL = 64
 
 @check("memory", "(NULL, 0) is allowed and does nothing", needs=("starts",))
 def free_null(subject: Subject) -> str:
-    """free_string(NULL, 0) does nothing, before any init and later."""
+    """free_string(NULL, 0) does nothing, before init and after shutdown."""
     subject.journal.write("free_string(NULL, 0)")
     for _ in range(3):
         subject.free(None, 0)
     started = subject.init()
     subject.end(started)
-    subject.journal.write("free_string(NULL, 0), after a shutdown")
+    subject.journal.write("free_string(NULL, 0), after shutdown")
     subject.free(None, 0)
     return "four times"
 
@@ -40,43 +40,43 @@ def free_null(subject: Subject) -> str:
     "memory", "Frees memory that this library returned in a backworks_response", needs=("answers-kept", "children-left")
 )
 def answers_freed(subject: Subject) -> str:
-    """A call whose answer was handed back leaves no memory behind."""
+    """A call whose answer is freed leaks no memory."""
     instance = subject.start()
     turn = itertools.cycle(subject.requests)
 
     def call() -> None:
         instance.call(next(turn))
 
-    done = watch(call, "calls", "free_string gives back all that a call took", subject.effort, most=6000)
+    done = watch(call, "calls", "all memory of a call freed by free_string", subject.effort, most=6000)
     return f"{done.number:,} calls, {done.bytes_each:,.1f} bytes each"
 
 
 @check("memory", "which must be freed like any", needs=("config-broken", "restarts"))
 def refusals_freed(subject: Subject) -> str:
-    """An init that fails leaves no memory behind."""
+    """A failed init leaks no memory."""
     host = Host()
-    refused = []
+    rejected = []
     for config in subject.bad_configs():
         started = subject.init(config, host)
         subject.end(started)
         if started.code != 0:
-            refused.append(config)
-    if not refused:
-        raise Skipped("init refused none of the broken configurations")
-    turn = itertools.cycle(refused)
+            rejected.append(config)
+    if not rejected:
+        raise Skipped("init rejected none of the invalid configurations")
+    turn = itertools.cycle(rejected)
 
-    def refuse() -> None:
+    def reject() -> None:
         subject.init(next(turn), host)
 
     done = watch(
-        refuse, "calls of init with broken configurations", "a failing init frees what it took", subject.effort
+        reject, "calls of init with invalid configurations", "all memory freed by a failed init", subject.effort
     )
     return f"{done.number:,} calls of init, {done.bytes_each:,.1f} bytes each"
 
 
 @check("memory", "May be called after the shutdown of the", needs=("answers-kept",))
 def free_after_shutdown(subject: Subject) -> str:
-    """An answer can be read and handed back after the shutdown of its instance."""
+    """An answer can be read and freed after the shutdown of its instance."""
     instance = subject.start()
     kept = [(request, *instance.keep(request)) for request in subject.requests]
     before = [
@@ -85,13 +85,13 @@ def free_after_shutdown(subject: Subject) -> str:
     ]
     instance.shutdown()
     for (request, code, response), data in zip(kept, before, strict=True):
-        subject.journal.write(f"free_string() of the answer to {request}, after the shutdown")
+        subject.journal.write(f"free_string() of the answer to {request}, after shutdown")
         answer = subject.take(code, response)
         if data is not None and answer.data != data:
             raise Failed(
                 f"{request} returned {data[:80]!r}; after shutdown its memory holds {answer}", "the same bytes"
             )
-    return f"{len(kept)} answers, read and handed back after shutdown"
+    return f"{len(kept)} answers, read and freed after shutdown"
 
 
 @check("memory", "`data` may be any bytes", needs=("request-borrowed",))
@@ -124,7 +124,7 @@ def data_any(subject: Subject) -> str:
     needs=("request-in-bounds",),
 )
 def request_larger(subject: Subject) -> str:
-    """A request with more fields than this ABI has is answered as any other."""
+    """A request with more fields than this ABI defines gets the same answer."""
     instance = subject.start()
     before = subject.steady(instance)
     size = ctypes.sizeof(BackworksRequest)
@@ -144,13 +144,13 @@ def request_larger(subject: Subject) -> str:
 
 @check("memory", "A field may be read only if struct_size covers it", needs=("request-in-bounds",))
 def request_smaller(subject: Subject) -> str:
-    """Of a request whose struct_size ends before the trace context, the plugin does not read the trace context."""
+    """If struct_size ends before the trace context, the plugin does not read the trace context."""
     instance = subject.start()
     before = subject.steady(instance)
     size = BackworksRequest.traceparent.offset
     for request, answer in before.items():
         fenced = FencedRequest(request, size)
-        subject.journal.write(f"{request}, with a struct_size of {size} and nothing readable behind it")
+        subject.journal.write(f"{request}, with a struct_size of {size} and no readable memory after it")
         again = subject.take(*instance.ask(fenced.structure.address))
         if again != answer:
             raise Failed(f"{request} returned {answer}; with a struct_size of {size}, {again}", "the same answer")
@@ -159,7 +159,7 @@ def request_smaller(subject: Subject) -> str:
 
 @check("memory", "bytes of this structure that the host allocated", needs=("request-in-bounds",))
 def response_in_bounds(subject: Subject) -> str:
-    """The plugin writes the fields of a response that it knows, and nothing behind them."""
+    """The plugin writes only the fields of a response that the ABI defines, and nothing after them."""
     instance = subject.start()
     size = ctypes.sizeof(BackworksResponse)
     for request in subject.requests:
@@ -176,8 +176,8 @@ def response_in_bounds(subject: Subject) -> str:
             answer = subject.take(code, response)
             if tail != b"\xa5" * _TAIL or found != claimed:
                 raise Failed(
-                    f"{request} returned {answer}; it set struct_size from {claimed} to {found}, and the bytes behind "
+                    f"{request} returned {answer}; it set struct_size from {claimed} to {found}, and the bytes after "
                     f"the structure from a5a5... to {tail.hex()}",
-                    "struct_size and what is behind the known fields as they were",
+                    "struct_size and the bytes after the known fields unchanged",
                 )
     return f"{len(subject.requests)} requests, with a struct_size of {size} and of {size + _TAIL}"

@@ -1,4 +1,4 @@
-"""What a plugin says about itself, in its file and through its functions."""
+"""A plugin's metadata, in its file and from its functions."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _PREFIX = "backworks_plugin_"
 _ABI = frozenset((*REQUIRED_SYMBOLS, *OPTIONAL_SYMBOLS))
 _MANIFEST = "backworks_plugin_manifest"
-#: What linkers and the standard library of C++ export without being asked.
+#: The symbols that linkers and the C++ standard library export by default.
 _TOOLCHAIN = re.compile(
     r"_init|_fini|_edata|_end|_etext|__.*|_Z[TKN]*[VIS]*(St|N?9__gnu_cxx|N10__cxxabiv1|Sa|Ss|Si|So).*|_ZN?K?S[tabsiod].*"
 )
@@ -38,21 +38,21 @@ def symbols_required(subject: Subject) -> str:
 
 @check("metadata", "New functions are optional symbols, looked up by name", needs=())
 def symbols_known(subject: Subject) -> str:
-    """Every exported name that begins with backworks_plugin_ is one of the ABI's, so that none is misspelt."""
+    """Every exported name that starts with backworks_plugin_ is part of the ABI, so none is misspelt."""
     known = (*_ABI, _MANIFEST)
     for name in sorted(subject.info.exports):
         if name.startswith(_PREFIX) and name not in known:
             near = difflib.get_close_matches(name, known, 1)
             raise Failed(
-                f"the file exports {name}, which no host looks up{f'; {near[0]} is one of the ABI' if near else ''}",
-                f"of this prefix: {', '.join(sorted(known))}",
+                f"the file exports {name}, which is not part of the ABI{f'; did you mean {near[0]}?' if near else ''}",
+                f"with this prefix: {', '.join(sorted(known))}",
             )
     return f"exports {', '.join(sorted(name.removeprefix(_PREFIX) for name in _ABI & subject.info.exports))}"
 
 
 @check("metadata", "exports the symbols declared below", needs=(), in_process=True)
 def symbols_only(subject: Subject) -> str:
-    """The library exports nothing outside of the ABI, where it could stand in for another library's function."""
+    """The library exports nothing outside the ABI, which could override a function of another library."""
     others = sorted(
         name for name in subject.info.exports if not name.startswith(_PREFIX) and not _TOOLCHAIN.fullmatch(name)
     )
@@ -60,27 +60,27 @@ def symbols_only(subject: Subject) -> str:
         more = f" and {len(others) - _SHOWN} more" if len(others) > _SHOWN else ""
         raise Failed(
             f"the file exports {', '.join(others[:_SHOWN])}{more}",
-            "names that begin with backworks_plugin_: hide the others (-fvisibility=hidden, static, a version script)",
+            "only backworks_plugin_ names: hide others with -fvisibility=hidden, static or a version script",
         )
     return f"{len(subject.info.exports)} exported names"
 
 
 @check("metadata", "The manifest is optional; a plugin without one cannot be listed", needs=())
 def manifest_valid(subject: Subject) -> str:
-    """The manifest is there, can be read without running the plugin, and is as the header wants it."""
+    """The manifest exists, can be read without running the plugin, and is valid."""
     if subject.info.manifest_problem is not None:
-        raise Failed(f"the manifest is broken: {subject.info.manifest_problem}", "a manifest as the header describes")
+        raise Failed(f"the manifest is invalid: {subject.info.manifest_problem}", "a manifest as the header describes")
     if subject.info.manifest is None:
         raise Warned(
-            "the file has no manifest, so that the plugin cannot be listed, checked or configured without being run",
-            "a manifest: in C the macro BACKWORKS_PLUGIN writes it, in Rust export_plugin!(Plugin, MANIFEST)",
+            "the file has no manifest, so the plugin cannot be listed, checked or configured without running it",
+            "a manifest: add it with BACKWORKS_PLUGIN in C, with export_plugin!(Plugin, MANIFEST) in Rust",
         )
     return f"has {', '.join(subject.info.manifest)}"
 
 
 @check("metadata", "a JSON Schema (2020-12) of the configuration object", needs=("manifest-valid",))
 def config_schema(subject: Subject) -> str:
-    """The manifest's config_schema is a JSON Schema, and the configuration used here is valid by it."""
+    """The manifest's config_schema is a JSON Schema, and accepts the configuration used here."""
     if "config_schema" not in subject.manifest:
         raise Skipped("the manifest has no config_schema")
     from backworks.loading.schema import violations
@@ -89,41 +89,41 @@ def config_schema(subject: Subject) -> str:
     if found:
         where = ".".join(map(str, ("config", *found[0].where)))
         raise Failed(
-            f"{where}: {found[0].message}", "a schema of 2020-12 that takes the configuration given by --config"
+            f"{where}: {found[0].message}", "a JSON Schema (2020-12) that accepts the configuration given by --config"
         )
-    return f"takes the configuration {subject.config.decode()[:80]}"
+    return f"accepts the configuration {subject.config.decode()[:80]}"
 
 
 @check("metadata", 'Must equal the manifest\'s "name"', needs=("manifest-valid", "name-valid", "version-valid"))
 def manifest_agrees(subject: Subject) -> str:
-    """The functions return the name, the version and the ABI that the manifest has."""
+    """The functions return the same name, version and ABI as the manifest."""
     if subject.info.manifest is None:
         raise Skipped("the file has no manifest")
-    said = {
+    returned = {
         "name": (subject.text("name")[1] or b"").decode(),
         "version": (subject.text("version")[1] or b"").decode(),
         "abi": subject.function("abi_version")(),
     }
-    for member, value in said.items():
+    for member, value in returned.items():
         if subject.manifest[member] != value:
             function = "abi_version" if member == "abi" else member
             raise Failed(
                 f"backworks_plugin_{function}() returns {value!r}, the manifest has {subject.manifest[member]!r}",
-                "the same in both",
+                "the same value in both",
             )
-    return f"both say {said['name']} {said['version']}, ABI {said['abi']}"
+    return f"both have {returned['name']} {returned['version']}, ABI {returned['abi']}"
 
 
 @check("metadata", "1 to 64 characters of [a-z0-9._-], the first a letter or a digit", needs=("abi-version",))
 def name_valid(subject: Subject) -> str:
-    """The name is one that a host takes."""
+    """The name is valid."""
     return _identity(subject, "name", "1 to 64 characters of [a-z0-9._-], the first a letter or a digit")
 
 
 @check("metadata", "Returns the plugin's version as in https://semver.org", needs=("abi-version",))
 def version_valid(subject: Subject) -> str:
     """The version is a semantic version."""
-    return _identity(subject, "version", 'a version as in semver.org, such as "1.2.0"')
+    return _identity(subject, "version", 'a semantic version, such as "1.2.0"')
 
 
 def _identity(subject: Subject, function: str, accepted: str) -> str:
@@ -136,7 +136,7 @@ def _identity(subject: Subject, function: str, accepted: str) -> str:
 
 @check("metadata", "Returns one sentence about the plugin, in NUL-terminated static memory", needs=("abi-version",))
 def description_valid(subject: Subject) -> str:
-    """The description, where there is one, is a line of UTF-8."""
+    """The description, if there is one, is a line of UTF-8."""
     if not subject.has("description"):
         raise Skipped("the library does not export backworks_plugin_description, which is optional")
     text = subject.text("description")[1]
@@ -152,7 +152,7 @@ def description_valid(subject: Subject) -> str:
 
 @check("metadata", "in NUL-terminated static memory", needs=("answers", "name-valid", "version-valid"))
 def identity_static(subject: Subject) -> str:
-    """Name, version and description are always the same bytes, in memory that stays."""
+    """Name, version and description are always the same bytes, in static memory."""
     names = [name for name in ("name", "version", "description") if subject.has(name)]
     first = {name: subject.text(name) for name in names}
     instance = subject.start()
@@ -166,9 +166,9 @@ def identity_static(subject: Subject) -> str:
         again = subject.text(name)[1]
         if text not in (now, None) or again != text:
             raise Failed(
-                f"{name}() returned {text!r}; after an instance was made and ended, the same memory holds {now!r} and "
+                f"{name}() returned {text!r}; after a shutdown the same memory holds {now!r} and "
                 f"{name}() returns {again!r}",
-                "static memory, which never changes",
+                "static memory that never changes",
             )
 
     def all_of_them() -> None:
@@ -176,4 +176,4 @@ def identity_static(subject: Subject) -> str:
             subject.function(name)()
 
     done = watch(all_of_them, f"calls of {', '.join(names)}", "static memory, not a new copy for each call")
-    return f"{', '.join(f'{name}()' for name in names)}, also after shutdown and {done.number:,} times over"
+    return f"{', '.join(f'{name}()' for name in names)}, also after shutdown, {done.number:,} times"

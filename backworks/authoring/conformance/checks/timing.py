@@ -1,4 +1,4 @@
-"""How long things take, and whether limits are seen."""
+"""Durations, and whether the plugin respects deadlines."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _LOAD = 0.1
 _SOON = 1.0
 _TIMES = 5
 _SHORT = 0.05
-#: An effort below which the processor is not what it was.
+#: Below this effort the processor is simulated, and durations mean nothing.
 _SLOW = 0.1
 
 
@@ -36,13 +36,13 @@ def _fastest(function: Callable[[], object], times: int = 3) -> float:
 
 @check("time", "Loading a library must take less than 100 ms", needs=("opens",))
 def opens_soon(subject: Subject) -> str:
-    """The library is open within 100 ms."""
-    alone = subject.manifest.get("isolation") == ["process"]  # such a runtime is started once in a process
+    """The library opens within 100 ms."""
+    alone = subject.manifest.get("isolation") == ["process"]  # its runtime may start only once per process
     if subject.effort < _SLOW:
-        raise Skipped("under valgrind nothing is soon")
+        raise Skipped("durations under valgrind mean nothing")
     spent = float("inf")
     for number in range(1 if alone else _TIMES):
-        # Another file each time: a library that is open already is not loaded again.
+        # A new copy each time, because a library that is already open is not loaded again.
         copy = subject.path.with_name(f"{number}-{subject.path.name}")
         shutil.copyfile(subject.path, copy)
         began = time.perf_counter()
@@ -52,7 +52,7 @@ def opens_soon(subject: Subject) -> str:
             break
     if spent > _LOAD:
         raise Warned(
-            f"opening the library took {spent * 1000:,.0f} ms at best", "100 ms; what takes longer is for init"
+            f"opening the library took {spent * 1000:,.0f} ms at best", "at most 100 ms; move slow work to init"
         )
     return f"{spent * 1000:,.1f} ms"
 
@@ -71,7 +71,7 @@ def health_check_soon(subject: Subject) -> str:
 
 @check("time", "or 0 for no limit")
 def deadline_none(subject: Subject) -> str:
-    """Without a limit, or with one of an hour, no call ends for want of time, and answers are the same."""
+    """Without a deadline, or with one in an hour, no call returns DEADLINE_EXCEEDED, and answers are the same."""
     instance = subject.start()
     expected = subject.steady(instance)
     for limit in (0, 3600 * 10**9, 2**64 - 1):
@@ -81,18 +81,19 @@ def deadline_none(subject: Subject) -> str:
                 raise Failed(
                     f"{request} with time_left_ns {limit} ({'no limit' if limit == 0 else f'{limit / 1e9:,.0f} s'}) "
                     f"returned {answer}",
-                    "no DEADLINE_EXCEEDED: the time is not over",
+                    "no DEADLINE_EXCEEDED, because the deadline has not passed",
                 )
             if answer != expected.get(request, answer):
                 raise Failed(
-                    f"{request} with time_left_ns {limit} returned {answer}, else {expected[request]}", "the same"
+                    f"{request} with time_left_ns {limit} returned {answer}, otherwise {expected[request]}",
+                    "the same answer",
                 )
-    return f"{3 * len(subject.requests)} calls without a limit, with an hour, and with all the time in the world"
+    return f"{3 * len(subject.requests)} calls without a deadline, with an hour, and with the longest time possible"
 
 
 @check("time", "Nanoseconds left for this call when it starts")
 def deadline_short(subject: Subject) -> str:
-    """A call with next to no time left comes back with an answer or a code, and in time or not much later."""
+    """A call with almost no time left returns an answer or a code soon after its deadline."""
     instance = subject.start()
     slowest, slow = 0.0, subject.requests[0]
     for limit in (1, 1000, int(_SHORT * 1e9)):
@@ -105,6 +106,6 @@ def deadline_short(subject: Subject) -> str:
     if slowest > _SHORT + _SOON:
         raise Warned(
             f"{slow} with 50 ms left or less took {slowest:,.2f} s",
-            "DEADLINE_EXCEEDED once time_left_ns is over; the host does not wait, and the worker is ended",
+            "DEADLINE_EXCEEDED when time_left_ns is over; otherwise the host gives up and kills the worker process",
         )
     return f"{3 * len(subject.requests)} calls with 1 ns, 1 µs and 50 ms; the slowest took {slowest * 1000:,.1f} ms"
