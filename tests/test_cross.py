@@ -1,4 +1,4 @@
-"""The C example for other systems: built here by its own Makefile with Zig's compiler, read here, and refused here."""
+"""The C example for other systems: built here by its Makefile with Zig's compiler, inspected, and rejected."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ ROOT = Path(__file__).resolve().parent.parent
 #: The file that the Makefile makes for each system.
 FILES = {"linux": "libweather_c.so", "macos": "libweather_c.dylib", "windows": "weather_c.dll"}
 
-# The first library for a system takes Zig a minute: it builds that system's C library, and keeps it under build/.
+# Zig needs a minute for the first library of a system: it builds that system's C library, and caches it under build/.
 
 
 @pytest.fixture(scope="module", params=TARGETS)
 def target(request: pytest.FixtureRequest) -> str:
-    """One system after the other."""
+    """Each system in turn."""
     return str(request.param)
 
 
 @pytest.fixture(scope="module")
 def library(target: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The weather plugin in C, built for the system."""
+    """Builds the weather plugin in C for the system."""
     make = shutil.which("make") or shutil.which("gmake")
     if make is None:
         missing("GNU make")
@@ -49,17 +49,17 @@ def library(target: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def info(library: Path) -> LibraryInfo:
-    """What the library says about itself."""
+    """Inspects the library."""
     return inspect_library(library)
 
 
 def test_platform(target: str, info: LibraryInfo) -> None:
-    """The system and the processor are read from the file, and are those that it was built for."""
+    """The file states the system and processor that it was built for."""
     assert (info.format, info.system, *info.architectures) == TARGETS[target]
 
 
 def test_manifest(info: LibraryInfo) -> None:
-    """The manifest is found in every format, whole."""
+    """The complete manifest is found in every format."""
     assert info.manifest_problem is None
     assert info.manifest is not None
     assert (info.manifest["name"], info.manifest["abi"], info.manifest["thread_safe"]) == ("weather_c", 1, True)
@@ -67,20 +67,20 @@ def test_manifest(info: LibraryInfo) -> None:
 
 
 def test_symbols(info: LibraryInfo) -> None:
-    """It exports what a plugin must, and of its own functions none."""
+    """The library exports the functions of the ABI, and none of its internal ones."""
     assert set(REQUIRED_SYMBOLS) <= info.exports
     assert not [name for name in info.exports if name.startswith(("metar_", "json_"))]
 
 
 def test_loads_there(target: str, info: LibraryInfo) -> None:
-    """On the system that it was built for, nothing is known against it."""
+    """On the system that it was built for, the library has no problems."""
     _, system, machine = TARGETS[target]
 
     assert problems(info, system=system, machine=machine) == []
 
 
 def test_is_refused_here(target: str, library: Path) -> None:
-    """Elsewhere it is refused before the dynamic linker sees it, with what was found and what is needed."""
+    """Elsewhere the library is rejected before the dynamic linker sees it, with the actual and the needed platform."""
     _, system, machine = TARGETS[target]
     if (system, machine) == (this_system(), this_machine()):
         pytest.skip("it was built for this very system")
@@ -93,7 +93,7 @@ def test_is_refused_here(target: str, library: Path) -> None:
 
 
 def test_inspect_names_the_platform(target: str, library: Path) -> None:
-    """`backworks plugin inspect` tells of a library for another system what it is, and why it does not load here."""
+    """`backworks plugin inspect` describes a library for another system, and says why it cannot be loaded."""
     _, system, machine = TARGETS[target]
     here = (system, machine) == (this_system(), this_machine())
     command = [sys.executable, "-m", "backworks", "plugin", "inspect", "--json", str(library)]

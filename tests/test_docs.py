@@ -1,30 +1,29 @@
-"""README.md and the pages of docs/ are run, block by block, as a reader would.
+"""Runs README.md and the pages of docs/, block by block, as a reader would.
 
-What a fenced block is, is said by the first word after the fence; a second word names a file that the block is written
-to. The blocks of a page run in their order, in one empty directory that has the checkout's ``build``, ``examples`` and
-``sdk`` in it.
+The first word after a fence gives the kind of the block; a second word names a file that the block is written to. The
+blocks of a page run in order, in one directory that contains only the checkout's ``build``, ``examples`` and ``sdk``.
 
 ============== =========================================================================================
-``console``    a session: lines that begin with ``$ `` are run by one ``sh``, with the environment's
-               commands, and continue on lines that begin with ``>``; what is printed must be what
-               stands below them, where ``...`` stands for anything
-``python``     is run, and if it has prompts (``>>>``) its output is compared
+``console``    a session: one ``sh`` runs the lines that start with ``$ ``, with the environment's
+               commands; lines that start with ``>`` continue them. The output must match the
+               lines below, where ``...`` matches anything
+``python``     is run; with prompts (``>>>``), its output is compared
 ``yaml``       is a valid configuration
 ``json``       is valid
-``c``          is compiled, with every warning an error
+``c``          is compiled with every warning as an error
 ``cpp``        the same, as C++
 ``rust``       is compiled against the SDK
-``go``         is formatted as Go wants it; a session builds it
-``zig``        is Zig; a session builds it
+``go``         is formatted like gofmt; a session builds it
+``zig``        is valid Zig; a session builds it
 ``systemd``    is a unit that systemd accepts
-``dockerfile`` has only instructions that there are, and commands that the command accepts
+``dockerfile`` has only valid instructions, and commands that ``backworks`` accepts
 ``nginx``      is a configuration that nginx accepts
 ``text``       is not run
 ``{...}``      is for Sphinx; test_site.py builds the site
 ============== =========================================================================================
 
-What only Linux has (gdb, nginx, systemd) is run there.
-Anything else, or a fence without a word, fails: nothing is left out unseen.
+Blocks that need gdb, nginx or systemd run only on Linux.
+Any other kind, or a fence without one, is a failure, so that no block is skipped by mistake.
 """
 
 from __future__ import annotations
@@ -51,13 +50,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.append(str(ROOT / "tools" / "site"))  # it is no part of the package
+sys.path.append(str(ROOT / "tools" / "site"))  # not part of the package
 
 from assemble import MADE  # noqa: E402
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
-#: Tools that only Linux has to have; a page with a session that runs one is left out elsewhere.
+#: Tools required only on Linux; elsewhere, a page with a session that uses one is skipped.
 LINUX_TOOLS = {"gdb", "nginx"}
 
 #: Tools that a page needs with a session that has the word, or a block of the kind: the program and what it is called.
@@ -71,7 +70,7 @@ TOOLS = {
 #: Printed between two commands of a session, to tell their output apart.
 MARK = "=====8<====="
 
-#: The crate of a block in Rust.
+#: The crate for a Rust block.
 CRATE = """
 [package]
 name = "block"
@@ -97,7 +96,7 @@ class Block(NamedTuple):
 
 
 def blocks(page: Path) -> Iterator[Block]:
-    """The fenced blocks of a page, with the number of their first line."""
+    """Yields the fenced blocks of a page, with the number of their first line."""
     text = page.read_text(encoding="utf-8")
     for match in re.finditer(r"^```([^\n]*)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
         kind, _, file = match[1].strip().partition(" ")
@@ -105,7 +104,7 @@ def blocks(page: Path) -> Iterator[Block]:
 
 
 def environment(directory: Path) -> dict[str, str]:
-    """What a reader's shell has: the commands of the environment, no colours, and nothing of a CI machine."""
+    """Returns the variables of a reader's shell: with the environment's commands, without colours or CI."""
     kept = {name: value for name, value in os.environ.items() if name not in {"CI", "FORCE_COLOR"}}
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     cargo = {"CARGO_TARGET_DIR": str(ROOT / "build" / "cargo")}
@@ -113,7 +112,7 @@ def environment(directory: Path) -> dict[str, str]:
 
 
 def run(command: list[str], directory: Path) -> subprocess.CompletedProcess[str]:
-    """Runs one command in the page's directory, with what it prints in one stream."""
+    """Runs a command in the page's directory, with its output in one stream."""
     return subprocess.run(
         command,
         cwd=directory,
@@ -128,13 +127,13 @@ def run(command: list[str], directory: Path) -> subprocess.CompletedProcess[str]
 
 
 def console(block: Block, directory: Path) -> None:
-    """Runs the session, and compares what each command prints."""
+    """Runs the session, and compares the output of each command."""
     parts = re.findall(r"^\$ (.*\n(?:>(?: .*)?\n)*)((?:(?!\$ ).*\n)*)", block.text, re.MULTILINE)
-    assert block.text.startswith("$ "), "a session begins with a command"
+    assert block.text.startswith("$ "), "a session must start with a command"
     commands = [re.sub(r"\n> ?", "\n", command).rstrip("\n") for command, _ in parts]
     # The marker must not change $?, which a session may show.
     marked = (f"{command}\n(code=$?; echo {shlex.quote(MARK)}; exit $code)\n" for command in commands)
-    # What still runs in the background ends with the session.
+    # Background processes end with the session.
     script = "trap 'kill $! 2>/dev/null' EXIT\n" + "".join(marked)
 
     printed = run(["sh", "-c", script], directory).stdout.split(f"{MARK}\n")
@@ -149,13 +148,13 @@ def console(block: Block, directory: Path) -> None:
 
 
 def succeeds(command: list[str], directory: Path) -> None:
-    """Runs a command that must succeed."""
+    """Runs a command, which must succeed."""
     done = run(command, directory)
     assert done.returncode == 0, done.stdout
 
 
 def python(block: Block, directory: Path) -> None:
-    """Runs the block as a program of its own."""
+    """Runs the block as a separate program."""
     file = directory / (block.file or "block.txt")
     file.write_text(block.text, encoding="utf-8")
     compared = ["-m", "doctest", "-o", "ELLIPSIS"] if block.text.startswith(">>>") else []
@@ -163,7 +162,7 @@ def python(block: Block, directory: Path) -> None:
 
 
 def yaml(block: Block, directory: Path) -> None:
-    """Reads the block as a configuration."""
+    """Loads the block as a configuration."""
     file = directory / (block.file or "block.yaml")
     file.write_text(block.text, encoding="utf-8")
     load_config(file)
@@ -202,7 +201,7 @@ def zig(block: Block, directory: Path) -> None:
 
 
 def rust(block: Block, directory: Path) -> None:
-    """Compiles the block as the library of a crate that has nothing but the SDK."""
+    """Compiles the block as the library of a crate that depends only on the SDK."""
     crate = directory / "block"
     (crate / "src").mkdir(parents=True, exist_ok=True)
     (crate / "src" / "lib.rs").write_text(block.text, encoding="utf-8")
@@ -211,7 +210,7 @@ def rust(block: Block, directory: Path) -> None:
 
 
 def systemd(block: Block, directory: Path) -> None:
-    """Has systemd read the unit, with the commands of this environment in the place of those that are deployed."""
+    """Verifies the unit with systemd, using the commands of this environment instead of the deployed ones."""
     need("systemd-analyze")
     file = directory / (block.file or "block.service")
     here = f"={Path(sys.executable).parent}/"
@@ -220,14 +219,14 @@ def systemd(block: Block, directory: Path) -> None:
 
 
 def nginx(block: Block, directory: Path) -> None:
-    """Has nginx read its configuration."""
+    """Verifies the configuration with nginx."""
     need("nginx")
     assert block.file
     succeeds(["nginx", "-t", "-p", str(directory), "-c", block.file], directory)
 
 
 def dockerfile(block: Block, directory: Path) -> None:
-    """Reads what is to be read without a container: the instructions, and what is started."""
+    """Checks what can be checked without a container: the instructions, and the commands."""
     lines = block.text.replace("\\\n", "").splitlines()
     instructions = [line.split(None, 1) for line in lines]
     known = {"CMD", "COPY", "ENV", "EXPOSE", "FROM", "HEALTHCHECK", "RUN", "USER", "WORKDIR"}
@@ -246,7 +245,7 @@ def dockerfile(block: Block, directory: Path) -> None:
 
 
 def need(tool: str) -> None:
-    """Ends the test where a tool is not: elsewhere than on Linux, and where it is not installed."""
+    """Skips or fails the test if a tool is not available."""
     if sys.platform != "linux":
         pytest.skip(f"{tool} is for Linux")
     if shutil.which(tool) is None:
@@ -273,13 +272,13 @@ KINDS: dict[str, Callable[[Block, Path], None]] = {
 
 
 def name_of(page: Path) -> str:
-    """What a page is called in the name of its test."""
+    """Returns the name of a page for its test."""
     return page.relative_to(ROOT).as_posix()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_page(page: Path, tmp_path: Path) -> None:
-    """Every block of the page does what the page says."""
+    """Every block of the page works as shown."""
     for name in ("build", "examples", "sdk"):
         (tmp_path / name).symlink_to(ROOT / name)
     sessions = "".join(block.text for block in blocks(page) if block.kind == "console")
@@ -305,7 +304,7 @@ def test_page(page: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_links(page: Path) -> None:
-    """Every link of the page to a file leads to one of the checkout, or to a page that the site makes."""
+    """Every link of the page to a file leads to one in the checkout, or to a generated page."""
     targets = re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text(encoding="utf-8"))
 
     absent = [target for target in targets if not (page.parent / target).exists() and target not in MADE]

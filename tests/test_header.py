@@ -1,4 +1,4 @@
-"""``backworks_plugin.h``: it compiles everywhere without a warning, and everybody reads the same layout from it."""
+"""``backworks_plugin.h`` compiles everywhere without a warning, and all its users see the same layout."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ LANGUAGES = [
     for standard in standards
 ]
 
-#: A whole plugin in what C and C++ have in common, with every helper.
+#: A complete plugin in the common subset of C and C++, which uses every helper.
 PLUGIN = """
 #include <backworks_plugin.h>
 #include <backworks_plugin.h>
@@ -86,7 +86,7 @@ Layout = dict[str, tuple[int, int]]
 
 
 def parsed_layout() -> Layout:
-    """Size of each structure, and offset and size of each field, as cffi reads them from the header."""
+    """Returns the size of each structure, and the offset and size of each field, as cffi reads them."""
     layout: Layout = {}
     for name in STRUCTURES:
         structure = ffi.typeof(name)
@@ -98,7 +98,7 @@ def parsed_layout() -> Layout:
 
 @pytest.fixture(scope="module", name="compiled")
 def _compiled(cc: list[str], tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[int, ...]]:
-    """The same as a C compiler sees them, and the constants, from a program that prints them."""
+    """Returns the same from a C compiler, with the constants, through a program that prints them."""
     lines = []
     for name in parsed_layout():
         structure, _, field = name.partition(".")
@@ -118,12 +118,12 @@ def _compiled(cc: list[str], tmp_path_factory: pytest.TempPathFactory) -> dict[s
 
 
 class TestCompilers:
-    """The header and a plugin, as every compiler and language sees them."""
+    """The header and a plugin, with every compiler and language."""
 
     @pytest.mark.parametrize("source", [PLUGIN, DECLARATIONS], ids=["plugin", "declarations"])
     @pytest.mark.parametrize(("compiler", "standard"), LANGUAGES)
     def test_no_warning(self, compiler: str, standard: str, source: str, tmp_path: Path) -> None:
-        """It compiles alone, twice included, with all warnings as errors, and its own assertions hold."""
+        """The header compiles alone and included twice, with all warnings as errors, and its assertions hold."""
         if shutil.which(compiler) is None:
             missing(compiler)
         file = tmp_path / ("plugin.cpp" if "++" in compiler else "plugin.c")
@@ -142,14 +142,14 @@ class TestLayout:
     """Sizes, offsets and constants."""
 
     def test_parsed(self, compiled: dict[str, tuple[int, ...]]) -> None:
-        """What cffi reads from the header is what a C compiler makes of it."""
+        """A C compiler and cffi read the same from the header."""
         layout = parsed_layout()
 
         assert {name: compiled[name] for name in layout} == layout
 
     @pytest.mark.parametrize("mirror", MIRRORS, ids=lambda mirror: mirror.__name__)
     def test_mirrors(self, compiled: dict[str, tuple[int, ...]], mirror: type[ctypes.Structure]) -> None:
-        """The structures of the ctypes binding are those of the header, field by field."""
+        """The structures of the ctypes binding match the header, field by field."""
         name = "backworks_" + mirror.__name__.removeprefix("Backworks").lower()
         ours = {name: (0, ctypes.sizeof(mirror))}
         for field in mirror._fields_:
@@ -158,26 +158,26 @@ class TestLayout:
         assert ours == {key: value for key, value in compiled.items() if key.split(".")[0] == name}
 
     def test_codes(self, compiled: dict[str, tuple[int, ...]]) -> None:
-        """The codes of Python are those of the header, by name and number."""
+        """Python's codes match the header, by name and number."""
         assert {f"BACKWORKS_{code.name}": (code.value,) for code in Code} == {
             name: numbers for name, numbers in compiled.items() if name.removeprefix("BACKWORKS_") in Code.__members__
         }
         assert len(Code) == len(ffi.typeof("backworks_code").elements)
 
     def test_levels(self, compiled: dict[str, tuple[int, ...]]) -> None:
-        """The levels of the header are those of logging."""
+        """The header's log levels match those of logging."""
         for level in ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"):
             assert compiled[f"BACKWORKS_{level}"] == (getattr(logging, level),)
 
     def test_version(self, compiled: dict[str, tuple[int, ...]]) -> None:
-        """The host's ABI version is the header's."""
+        """The host's ABI version matches the header."""
         assert compiled["BACKWORKS_ABI_VERSION"] == (contract.ABI_VERSION,)
 
     @pytest.mark.parametrize(
         ("tag", "symbols"), [("Required", contract.REQUIRED_SYMBOLS), ("Optional", contract.OPTIONAL_SYMBOLS)]
     )
     def test_symbols(self, tag: str, symbols: tuple[str, ...]) -> None:
-        """The host's lists of required and optional functions are what the header says of each."""
+        """The host's lists of required and optional functions match the header."""
         said = re.findall(rf"/\* {tag}\.(?:(?!\*/).)*\*/\s*[^;(]*?\b(\w+)\(", declarations(), re.DOTALL)
 
         assert sorted(said) == sorted(symbols)

@@ -1,4 +1,4 @@
-"""The distributions: what is in them, and that what is in them works away from the checkout."""
+"""The distributions: their contents, and that these work outside the checkout."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from backworks.authoring.project import create_project
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-# They are built in new environments from what the package index has, and installed into another one.
+# The distributions are built in new environments with packages from the index, and installed into another one.
 pytestmark = pytest.mark.packaging
 
 ROOT = Path(__file__).resolve().parent.parent
 
-#: Of the environment, what a user does not have.
+#: Environment variables that a user does not have.
 OURS = ("PYTHONPATH", "BACKWORKS_FFI", "VIRTUAL_ENV", "CC", "CFLAGS")
 
 
 def run(*command: str | Path, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Runs a command as a user would; its output is in what pytest shows of a failure."""
+    """Runs a command like a user, and prints its output, which pytest shows on failure."""
     inherited = {name: value for name, value in os.environ.items() if name not in OURS}
     done = subprocess.run(
         [str(part) for part in command],
@@ -48,7 +48,7 @@ def run(*command: str | Path, cwd: Path, **environment: str) -> subprocess.Compl
 
 @pytest.fixture(scope="module", name="sdist")
 def _sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The source distribution of this checkout."""
+    """Builds the source distribution of this checkout."""
     directory = tmp_path_factory.mktemp("sdist")
     done = run(sys.executable, "-m", "build", "--sdist", "--outdir", directory, ROOT, cwd=directory)
     assert done.returncode == 0
@@ -57,7 +57,7 @@ def _sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module", name="unpacked")
 def _unpacked(sdist: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The source distribution, unpacked."""
+    """Unpacks the source distribution."""
     directory = tmp_path_factory.mktemp("unpacked")
     with tarfile.open(sdist) as archive:
         archive.extractall(directory, filter="data")
@@ -66,7 +66,7 @@ def _unpacked(sdist: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module", name="wheel")
 def _wheel(unpacked: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel that is made from the source distribution."""
+    """Builds the wheel from the source distribution."""
     directory = tmp_path_factory.mktemp("wheel")
     done = run(sys.executable, "-m", "build", "--wheel", "--outdir", directory, unpacked, cwd=directory)
     assert done.returncode == 0
@@ -75,14 +75,14 @@ def _wheel(unpacked: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module", name="names")
 def _names(wheel: Path) -> frozenset[str]:
-    """The files in the wheel."""
+    """Returns the files in the wheel."""
     with zipfile.ZipFile(wheel) as archive:
         return frozenset(archive.namelist())
 
 
 @pytest.fixture(scope="module", name="scripts")
 def _scripts(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of commands of a new environment that has the wheel and its dependencies."""
+    """Returns the directory of commands of a new environment with the wheel and its dependencies."""
     directory = tmp_path_factory.mktemp("installed")
     venv.create(directory, with_pip=True)
     scripts = directory / ("Scripts" if sys.platform == "win32" else "bin")
@@ -92,7 +92,7 @@ def _scripts(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def files(package: Path) -> Mapping[str, Path]:
-    """The files of a package by their path in a wheel, but for caches and what a compiler made."""
+    """Returns the files of a package by their path in a wheel, without caches and compiled files."""
     return {
         file.relative_to(package.parent).as_posix(): file
         for file in package.rglob("*")
@@ -104,7 +104,7 @@ class TestSdist:
     """The source distribution."""
 
     def test_contents(self, unpacked: Path) -> None:
-        """It has all that building, testing and reading take, and nothing that was built."""
+        """It has everything for building, testing and reading, but no build output."""
         found = {file.relative_to(unpacked).as_posix() for file in unpacked.rglob("*") if file.is_file()}
 
         assert found >= {
@@ -147,7 +147,7 @@ class TestWheel:
         assert "backworks/py.typed" in names
 
     def test_kits(self, names: frozenset[str]) -> None:
-        """It has every kit whole, the Rust crate without what cargo built of it."""
+        """It has every SDK completely, and the Rust crate without cargo's output."""
         kits = [kit for kit in (ROOT / "sdk").iterdir() if kit.name != "rust"]
 
         for kit in kits:
@@ -159,12 +159,12 @@ class TestWheel:
         assert not [name for name in crate if "/target/" in name]
 
     def test_nothing_else(self, names: frozenset[str]) -> None:
-        """It has no tests and nothing outside of the package but its metadata."""
+        """It has no tests, and nothing outside the package except metadata."""
         assert {name.split("/")[0] for name in names} == {"backworks", f"backworks-{backworks.__version__}.dist-info"}
         assert not [name for name in names if "tests" in name.split("/")]
 
     def test_binary(self, wheel: Path, names: frozenset[str]) -> None:
-        """It has the extension module, for this CPython's stable ABI where there is one."""
+        """It has the extension module, for the stable ABI if this CPython has one."""
         modules = [name for name in names if name.startswith("backworks/ffi/_native.") and not name.endswith(".pyi")]
 
         assert len(modules) == 1
@@ -173,7 +173,7 @@ class TestWheel:
             assert run(sys.executable, "-m", "abi3audit", "--strict", wheel, cwd=wheel.parent).returncode == 0
 
     def test_worker(self, wheel: Path) -> None:
-        """It has the worker program, beside the extension module, and may be executed."""
+        """It has the worker program, beside the extension module, and executable."""
         with zipfile.ZipFile(wheel) as archive:
             programs = [entry for entry in archive.infolist() if entry.filename.startswith("backworks/bin/")]
 
@@ -182,10 +182,10 @@ class TestWheel:
 
 
 class TestInstalled:
-    """The wheel, installed away from the checkout."""
+    """The wheel, installed outside the checkout."""
 
     def test_version(self, scripts: Path, tmp_path: Path) -> None:
-        """The command and the module tell the version."""
+        """The command and the module report the version."""
         for command in ([scripts / "backworks"], [scripts / "python", "-I", "-m", "backworks"]):
             done = run(*command, "--version", cwd=tmp_path)
 
@@ -194,7 +194,7 @@ class TestInstalled:
 
     @pytest.mark.parametrize(("option", "landmark"), [(f"--{kit}", file) for kit, file in sdk.KITS.items()])
     def test_sdk_path(self, scripts: Path, tmp_path: Path, option: str, landmark: str) -> None:
-        """``backworks sdk path`` prints a folder of the installation, and the kit is in it."""
+        """``backworks sdk path`` prints a directory of the installation that contains the SDK."""
         done = run(scripts / "backworks", "sdk", "path", option, cwd=tmp_path)
         folder = Path(done.stdout.strip())
 
@@ -203,7 +203,7 @@ class TestInstalled:
         assert folder.is_relative_to(scripts.parent.resolve())
 
     def test_plugin(self, scripts: Path, tmp_path: Path) -> None:
-        """A plugin that is compiled with the installed header runs through every binding, and in a worker process."""
+        """A plugin compiled with the installed header runs with every binding, and in a worker process."""
         done = run(scripts / "python", "-I", ROOT / "tests" / "isolated" / "installed.py", cwd=tmp_path)
 
         assert done.returncode == 0
@@ -217,7 +217,7 @@ class TestInstalled:
 
     @pytest.mark.parametrize("language", sdk.KITS)
     def test_new(self, scripts: Path, tmp_path: Path, language: str) -> None:
-        """A new project is as complete as one from the checkout."""
+        """A new project has the same files as one created from the checkout."""
         done = run(scripts / "backworks", "plugin", "new", "hello", "--lang", language, cwd=tmp_path)
         assert done.returncode == 0
         (tmp_path / "here").mkdir()
@@ -226,7 +226,7 @@ class TestInstalled:
 
 
 def contents(directory: Path) -> dict[str, bytes]:
-    """The files below a directory, with what is in them."""
+    """Returns the files under a directory, with their contents."""
     return {
         file.relative_to(directory).as_posix(): file.read_bytes() for file in directory.rglob("*") if file.is_file()
     }

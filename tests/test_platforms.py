@@ -1,4 +1,4 @@
-"""What README.md says of wheels: which cibuildwheel would build; and what builds for macOS and never ran."""
+"""The wheels in README.md match what cibuildwheel builds, and the extension compiles for macOS."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MACHINES = {"linux": "x86_64,aarch64", "macos": "x86_64,arm64", "windows": "AMD6
 
 
 def test_identifiers() -> None:
-    """The table of wheels and the line above it have the identifiers that cibuildwheel prints."""
+    """The table of wheels and the line above it list the identifiers that cibuildwheel prints."""
     if importlib.util.find_spec("cibuildwheel") is None:
         missing("cibuildwheel")
     printed = []
@@ -40,7 +40,7 @@ def test_identifiers() -> None:
 
 
 def test_machines() -> None:
-    """The workflow has a machine for each system and processor of the table."""
+    """The workflow has a runner for each system and processor in the table."""
     workflow = (ROOT / ".github" / "workflows" / "wheels.yml").read_text(encoding="utf-8")
     found = re.search(r"^ +os: \[(.*)\]$", workflow, re.MULTILINE)
 
@@ -51,11 +51,11 @@ def test_machines() -> None:
 
 
 def test_binding_for_macos(tmp_path: Path) -> None:
-    """The extension module builds for both processors of macOS without a warning, and the two make one fat file."""
+    """The extension module compiles for both processors of macOS without a warning, and they form one fat file."""
     if importlib.util.find_spec("ziglang") is None:
         missing("the Python package ziglang")
     sources = [str(path) for path in EXTENSION]
-    # The headers of this Python: with the limited API, those of macOS say the same.
+    # The headers of this Python: with the limited API, those for macOS are equivalent.
     options = ["-std=c11", "-O1", "-Wall", "-Wextra", "-Werror", "-fvisibility=hidden", "-DPy_LIMITED_API=0x030B0000"]
     options += [f"-I{sdk.path('c')}", "-isystem", sysconfig.get_path("include"), "-shared"]
     slices = []

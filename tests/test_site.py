@@ -1,4 +1,4 @@
-"""The site: it builds strictly, fetches nothing, and says all that its sources say."""
+"""The site builds strictly and offline, and has all the content of its sources."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from backworks import cli
 from backworks.config import config_schema
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.append(str(ROOT / "tools" / "site"))  # it is no part of the package
+sys.path.append(str(ROOT / "tools" / "site"))  # not part of the package
 
 import header  # noqa: E402
 import schema  # noqa: E402
@@ -28,7 +28,7 @@ HEADER = (ROOT / "sdk" / "c" / "backworks_plugin.h").read_text(encoding="utf-8")
 
 @pytest.fixture(scope="module", name="site")
 def _site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The pages, built once."""
+    """Builds the pages, once."""
     build = tmp_path_factory.mktemp("site")
     assemble(ROOT, build / "source")
     assert make_pages(build) == 0
@@ -36,12 +36,12 @@ def _site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def read(page: Path) -> str:
-    """The text of a page without its tags."""
+    """Returns the text of a page without its tags."""
     return unescape(re.sub(r"<[^>]+>", "", page.read_text(encoding="utf-8")))
 
 
 def words(text: str) -> list[str]:
-    """The words of a text, whatever stands between them."""
+    """Returns the words of a text, ignoring everything between them."""
     return re.findall(r"\w+", text)
 
 
@@ -49,14 +49,14 @@ class TestBuild:
     """The build as a whole."""
 
     def test_every_page_is_there(self, site: Path) -> None:
-        """Each page of docs/, each that stands elsewhere and each that is made has become one of the site."""
+        """Every page of docs/, from elsewhere or generated is in the site."""
         pages = {path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").rglob("*.md")}
         wanted = {page.removesuffix(".md") + ".html" for page in pages | set(ELSEWHERE.values()) | set(MADE)}
 
         assert wanted - {path.relative_to(site).as_posix() for path in site.rglob("*.html")} == set()
 
     def test_nothing_is_fetched(self, site: Path) -> None:
-        """A reader's browser loads nothing from anywhere else."""
+        """The browser loads nothing from other sites."""
         fetched = [
             found
             for page in site.rglob("*.html")
@@ -83,7 +83,7 @@ class TestBuild:
     def test_a_broken_link_fails_it(
         self, mistake: str, told: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
     ) -> None:
-        """A link to a page, a place or a function that is not there fails the build, and is named."""
+        """A link to a missing page, anchor or function fails the build, and is reported."""
         source = tmp_path / "source"
         source.mkdir()
         (source / "conf.py").write_bytes((ROOT / "docs" / "conf.py").read_bytes())
@@ -99,7 +99,7 @@ class TestHeader:
     """The reference of the C header."""
 
     def test_every_declaration(self) -> None:
-        """Each function, structure, enumeration and constant that the header declares is on the page."""
+        """Every function, structure, enumeration and constant of the header is on the page."""
         declared = {item.name for item in header.items(HEADER)}
         functions = set(re.findall(r"^BACKWORKS_EXPORT .*?(backworks_plugin_\w+)\(", HEADER, re.MULTILINE))
         types = set(re.findall(r"^typedef (?:struct|enum) (\w+)", HEADER.partition("/* 4. ")[0], re.MULTILINE))
@@ -108,7 +108,7 @@ class TestHeader:
         assert declared == functions | types | {"BACKWORKS_ABI_VERSION"}
 
     def test_every_helper(self) -> None:
-        """Each documented helper is on the page, as its caller sees it."""
+        """Every documented helper is on the page, with its signature."""
         _, _, text = HEADER.partition("/* 5. ")
         functions = set(re.findall(r"^static inline .*?(backworks_\w+)\(", text, re.MULTILINE))
         found = {item.name: item.code for item in header.helpers(HEADER)}
@@ -124,7 +124,7 @@ class TestHeader:
         ]
 
     def test_no_word_is_lost(self, site: Path) -> None:
-        """Everything that the comments and declarations say is on the page, in their order."""
+        """All words of the comments and declarations are on the page, in order."""
         page = words(read(site / "reference" / "header.html"))
         for item in header.items(HEADER):
             at = page.index(item.name, page.index("Declarations"))
@@ -134,7 +134,7 @@ class TestHeader:
                 assert any(page[start : start + len(said)] == said for start in range(at, len(page))), item.name
 
     def test_a_declaration_without_a_comment_is_refused(self) -> None:
-        """A declaration that nobody has explained fails the build."""
+        """A declaration without a comment fails the build."""
         bare = HEADER.replace("/* [backworks:declarations:end] */", "int backworks_bare(void);\n\n\\g<0>")
         bare = bare.replace("\\g<0>", "/* [backworks:declarations:end] */")
 
@@ -143,7 +143,7 @@ class TestHeader:
 
 
 def test_every_key_of_the_configuration(site: Path) -> None:
-    """Each key that the schema knows, at any depth, is on the page with its description."""
+    """Every key of the schema, at any depth, is on the page with its description."""
     found = config_schema()
     page = " ".join(words(read(site / "reference" / "configuration.html")))
 
@@ -164,13 +164,13 @@ def test_every_key_of_the_configuration(site: Path) -> None:
 
 
 def test_a_level_without_keys_is_refused() -> None:
-    """A part of the schema that has become something else than an object with keys fails the build."""
+    """A part of the schema that is not an object with keys fails the build."""
     with pytest.raises(ValueError, match="server has no keys"):
         schema.page({"properties": {"server": {"type": "integer"}}, "$defs": {}})
 
 
 def test_every_public_name(site: Path) -> None:
-    """Each name that the package offers is explained, and so is each method of a class."""
+    """Every public name of the package, and every method of a class, is documented."""
     page = (site / "reference" / "python.html").read_text(encoding="utf-8")
 
     for name in set(backworks.__all__) - {"__version__"}:
@@ -179,7 +179,7 @@ def test_every_public_name(site: Path) -> None:
 
 
 def test_every_command(site: Path) -> None:
-    """Each command and each of its options is on the page."""
+    """Every command and all its options are on the page."""
     page = read(site / "reference" / "cli.html")
 
     def check(command: click.Command) -> None:

@@ -1,4 +1,4 @@
-"""What Windows does in its own way: where DLLs are looked for, which files are locked, names, jobs and their limits."""
+"""Behaviour specific to Windows: the DLL search path, locked files, file names, and job limits."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ ISOLATIONS = ["none", "thread", "process"]
 
 @pytest.fixture(name="dependent")
 def _dependent(request: pytest.FixtureRequest, compile_plugin: CompilePlugin, tmp_path: Path) -> Path:
-    """A plugin that needs a DLL, which is elsewhere, in a directory of its own.
+    """Compiles a plugin that needs a DLL in another directory.
 
-    Each test has another DLL: one whose name the process has loaded already is not looked for again.
+    Each test has a different DLL, because Windows does not search for a DLL whose name is already loaded.
     """
     name = f"helper{zlib.crc32(request.node.name.encode())}"
     source = "#include <backworks_plugin.h>\nBACKWORKS_EXPORT int help(void);\nint help(void) { return 1; }"
@@ -44,7 +44,7 @@ def _dependent(request: pytest.FixtureRequest, compile_plugin: CompilePlugin, tm
 @pytest.mark.parametrize("name", ["native", "cffi", "ctypes"])
 @pytest.mark.parametrize("place", ["PATH", "the current directory"])
 def test_no_search(dependent: Path, name: str, place: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A DLL that a plugin needs is not taken from where anybody may have put one."""
+    """A plugin's DLL is not loaded from a directory where anyone could have put one."""
     elsewhere = dependent.parent.parent / "elsewhere"
     if place == "PATH":
         monkeypatch.setenv("PATH", str(elsewhere), prepend=os.pathsep)
@@ -57,7 +57,7 @@ def test_no_search(dependent: Path, name: str, place: str, monkeypatch: pytest.M
 
 @pytest.mark.parametrize("isolation", ISOLATIONS)
 def test_not_found(dependent: Path, isolation: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The error is about the user's file, wherever it runs; with the DLL beside it the plugin is loaded."""
+    """The error names the user's file, with any isolation; with the DLL beside it, the plugin is loaded."""
     monkeypatch.chdir(dependent.parent.parent / "elsewhere")
     with pytest.raises(LinkError, match="the dynamic linker refuses it") as caught:
         backworks.load(dependent, isolation=isolation)
@@ -72,7 +72,7 @@ def test_not_found(dependent: Path, isolation: str, monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.parametrize("isolation", ISOLATIONS)
 def test_file_is_free(compile_plugin: CompilePlugin, tmp_path: Path, isolation: str) -> None:
-    """The file of a plugin that is loaded can be replaced and removed: only its private copy is locked."""
+    """The file of a loaded plugin can be replaced and removed, because only its private copy is locked."""
     file = tmp_path / "echo.dll"
     file.write_bytes(compile_plugin().read_bytes())
     with backworks.load(file, isolation=isolation) as plugin:
@@ -89,7 +89,7 @@ def test_file_is_free(compile_plugin: CompilePlugin, tmp_path: Path, isolation: 
 @pytest.mark.parametrize("isolation", ISOLATIONS)
 @pytest.mark.parametrize("name", ["with spaces", "Größe und Maß", "天気予報"])
 def test_names(compile_plugin: CompilePlugin, tmp_path: Path, isolation: str, name: str) -> None:
-    """Directories and files have any name that Windows allows."""
+    """Directories and files may have any name that Windows allows."""
     file = tmp_path / name / f"{name}.dll"
     file.parent.mkdir()
     file.write_bytes(compile_plugin().read_bytes())
@@ -100,7 +100,7 @@ def test_names(compile_plugin: CompilePlugin, tmp_path: Path, isolation: str, na
 
 @pytest.mark.parametrize("binding_name", ["native", "cffi", "ctypes"])
 def test_names_of_bindings(compile_plugin: CompilePlugin, tmp_path: Path, binding_name: str) -> None:
-    """Every binding opens a library whose name has letters of several scripts."""
+    """Every binding opens a library with letters of several scripts in its name."""
     file = tmp_path / "größe 天気.dll"
     file.write_bytes(compile_plugin().read_bytes())
 
@@ -108,10 +108,10 @@ def test_names_of_bindings(compile_plugin: CompilePlugin, tmp_path: Path, bindin
 
 
 class TestJob:
-    """What a worker has started ends with it."""
+    """Processes that a worker starts end with it."""
 
     def test_close(self, compile_plugin: CompilePlugin) -> None:
-        """A process that the plugin has left behind ends when the plugin is closed."""
+        """A process that the plugin leaves behind ends when the plugin is closed."""
         with backworks.load(compile_plugin(UNRULY, "unruly"), isolation="process") as plugin:
             child = int(plugin.process_endpoint_data("/", data="!daemon" + CHILD) or 0)
             alive = is_alive(child)
@@ -122,13 +122,13 @@ class TestJob:
             assert time.monotonic() < until
 
     def test_processes(self, compile_plugin: CompilePlugin) -> None:
-        """A plugin that may have no other process cannot start one."""
+        """A plugin that is limited to one process cannot start another."""
         options = ProcessOptions(limits=Limits(processes=1))
         with backworks.load(compile_plugin(UNRULY, "unruly"), isolation="process", process=options) as plugin:
             assert int(plugin.process_endpoint_data("/", data="!child" + CHILD) or 0) < 0
 
     def test_open_files(self, compile_plugin: CompilePlugin) -> None:
-        """A limit that Windows does not have is refused by its name, and not forgotten."""
+        """A limit that Windows does not support is an error that names it; it is not ignored."""
         with pytest.raises(
             PluginUnavailable, match="limits.open_files: the system does not set this limit: "
         ) as caught:

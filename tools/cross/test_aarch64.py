@@ -1,7 +1,7 @@
 """Runs the tests under qemu, with a CPython for aarch64: ``python -m tools.cross.test_aarch64 [ARGUMENTS]``.
 
-Run by ``make test-aarch64``. What it needs, it makes under ``$XDG_CACHE_HOME/backworks-cross``, or under ``~/.cache``,
-and keeps there; the tests themselves run in a copy of the checkout there.
+Run by ``make test-aarch64``. It keeps what it needs under ``$XDG_CACHE_HOME/backworks-cross``, or under ``~/.cache``;
+the tests run in a copy of the checkout there.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from tools.cross.zig import CACHE
 from tools.steps import Failed, copy_checkout
 
 TREE = CACHE / "tree-aarch64"
-#: What runs unless tests are named: what meets the processor. The rest is Python, which an emulator only slows down.
+#: The default tests: those of code that depends on the processor. The rest is Python, which is only slower here.
 TESTS = """
 accepted_isolation bad_libraries codec ffi ffi_native header inspection lifecycle mailbox musl plugin processes reload
 resilience staging threads weather worker worker_process zoo
@@ -24,8 +24,8 @@ TARGET = "aarch64-linux-gnu.2.28"
 
 
 def build() -> None:
-    """Builds the extension module and the worker, and puts a launcher where the worker is looked for."""
-    # As an editable install does: what a test starts elsewhere finds the package too.
+    """Builds the extension module and the worker, and installs a launcher for the worker."""
+    # Like an editable install, so that processes that tests start elsewhere find the package too.
     (aarch64.PACKAGES / "backworks.pth").write_text(f"{TREE}\n", encoding="utf-8")
     wheel.binaries(wheel.build(TREE, TARGET, CACHE / "wheel-aarch64"), TREE / "backworks")
     aarch64.stand_in(TREE / "backworks" / "bin" / "backworks-worker", CACHE / "worker-aarch64")
@@ -49,7 +49,7 @@ def main(arguments: list[str]) -> int | str:
             "CI": "true",  # a missing tool is a failure
             "BACKWORKS_TEST_PACE": "4",
         }
-        environment.pop("PYTHONDONTWRITEBYTECODE", None)  # the emulated Python takes long to compile what it imports
+        environment.pop("PYTHONDONTWRITEBYTECODE", None)  # compiling imported modules is slow in the emulated Python
         return subprocess.call(line, cwd=TREE, env=environment)
     except Failed as error:
         return f"test-aarch64: {error}"

@@ -1,4 +1,4 @@
-"""Makes a wheel for another processor or C library, with Zig and the project's own CMakeLists.txt."""
+"""Builds a wheel for another processor or C library, with Zig and the project's CMakeLists.txt."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tools.steps import run
 
 __all__ = ["binaries", "build"]
 
-#: Zig's name of the system -> what Python calls it.
+#: Zig's name for the system -> Python's name.
 TARGETS = {
     "x86_64-linux-gnu.2.28": "linux-x86_64",
     "aarch64-linux-gnu.2.28": "linux-aarch64",
@@ -24,7 +24,7 @@ TARGETS = {
     "aarch64-windows-gnu": "win-arm64",
 }
 
-#: Zig calls musl by a name that only musl takes for its own; systems that have it, and auditwheel, know this one.
+#: Zig links to musl under a name that only musl itself resolves; systems with musl, and auditwheel, use this one.
 _MUSL = """for word in "$@"; do
   case "$last" in -o) out=$word ;; esac
   last=$word
@@ -40,10 +40,10 @@ def build(source: Path, target: str, out: Path) -> Path:
     Args:
         source: A checkout, or an unpacked source distribution.
         target: One of :data:`TARGETS`.
-        out: An empty folder, or none yet, for the wheel.
+        out: The directory for the wheel; it is recreated.
 
     Returns:
-        The wheel; of one for Linux the name says ``linux`` and the processor, and not yet which C library it needs.
+        The wheel. For Linux, its name has ``linux`` and the processor, but not yet the C library.
     """
     programs = tools(target, more=_MUSL.format(processor=target.partition("-")[0]) if target.endswith("musl") else "")
     settings: dict[str, str | Path] = {"CMAKE_COMPILE_WARNING_AS_ERROR": "ON"}
@@ -55,7 +55,7 @@ def build(source: Path, target: str, out: Path) -> Path:
         settings |= more
         linked = f"-L{folder}"
     elif target.endswith("musl"):
-        linked = "-dynamic"  # Zig links a program with musl statically, and such a program cannot open a library
+        linked = "-dynamic"  # by default Zig links programs with musl statically, and those cannot open libraries
     environment = os.environ | {
         "CC": str(programs / "cc"),
         "CMAKE_ARGS": " ".join(f"-D{name}={value}" for name, value in settings.items()),
@@ -64,13 +64,13 @@ def build(source: Path, target: str, out: Path) -> Path:
     }
     shutil.rmtree(out, ignore_errors=True)
     command = [sys.executable, "-m", "build", "--wheel", "--outdir", out, source]
-    run(*command, what=f"no wheel for {target}", env=environment)
+    run(*command, what=f"cannot build the wheel for {target}", env=environment)
     (wheel,) = out.glob("*.whl")
     return wheel
 
 
 def binaries(wheel: Path, package: Path) -> None:
-    """Takes the extension module and the worker out of a wheel into a package."""
+    """Extracts the extension module and the worker from a wheel into a package."""
     with zipfile.ZipFile(wheel) as archive:
         for entry in archive.infolist():
             if entry.filename.startswith("backworks/bin/") or entry.filename.endswith((".abi3.so", ".pyd")):

@@ -1,4 +1,4 @@
-"""What an extension module is linked with for a Python on Windows, made without one."""
+"""The headers and import library to link an extension module for Python on Windows, created on Linux."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from tools.steps import fail, run
 
 __all__ = ["PROCESSORS", "settings"]
 
-#: Zig's name of the system -> what CMake calls its processor, and what dlltool does.
+#: Zig's name for the system -> the names of its processor in CMake and dlltool.
 PROCESSORS = {"x86_64-windows-gnu": ("AMD64", "i386:x86-64"), "aarch64-windows-gnu": ("ARM64", "arm64")}
 
 
 def _headers() -> Path:
-    """Returns a folder of this Python's headers, which are the same on all systems but for one."""
+    """Returns a directory with this Python's headers, of which only pyconfig.h depends on the system."""
     folder = CACHE / "include-windows"
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(sysconfig.get_path("include"), folder)
@@ -29,7 +29,7 @@ def _headers() -> Path:
 
 
 def _libraries(target: str) -> Path:
-    """Makes a folder with what the linker needs to know of python3.dll, which holds the stable ABI and nothing else."""
+    """Creates a directory with the import library of python3.dll, which exports only the stable ABI."""
     folder = CACHE / f"lib-{target}"
     folder.mkdir(parents=True, exist_ok=True)
     definition = folder / "python3.def"
@@ -37,24 +37,24 @@ def _libraries(target: str) -> Path:
     definition.write_text("LIBRARY python3.dll\nEXPORTS\n" + "\n".join(sorted(names)) + "\n", encoding="ascii")
     dlltool = [sys.executable, "-m", "ziglang", "dlltool", "-m", PROCESSORS[target][1], "-d", definition]
     library = folder / "python3.lib"
-    run(*dlltool, "-l", library, what="no import library of python3.dll", env=os.environ | environment())
-    # CMake has the linker take what this Python, one of Linux, is linked with.
-    run(tools(target) / "ar", "rc", folder / "libdl.a", what="no stand-in for libdl")
+    run(*dlltool, "-l", library, what="cannot create the import library of python3.dll", env=os.environ | environment())
+    # CMake links with the libraries of this Python, which is for Linux.
+    run(tools(target) / "ar", "rc", folder / "libdl.a", what="cannot create a stub of libdl")
     return folder
 
 
 def settings(target: str) -> tuple[dict[str, str | Path], Path]:
-    """Makes what it takes.
+    """Creates the headers and libraries.
 
     Args:
         target: One of :data:`PROCESSORS`.
 
     Returns:
-        Variables for CMake, and the folder that the linker searches.
+        Variables for CMake, and the directory for the linker to search.
     """
     libraries = _libraries(target)
-    # CMake runs the Python that it asks about Python through this, as if it were one of Windows: it is one of Linux.
-    emulator = shutil.which("env") or fail("there is no program env")
+    # CMake runs Python through this "emulator", as if it were for Windows, although it is for Linux.
+    emulator = shutil.which("env") or fail("the program env is missing")
     return {
         "CMAKE_SYSTEM_NAME": "Windows",
         "CMAKE_SYSTEM_PROCESSOR": PROCESSORS[target][0],

@@ -1,4 +1,4 @@
-"""Zig as the compiler for another system, in the form that a build wants: programs named cc, ar and ranlib."""
+"""Zig as a cross-compiler, in the form that builds expect: programs named cc, ar and ranlib."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from tools.steps import cache, fail
 
 __all__ = ["CACHE", "environment", "tools"]
 
-#: What is made for other systems, and by what.
+#: The directory for builds for other systems, and for their tools.
 CACHE = cache("backworks-cross")
 
-#: Zig keeps each system's C library here, which it makes in up to a minute.
+#: Zig's cache of each system's C library, which takes up to a minute to build.
 _KEPT = CACHE / "zig"
 
 
@@ -24,19 +24,19 @@ def _zig() -> Path:
 
 
 def environment() -> dict[str, str]:
-    """Returns the variables that have Zig keep what it built."""
+    """Returns the environment variables that set Zig's cache directories."""
     return {"ZIG_GLOBAL_CACHE_DIR": str(_KEPT), "ZIG_LOCAL_CACHE_DIR": str(_KEPT)}
 
 
 def tools(target: str, *, more: str = "") -> Path:
-    """Makes the programs.
+    """Creates the programs.
 
     Args:
-        target: Zig's name of the system.
-        more: Lines of sh that the compiler runs when it has succeeded, with its arguments as ``$@``.
+        target: Zig's name for the system.
+        more: Shell commands to run after the compiler succeeds, with its arguments as ``$@``.
 
     Returns:
-        The folder in which they are.
+        The directory of the programs.
     """
     folder = CACHE / "tools" / target
     folder.mkdir(parents=True, exist_ok=True)

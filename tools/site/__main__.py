@@ -1,4 +1,4 @@
-"""Builds the documentation: ``python tools/site``, run by ``make docs``. A warning or a broken link fails it."""
+"""Builds the documentation: ``python tools/site``, run by ``make docs``. A warning or broken link is a failure."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 
 
 def main() -> int:
-    """Builds into build/docs, says where the first page is, and returns the exit code."""
+    """Builds into build/docs and prints the path of the first page; returns the exit code."""
     build = ROOT / "build" / "docs"
     assemble(ROOT, build / "source")
     code = make_pages(build)
     if code == 0:
-        print(f"The site begins at {build / 'html' / 'index.html'}")
+        print(f"Open {build / 'html' / 'index.html'}")
     return code
 
 

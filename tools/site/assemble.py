@@ -1,4 +1,4 @@
-"""Puts the sources of the site together: the pages of docs/, those that stand elsewhere, and those that are made."""
+"""Assembles the sources of the site: the pages of docs/, pages from elsewhere, and generated pages."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["ELSEWHERE", "MADE", "assemble"]
 
 _ROOT = Path(__file__).resolve().parent.parent.parent
 
-#: Pages that stand beside what they are about -> where they are in the site.
+#: Pages outside docs/ -> their place in the site.
 ELSEWHERE = {
     "CHANGELOG.md": "changelog.md",
     "benchmarks/README.md": "benchmarks/index.md",
@@ -30,10 +30,10 @@ ELSEWHERE |= {
     path.relative_to(_ROOT).as_posix(): f"kits/{path.parent.name}.md" for path in sorted(_ROOT.glob("sdk/*/README.md"))
 }
 
-#: Pages that are made, of what the checkout has in another form.
+#: Pages that are generated from other files in the checkout.
 MADE = ("reference/header.md", "reference/configuration.md", "reference/python.md")
 
-#: What a link may lead to, outside of docs/, that is another page in the site.
+#: Link targets outside docs/ that have a page in the site.
 _INSTEAD = {
     "sdk/c/backworks_plugin.h": "reference/header.md",
     "examples/weather_plugin_c": "examples/weather_plugin_c.md",
@@ -41,18 +41,18 @@ _INSTEAD = {
     **ELSEWHERE,
 }
 
-#: The parts of the checkout that have no page: a link to one becomes its name.
+#: The parts of the checkout without a page: a link to one becomes plain text.
 _PATHS = re.compile(r"benchmarks/peers(?:/.*)?|benchmarks/.*\.(?:py|txt)|examples/backworks\.yaml")
 
 _LINK = re.compile(r"(!?)\[((?:[^\[\]]|\[[^\]]*\])*)\]\((?!https?:|#)([^)#\s]+)(#[^)\s]*)?\)")
 
 
 def assemble(root: Path, target: Path) -> None:
-    """Makes the sources.
+    """Creates the sources.
 
     Args:
         root: The checkout.
-        target: The directory for them; what was there is removed.
+        target: The directory for them; it is recreated.
     """
     shutil.rmtree(target, ignore_errors=True)
     shutil.copytree(root / "docs", target)
@@ -72,7 +72,7 @@ def _pages(root: Path) -> list[Path]:
 
 
 def _with_links(text: str, root: Path, source: str, page: str, target: Path) -> str:
-    """Returns a page's text with links that lead to the same as in the checkout."""
+    """Returns the text of a page, with its links adjusted to the layout of the site."""
 
     def moved(match: re.Match[str]) -> str:
         picture, words, link, fragment = match[1], match[2], match[3], match[4] or ""
@@ -85,7 +85,7 @@ def _with_links(text: str, root: Path, source: str, page: str, target: Path) -> 
             return f"[{words}]({_relative(where, page)}{fragment})"
         return words if _PATHS.fullmatch(path) else match[0]
 
-    # What stands in a fence is no link.
+    # Fenced blocks contain no links.
     parts = re.split(r"(^```.*?^```$)", text, flags=re.MULTILINE | re.DOTALL)
     return "".join(part if part.startswith("```") else _LINK.sub(moved, part) for part in parts)
 

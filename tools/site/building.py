@@ -1,4 +1,4 @@
-"""Has Sphinx make pages of the sources: strictly, and with nothing fetched."""
+"""Builds the pages with Sphinx, strictly and offline."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ if TYPE_CHECKING:
 
 __all__ = ["make_pages"]
 
-#: A warning is an error, all of them are told, and a name in a docstring that leads nowhere is one.
+#: Warnings are errors, all of them are reported, and unresolved names in docstrings are warnings.
 _STRICT = ("--fail-on-warning", "--keep-going", "--nitpicky", "--quiet")
 
 
 def make_pages(build: Path) -> int:
-    """Makes ``html`` in a directory of the ``source`` in it.
+    """Builds the pages in ``html`` from those in ``source``.
 
     Args:
-        build: The directory.
+        build: The directory that contains both.
 
     Returns:
-        The exit code; with one above 0, stderr has said why.
+        The exit code; if it is not 0, the errors are on stderr.
     """
     places = ["--doctree-dir", str(build / "doctrees"), str(build / "source"), str(build / "html")]
     return subprocess.call([sys.executable, "-m", "sphinx", *_STRICT, *places])

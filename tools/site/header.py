@@ -1,4 +1,4 @@
-"""The reference of the C header, from its comments: what stands there is all that the page says."""
+"""Generates the reference of the C header from its comments, without adding anything."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class Item:
     """One declaration of the header.
 
     Attributes:
-        name: What it declares.
-        comment: The text above it, without the marks of a comment.
-        code: The declaration as it stands, its inner comments included; of a helper, what its caller sees.
+        name: The declared name.
+        comment: The comment above it, without the comment markers.
+        code: The declaration, including inner comments; for a helper, only its signature.
     """
 
     name: str
@@ -30,29 +30,29 @@ class Item:
 
     @property
     def anchor(self) -> str:
-        """The target of links to it. Those of macros have a prefix, since targets know no upper case."""
+        """The target of links to it. Those of macros have a prefix, because targets are not case-sensitive."""
         return f"{'macro-' if self.name.isupper() else ''}{self.name}".lower()
 
 
 def items(header: str) -> list[Item]:
-    """Returns the declarations between the header's two markers, in their order."""
+    """Returns the declarations between the header's two markers, in order."""
     _, _, rest = header.partition(_BEGIN)
     declarations, _, _ = rest.partition(_END)
     return [_item(chunk) for chunk in _chunks(declarations)]
 
 
 def helpers(header: str) -> list[Item]:
-    """Returns the documented helpers of the header's last section, in their order."""
+    """Returns the documented helpers in the header's last section, in order."""
     _, _, rest = header.partition(_HELPERS)
     found = []
     for chunk in _chunks(rest):
-        if chunk.startswith("#define") and found:  # the second of two that one comment explains
+        if chunk.startswith("#define") and found:  # the second of two under one comment
             name = re.match(r"#define \w+(?:\([^)]*\))?", chunk)
             found[-1] = replace(found[-1], code=f"{found[-1].code}\n{name[0] if name else chunk}")
         if not chunk.startswith("/*") or "#endif" in chunk:
             continue
         item = _item(chunk)
-        # Only what its caller sees: the head of a function, the name and arguments of a macro.
+        # Only the signature: the head of a function, or the name and arguments of a macro.
         lines = [line for line in item.code.splitlines() if not line.startswith("BACKWORKS_PRINTF")]
         if lines[0].startswith("#define"):
             names = re.findall(r"^#define \w+(?:\([^)]*\))?", item.code, re.MULTILINE)
@@ -64,7 +64,7 @@ def helpers(header: str) -> list[Item]:
 
 
 def _chunks(text: str) -> list[str]:
-    """Splits a text at the blank lines that are neither in a comment nor between braces."""
+    """Splits a text at blank lines outside comments and braces."""
     chunks: list[list[str]] = [[]]
     depth = 0
     inside = False  # a comment
@@ -105,13 +105,13 @@ def page(header: str) -> str:
     intro = parts[0].partition("Contents\n")[0].strip()
     version = re.search(r"#define BACKWORKS_ABI_VERSION (\d+)", header)
     number = version[1] if version else "?"
-    made = f"Made from the header itself, of ABI {number}; `backworks sdk path --c` tells where it is."
+    made = f"Generated from the header of ABI {number}; `backworks sdk path --c` prints its directory."
     out = ["# backworks_plugin.h", made, _prose(intro, anchors)]
     for title, text in zip(parts[1::2], parts[2::2], strict=True):
         out += [f"## {title}", _prose(text, anchors)]
     out.append("## Declarations")
     out += [_section(item, anchors) for item in declared]
-    out += ["## Helpers for C and C++", "Not part of the ABI: a plugin may do without them."]
+    out += ["## Helpers for C and C++", "Not part of the ABI: their use is optional."]
     out += [_section(item, anchors) for item in helping]
     return "\n\n".join(out) + "\n"
 
@@ -121,7 +121,7 @@ def _section(item: Item, anchors: dict[str, str]) -> str:
 
 
 def _prose(text: str, anchors: dict[str, str]) -> str:
-    """Makes Markdown of a comment: paragraphs, lists, words with their meanings, and what is set out in columns."""
+    """Converts a comment to Markdown: paragraphs, lists, definitions, and preformatted text."""
     out = []
     for paragraph in re.split(r"\n\s*\n", text.strip("\n")):
         lines = paragraph.splitlines()
@@ -135,7 +135,7 @@ def _prose(text: str, anchors: dict[str, str]) -> str:
 
 
 def _words(lines: list[str], anchors: dict[str, str]) -> str:
-    """Makes a list of words, each with its meaning behind two or more spaces, of lines that may go on below."""
+    """Makes a definition list from terms followed by two or more spaces; definitions may continue on later lines."""
     found: list[list[str]] = []
     for line in lines:
         if match := re.match(r"(\S+) {2,}(.*)", line):
@@ -146,7 +146,7 @@ def _words(lines: list[str], anchors: dict[str, str]) -> str:
 
 
 def _inline(text: str, anchors: dict[str, str]) -> str:
-    """Sets names and tags as code, links those that the page explains, and escapes what Markdown would take."""
+    """Formats names and tags as code, links those defined on the page, and escapes Markdown."""
 
     def one(match: re.Match[str]) -> str:
         word = match[0]

@@ -1,4 +1,4 @@
-"""The reference of the Python package: everything that ``backworks`` offers, from the docstrings."""
+"""Generates the reference of the Python package from the docstrings of its public names."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ __all__ = ["page"]
 
 _HEAD = """# Python
 
-Made from the docstrings.
-Everything here is imported from `backworks`, but for what is said to be from elsewhere.
+Generated from the docstrings.
+Import everything from `backworks`, except where a heading names another module.
 """
 
 

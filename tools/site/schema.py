@@ -1,4 +1,4 @@
-"""The reference of the configuration, from its JSON Schema."""
+"""Generates the reference of the configuration from its JSON Schema."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ __all__ = ["page"]
 
 _HEAD = """# The keys of the configuration
 
-Made from what `backworks config schema` prints.
-Instead of any value there may be `${NAME}` or `${NAME:-default}`, from the environment.
+Generated from the output of `backworks config schema`.
+Any value can be replaced by `${NAME}` or `${NAME:-default}`, from the environment.
 [Configuration](../configuration.md) has the rules, and an example with every key."""
 
-#: Where each part of the schema stands in the file.
+#: The path of each part of the schema in the file.
 _NAMES = {"plugins": "plugins.NAME", "endpoints": "endpoints.PATH"}
 
 
@@ -26,7 +26,7 @@ def page(schema: dict[str, Any]) -> str:
 
 
 def _level(name: str, value: dict[str, Any], definitions: dict[str, Any]) -> list[str]:
-    """Returns the section of one object and, after it, those of the objects in it."""
+    """Returns the section of an object, followed by those of nested objects."""
     found = _object(value, definitions)
     if found is None:
         raise ValueError(f"{name} has no keys")
@@ -36,7 +36,7 @@ def _level(name: str, value: dict[str, Any], definitions: dict[str, Any]) -> lis
     below: list[str] = []
     for key, each in found["properties"].items():
         inner = _object(each, definitions)
-        accepted = f"[keys of its own](#{_slug(f'{name}.{key}')})" if inner else _accepted(each)
+        accepted = f"[see its keys](#{_slug(f'{name}.{key}')})" if inner else _accepted(each)
         if inner and any(one.get("type") == "boolean" for one in each.get("anyOf", ())):
             accepted += ", true or false"
         default = "" if inner or "default" not in each else f"`{json.dumps(each['default'])}`"
@@ -53,7 +53,7 @@ def _slug(name: str) -> str:
 
 
 def _object(value: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any] | None:
-    """Returns the object with keys that a value is, or may be, or that each of its members is."""
+    """Returns the object with keys that a value is or may be, or that each of its members is."""
     if "$ref" in value:
         return definitions[value["$ref"].rpartition("/")[2]]  # type: ignore[no-any-return]
     members = value.get("additionalProperties")
@@ -64,7 +64,7 @@ def _object(value: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any
 
 
 def _accepted(value: dict[str, Any]) -> str:
-    """Says in words what is accepted."""
+    """Describes the accepted values."""
     kinds = value.get("anyOf", [value])
     patterns = [each["pattern"] for each in kinds if "pattern" in each]
     if any("ms|s|m|h" in pattern for pattern in patterns):
@@ -98,5 +98,5 @@ def _cell(text: str) -> str:
 
 
 def _prose(text: str) -> str:
-    """Escapes what Markdown would take."""
+    """Escapes Markdown."""
     return text.replace("{", "\\{").replace("*", "\\*").replace("_", "\\_").replace("<", "\\<")

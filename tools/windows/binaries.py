@@ -1,4 +1,4 @@
-"""Builds what stands in for programs of Windows that are not there, and a DLL that Wine lacks."""
+"""Builds stand-ins for missing Windows programs, and a DLL that Wine lacks."""
 
 from __future__ import annotations
 
@@ -27,23 +27,30 @@ def _cc(*arguments: str | Path, what: str) -> None:
 
 
 def build_tools() -> None:
-    """Builds the programs that stand in for compilers and make there, and the DLL."""
+    """Builds the stand-ins for the compilers and make, and the DLL."""
     tools = C_DRIVE / "tools"
-    # The Python that has Zig is this one; its place may not be told to a program of Windows in another way.
+    # This Python has Zig; the shebang line is the only way to pass its path to a Windows program.
     script = tools / "forward"
     source = (HERE / "forward.py").read_text(encoding="utf-8")
     source = source.replace("{cache}", environment()["ZIG_GLOBAL_CACHE_DIR"])
     script.write_text(f"#!{sys.executable}\n{source}", encoding="utf-8")
     script.chmod(0o755)
     where = r'-DFORWARD=L"C:\\tools\\forward"'
-    _cc(where, HERE / "forward.c", "-lws2_32", "-o", tools / "zig.exe", what="no compiler for Windows")
+    _cc(
+        where,
+        HERE / "forward.c",
+        "-lws2_32",
+        "-o",
+        tools / "zig.exe",
+        what="cannot build the compiler stand-in for Windows",
+    )
     for name in ("cc", "c++", "make"):
         shutil.copyfile(tools / "zig.exe", tools / f"{name}.exe")
-    # Zig makes each system's C and C++ library at first use, which takes longer than a test may.
+    # Zig builds each system's C and C++ library at first use, which takes longer than a test's time limit.
     sample = CACHE / "sample.cpp"
     sample.write_text("#include <stdexcept>\nvoid f() { throw std::runtime_error({}); }\n", encoding="ascii")
     options = ["-std=c++17", "-O1", "-g", "-fvisibility=hidden", "-shared"]
-    _zig("c++", *options, sample, "-o", CACHE / "sample.dll", what="no C++ library for Windows")
+    _zig("c++", *options, sample, "-o", CACHE / "sample.dll", what="cannot build the C++ library for Windows")
     stand_in = PYTHON / "Lib" / "site-packages" / "ziglang"
     stand_in.mkdir()
     (stand_in / "__init__.py").touch()
@@ -53,4 +60,11 @@ def build_tools() -> None:
     shim = C_DRIVE / "windows" / "system32" / "bcryptprimitives.dll"
     if not shim.exists():
         source_file = HERE / "bcryptprimitives.c"
-        _cc("-shared", source_file, "-ladvapi32", "-o", shim, what="no random numbers for what Rust made")
+        _cc(
+            "-shared",
+            source_file,
+            "-ladvapi32",
+            "-o",
+            shim,
+            what="cannot build bcryptprimitives.dll, which Rust programs need",
+        )

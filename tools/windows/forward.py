@@ -1,6 +1,6 @@
-"""Runs a program of this system for forward.c, which is a program of Windows under Wine.
+"""Runs a program of this system on behalf of forward.c, a Windows program under Wine.
 
-Called with the port to write to, the name of the tool, and its arguments, in which paths are those of Windows.
+Called with the port to write to, the name of the tool, and its arguments, which contain Windows paths.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ import sys
 from pathlib import Path
 
 ZIG = (sys.executable, "-m", "ziglang")
-#: Where Zig keeps what it built: the set-up writes it here, for a program of Windows would name another place.
+#: Zig's cache, filled in by the setup, because a Windows program would use another directory.
 CACHE = "{cache}"
-#: What a compiler makes if nobody says what to make.
+#: The compiler's default target.
 WINDOWS = ("-target", "x86_64-windows-gnu")
-#: An argument that is a path: alone, behind -I and the like, or behind NAME=.
+#: A path in an argument: alone, after an option such as -I, or after NAME=.
 PATH = re.compile(r"(?P<option>-[ILo]|[A-Z]+=)?(?P<drive>[A-Za-z]):[\\/](?P<rest>.*)", re.DOTALL)
 
 
 def unix(argument: str) -> str:
-    """Returns an argument with the path in it as this system knows it."""
+    """Returns an argument with its path converted to this system's form."""
     found = PATH.fullmatch(argument)
     if found is None:
         return argument
@@ -32,26 +32,26 @@ def unix(argument: str) -> str:
 
 
 def command(tool: str, arguments: list[str]) -> list[str]:
-    """Returns what to run."""
+    """Returns the command to run."""
     if tool == "zig":
         return [*ZIG, *map(unix, arguments)]
     if tool in ("cc", "c++"):
         target = () if "-target" in arguments else WINDOWS
         return [*ZIG, tool, *target, *map(unix, arguments)]
     if tool == "make":
-        # Make starts programs of this side: the compiler that is meant there has another name here.
+        # Make starts programs of this system, where the compiler has another name.
         given = [_compiler(argument) or unix(argument) for argument in arguments]
         if not any(argument.startswith("CC=") for argument in given):
             given.append(_CC)
         return ["make", *given]
-    sys.exit(f"forward: there is no tool {tool}")
+    sys.exit(f"forward: unknown tool {tool}")
 
 
 _CC = f"CC={' '.join([*ZIG, 'cc', *WINDOWS])}"
 
 
 def _compiler(argument: str) -> str | None:
-    """Returns what sets make's compiler, if the argument does."""
+    """Returns the converted argument if it sets make's compiler, or else ``None``."""
     if found := re.fullmatch(r"CC=(?:\S*[\\/])?cc(?:\.exe)?( .*)?", argument, re.IGNORECASE):
         return _CC + (found[1] or "")
     found = re.fullmatch(r"CC=\S*python\S* (-m ziglang cc.*)", argument)
@@ -59,7 +59,7 @@ def _compiler(argument: str) -> str | None:
 
 
 def main(port: str, tool: str, *arguments: str) -> None:
-    """Runs the tool and passes on how it went."""
+    """Runs the tool; sends back its exit code and output."""
     with socket.create_connection(("127.0.0.1", int(port))) as back:
         line = command(tool, list(arguments))
         environment = os.environ | {"ZIG_GLOBAL_CACHE_DIR": CACHE, "ZIG_LOCAL_CACHE_DIR": CACHE}

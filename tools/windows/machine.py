@@ -1,4 +1,4 @@
-"""The machine with Windows that Wine makes: its Python, packages and compilers, made once and kept."""
+"""The Windows environment under Wine: Python, packages and compilers, set up once and kept."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from tools.windows.wine import CACHE
 
 __all__ = ["make"]
 
-#: What it is made by.
+#: The files that set it up.
 _MAKERS = ("bcryptprimitives.c", "binaries.py", "forward.c", "forward.py", "python.py", "wine.py")
 
 
 def make() -> None:
-    """Makes it, unless it is there and was made from the same."""
+    """Sets up the environment, unless it is up to date."""
     steps = {
         "Wine's prefix": wine.make_prefix,
         "CPython": python.install_python,
@@ -23,5 +23,5 @@ def make() -> None:
         "compilers": binaries.build_tools,
     }
     makers = [Path(__file__).with_name(name) for name in _MAKERS]
-    words = "Wine and Windows' Python: some minutes and 1 GB"
+    words = "Wine and Python for Windows, which takes a few minutes and 1 GB"
     set_up(CACHE / "made-from", words, steps, *makers, *python.needed("test"), wine.version())

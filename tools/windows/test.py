@@ -1,7 +1,7 @@
-"""Runs the tests under Wine, with Windows' CPython: ``python -m tools.windows.test [ARGUMENTS OF PYTEST]``.
+"""Runs the tests under Wine, with CPython for Windows: ``python -m tools.windows.test [PYTEST ARGUMENTS]``.
 
-Run by ``make test-windows``. What it needs, it makes under ``$XDG_CACHE_HOME/backworks-test-windows``, or under
-``~/.cache``, and keeps there; the tests themselves run in a copy of the checkout on the C: drive of Wine's prefix.
+Run by ``make test-windows``. It keeps what it needs under ``$XDG_CACHE_HOME/backworks-test-windows``, or under
+``~/.cache``; the tests run in a copy of the checkout on the C: drive of Wine's prefix.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from tools.steps import Failed, copy_checkout
 from tools.windows import machine, python, wine
 from tools.windows.wine import C_DRIVE, CACHE
 
-#: The checkout, as Windows sees it.
+#: The copy of the checkout on drive C:.
 TREE = C_DRIVE / "backworks"
 
 

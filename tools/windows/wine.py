@@ -1,4 +1,4 @@
-"""Wine: finds it, makes its prefix, and runs programs of Windows in it."""
+"""Finds Wine, creates its prefix, and runs Windows programs in it."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 __all__ = ["CACHE", "C_DRIVE", "environment", "make_prefix", "run_there", "stop", "version"]
 
 CACHE = cache("backworks-test-windows")
-#: Wine's prefix, and what Windows calls C: there.
+#: Wine's prefix, and the drive C: in it.
 PREFIX = CACHE / "wine"
 C_DRIVE = PREFIX / "drive_c"
 
-#: Debian puts it beside the PATH.
+#: Debian installs Wine outside the PATH.
 _PLACES = (Path("/usr/lib/wine"), Path("/usr/lib/x86_64-linux-gnu/wine"))
 
 
@@ -36,17 +36,17 @@ def _wine() -> Path:
     if (found := _find("wine64") or _find("wine")) is not None:
         return found
     install_debian({"wine64": "wine64"})
-    return _find("wine64") or fail("apt-get has installed wine64, and there is no program of that name")
+    return _find("wine64") or fail("apt-get installed wine64, but there is no program of that name")
 
 
 def environment(more: Mapping[str, str] = {}) -> dict[str, str]:
-    """Returns the environment that programs of Windows run in."""
+    """Returns the environment for Windows programs."""
     return (
         os.environ
         | {
             "WINEPREFIX": str(PREFIX),
             "WINEDEBUG": "-all",
-            "WINEDLLOVERRIDES": "mscoree,mshtml=",  # neither .NET nor a browser is wanted, nor the questions about them
+            "WINEDLLOVERRIDES": "mscoree,mshtml=",  # prevents the prompts to install .NET and a browser
             "WINEPATH": r"C:\tools",
         }
         | more
@@ -54,26 +54,40 @@ def environment(more: Mapping[str, str] = {}) -> dict[str, str]:
 
 
 def version() -> str:
-    """Returns Wine's own name and version."""
+    """Returns Wine's name and version."""
     return run(_wine(), "--version", what="Wine does not start").strip()
 
 
 def make_prefix() -> None:
-    """Makes the prefix, as a Windows 10."""
+    """Creates the prefix, configured as Windows 10."""
     shutil.rmtree(PREFIX, ignore_errors=True)
     PREFIX.parent.mkdir(parents=True, exist_ok=True)
-    run(_wine(), "wineboot", "--init", what="no prefix", env=environment())
+    run(_wine(), "wineboot", "--init", what="cannot create the prefix", env=environment())
     add = [r"HKCU\Software\Wine", "/v", "Version", "/d", "win10", "/f"]
-    run(_wine(), "reg", "add", *add, what="Wine is no Windows 10", env=environment())
-    debug = r"HKLM\Software\Microsoft\Windows NT\CurrentVersion\AeDebug"  # takes seconds, and a plugin's last words
-    run(_wine(), "reg", "add", debug, "/v", "Debugger", "/d", "", "/f", what="Wine's debugger stays", env=environment())
+    run(_wine(), "reg", "add", *add, what="cannot configure Wine as Windows 10", env=environment())
+    debug = (
+        r"HKLM\Software\Microsoft\Windows NT\CurrentVersion\AeDebug"  # takes seconds, and hides a plugin's last output
+    )
+    run(
+        _wine(),
+        "reg",
+        "add",
+        debug,
+        "/v",
+        "Debugger",
+        "/d",
+        "",
+        "/f",
+        what="cannot disable Wine's debugger",
+        env=environment(),
+    )
     (C_DRIVE / "tools").mkdir()
 
 
 def run_there(command: Sequence[str | Path], directory: Path, more: Mapping[str, str] = {}) -> int:
-    """Runs a program of Windows with this one's output, and returns its exit code.
+    """Runs a Windows program with its output on stdout; returns its exit code.
 
-    Its output goes through a pipe: what Wine makes of a terminal is no console of Windows, nor a terminal.
+    The output goes through a pipe, because Wine turns a terminal into neither a Windows console nor a terminal.
     """
     line = [str(_wine()), *map(str, command)]
     with subprocess.Popen(
@@ -87,7 +101,7 @@ def run_there(command: Sequence[str | Path], directory: Path, more: Mapping[str,
         copying = threading.Thread(target=_copy, args=(process.stdout,))
         copying.start()
         code = process.wait()
-        stop()  # Wine's services, which hold the pipe as well
+        stop()  # Wine's services, which also hold the pipe
         copying.join()
         return code
 
@@ -98,7 +112,7 @@ def _copy(pipe: IO[bytes]) -> None:
 
 
 def stop() -> None:
-    """Ends whatever still runs in the prefix."""
+    """Kills everything that still runs in the prefix."""
     server = _find("wineserver64") or _find("wineserver")
     if server is not None and PREFIX.exists():
         subprocess.run([str(server), "--kill"], env=environment(), check=False)
