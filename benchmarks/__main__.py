@@ -1,4 +1,4 @@
-"""All figures: ``python -m benchmarks``, as ``make bench`` and ``make bench-quick`` do."""
+"""Measures all figures: ``python -m benchmarks``, run by ``make bench`` and ``make bench-quick``."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from benchmarks.command import check_environment, missing, timed
 from benchmarks.harness import Figure
 from benchmarks.machine import describe
 
-#: The modules, in the order in which they are run.
+#: The modules, in the order in which they run.
 FIGURES = ("calls", "scaling", "event_loop", "isolated", "server", "routing", "startup", "leak", "server_choice")
-#: What a quick run leaves out.
+#: The modules that a quick run skips.
 FULL_ONLY = {"server_choice"}
 
-#: The panels of the one picture that shows the most: figure, case, title.
+#: The panels of the overview picture: figure, case, title.
 OVERVIEW = (
     ("calls", "64 B, str", "A call with 64 bytes of text (less is better)"),
     ("calls", "64 KiB, bytes", "A call with 64 KiB of bytes (less is better)"),
@@ -27,10 +27,12 @@ OVERVIEW = (
 
 
 def main() -> int:
-    """Measures everything and writes tables and plots, as far as it gets; returns the exit code."""
+    """Measures everything, and writes tables and plots after each figure; returns the exit code."""
     parser = argparse.ArgumentParser(prog="benchmarks", description="Measures every figure; see benchmarks/README.md.")
     parser.add_argument(
-        "--quick", action="store_true", help="less of each, into build/bench/quick: to see that it works, not to quote"
+        "--quick",
+        action="store_true",
+        help="fewer and shorter rounds, into build/bench/quick: to see that it works, not to quote",
     )
     quick = parser.parse_args().quick
     check_environment()
@@ -45,16 +47,18 @@ def main() -> int:
         try:
             figures[name] = timed(importlib.import_module(f"benchmarks.{name}").figure, quick)
             report.draw(where, figures[name], machine)
-        except Exception as error:  # noqa: BLE001  # what was measured before must not be lost
+        except Exception as error:  # noqa: BLE001  # keep the figures measured so far
             traceback.print_exc()
             failed[name] = f"{type(error).__name__}: {error}".splitlines()[0]
         about = machine | missing()
         if failed:
             about["failed"] = "; ".join(f"{figure} ({reason})" for figure, reason in failed.items())
-        report.write(where, list(figures.values()), about)  # after each, so that an interrupted run has left something
+        report.write(
+            where, list(figures.values()), about
+        )  # after each figure, so that an interrupted run leaves results
     panels = [plot.Panel(title, figures[name], group) for name, group, title in OVERVIEW if name in figures]
     if panels:
-        plot.draw(where / "overview", "What a plugin call costs, beside what others cost", panels, machine)
+        plot.draw(where / "overview", "The cost of a plugin call, compared with peers", panels, machine)
     print((where / "results.md").read_text(encoding="utf-8"))
     print(f"Written to {where.relative_to(ROOT)}")
     for name, reason in failed.items():

@@ -1,4 +1,4 @@
-"""The ASGI applications that are served, each made by a function: ``uvicorn --factory benchmarks.apps:bare``."""
+"""Factories of the ASGI applications to serve: ``uvicorn --factory benchmarks.apps:bare``."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ if TYPE_CHECKING:
     from backworks.http.app import HttpApp
     from backworks.http.asgi import Receive, Scope, Send
 
-#: What the `constant` plugin answers; see peers/answers.h.
+#: The answer of the `constant` plugin; see peers/answers.h.
 CONSTANT = b'{"station": "KORL", "temperature_celsius": 21, "wind_knots": 12}'
 
 
 def bare() -> Any:
-    """The least that an ASGI application can do: the same answer, whatever is asked."""
+    """Returns a minimal ASGI application, which gives the same response to every request."""
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(CONSTANT)).encode())]
     start = {"type": "http.response.start", "status": 200, "headers": headers}
     body = {"type": "http.response.body", "body": CONSTANT}
@@ -31,7 +31,7 @@ def bare() -> Any:
 
 
 def bare_echo() -> Any:
-    """The same with the request's body as the answer."""
+    """Returns a minimal ASGI application that echoes the request's body."""
 
     async def application(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -57,7 +57,7 @@ async def _lifespan(receive: Receive, send: Send) -> None:
 
 
 def configuration(isolation: str, data: str, endpoints: int = 1) -> dict[str, Any]:
-    """A configuration that serves ``/constant`` and ``/echo``, and as many others as are asked for."""
+    """Returns a configuration that serves ``/constant`` and ``/echo``, and further endpoints up to a number."""
 
     def endpoint(plugin: str, method: str) -> dict[str, Any]:
         return {"method": method, "runtime": {"type": "plugin", "handler": plugin}, "data": data}
@@ -82,40 +82,40 @@ def _ours(isolation: str, data: str) -> HttpApp:
 
 
 def none_body() -> HttpApp:
-    """Backworks, ``isolation: none``, the body alone for the plugin."""
+    """Backworks with ``isolation: none``, where the plugin receives only the body."""
     return _ours("none", "body")
 
 
 def none_request() -> HttpApp:
-    """Backworks, ``isolation: none``, the JSON of the request for the plugin."""
+    """Backworks with ``isolation: none``, where the plugin receives the request as JSON."""
     return _ours("none", "request")
 
 
 def thread_body() -> HttpApp:
-    """Backworks, ``isolation: thread``, the body alone for the plugin."""
+    """Backworks with ``isolation: thread``, where the plugin receives only the body."""
     return _ours("thread", "body")
 
 
 def thread_request() -> HttpApp:
-    """Backworks, ``isolation: thread``, the JSON of the request for the plugin."""
+    """Backworks with ``isolation: thread``, where the plugin receives the request as JSON."""
     return _ours("thread", "request")
 
 
 def process_body() -> HttpApp:
-    """Backworks, ``isolation: process``, the body alone for the plugin."""
+    """Backworks with ``isolation: process``, where the plugin receives only the body."""
     return _ours("process", "body")
 
 
 def process_request() -> HttpApp:
-    """Backworks, ``isolation: process``, the JSON of the request for the plugin."""
+    """Backworks with ``isolation: process``, where the plugin receives the request as JSON."""
     return _ours("process", "request")
 
 
 def fastapi_ctypes() -> Any:
-    """FastAPI routes that call the same libraries by ctypes: in the event loop and, as `def`, in its thread pool."""
+    """FastAPI routes that call the same libraries with ctypes, in the event loop or, with `def`, in the thread pool."""
     from fastapi import FastAPI, Request, Response
 
-    globals()["Request"] = Request  # FastAPI looks the name of an annotation up in the module
+    globals()["Request"] = Request  # FastAPI resolves annotations in the module's globals
 
     app = FastAPI()
     constant, echo = by_ctypes("constant")[1], by_ctypes("echo")[1]

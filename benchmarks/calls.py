@@ -1,4 +1,4 @@
-"""What one call costs, there and back, by the size of what is sent: ``python -m benchmarks.calls``."""
+"""The round-trip time of one call, by data size: ``python -m benchmarks.calls``."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from benchmarks.harness import Contender, Figure, Sample, interleave, per_call, 
 
 SIZES = {"64 B": 64, "1 KiB": 1 << 10, "64 KiB": 1 << 16, "16 MiB": 1 << 24}
 
-#: What the data and the answer are, in Python.
+#: The Python types of the data and the answer.
 KINDS = ("str", "bytes")
-#: Name of a contender -> the statement that is timed, and what `call` is in it.
+#: Name of a contender -> the timed statement, and the value of `call` in it.
 Ways = dict[str, tuple[str, Callable[..., Any]]]
 
 _THREE = 'call("/echo", "POST", data)'
@@ -35,7 +35,7 @@ _ONE = "call(data)"
 
 
 def ways(kind: str, stack: ExitStack) -> Ways:
-    """The contenders that echo a value of that kind; the plugins among them end with the stack."""
+    """Returns the contenders that echo a value of a kind; the stack closes their plugins."""
     is_text = kind == "str"
     found: Ways = {}
     for binding, name in (("native", "Backworks"), ("cffi", "Backworks via cffi"), ("ctypes", "Backworks via ctypes")):
@@ -61,7 +61,7 @@ def ways(kind: str, stack: ExitStack) -> Ways:
 
 
 def contenders(size: int, budget: float, stack: ExitStack) -> Iterator[Contender]:
-    """All of them, for one size; what is called in Python is named twice, as ``str:NAME`` and ``bytes:NAME``."""
+    """Yields all contenders for one size; those called from Python are named ``str:NAME`` and ``bytes:NAME``."""
     raw = b"x" * size
     floor = Floor()
     yield Contender("C function alone", per_call(floor.call(raw), budget))
@@ -73,7 +73,7 @@ def contenders(size: int, budget: float, stack: ExitStack) -> Iterator[Contender
 
 
 def figure(quick: bool) -> Figure:
-    """Measures it."""
+    """Measures the figure."""
     groups: dict[str, dict[str, Sample]] = {}
     for shown, size in SIZES.items():
         with ExitStack() as stack:
@@ -87,22 +87,22 @@ def figure(quick: bool) -> Figure:
             }
     return Figure(
         "calls",
-        "One call, there and back: time, less is better",
+        "Round-trip time of one call, lower is better",
         "ns",
         groups,
         ("C function alone", "memcpy each way", "memcpy each way, fresh memory", "nanobind", "ctypes by hand"),
         (
             (
                 "Backworks, nanobind and pybind11 take endpoint, method and data and release the interpreter lock; "
-                "ctypes, cffi, Extism and wasmtime take the data alone. `lean` is the least that each can do: the data "
-                "alone, nothing freed after an error, and the lock kept (cffi cannot)."
+                "ctypes, cffi, Extism and wasmtime take only the data. `lean` is the minimum for each: only the data, "
+                "no cleanup after an error, and the lock held (except with cffi, which always releases it)."
             ),
-            "`Backworks via cffi` and `via ctypes` are its other bindings, for where the compiled one is not built.",
+            "`Backworks via cffi` and `via ctypes` use its other bindings, for installations without the compiled one.",
             (
-                "The C function allocates and copies, and what it answers is freed; `memcpy each way` copies twice and "
-                "allocates nothing, `fresh memory` allocates both times. Both stand beside `str` and `bytes` alike."
+                "The C function allocates and copies its answer, which is then freed. `memcpy each way` copies twice "
+                "without an allocation; `fresh memory` allocates each time. Both are the same for `str` and `bytes`."
             ),
-            "The loop of Python around each call is part of it.",
+            "The times include the Python loop around the calls.",
         ),
     )
 

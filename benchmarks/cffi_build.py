@@ -1,4 +1,4 @@
-"""The plain functions compiled in with cffi's API mode: ``python cffi_build.py DIRECTORY`` makes the module there."""
+"""Compiles the plain functions with cffi's API mode: ``python cffi_build.py DIRECTORY`` builds the module there."""
 
 from __future__ import annotations
 

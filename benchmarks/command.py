@@ -16,7 +16,7 @@ __all__ = ["check_environment", "command", "missing", "timed"]
 
 
 def command(figure: Callable[[bool], Figure]) -> int:
-    """Measures one figure, prints its tables and writes them under build/bench; returns the exit code."""
+    """Measures one figure, prints its tables, and writes them under build/bench; returns the exit code."""
     parser = argparse.ArgumentParser(description="Measures one figure; see benchmarks/README.md.")
     parser.add_argument("--quick", action="store_true", help="fewer and shorter rounds: to see that it works")
     quick = parser.parse_args().quick
@@ -32,7 +32,7 @@ def command(figure: Callable[[bool], Figure]) -> int:
 
 
 def timed(figure: Callable[[bool], Figure], quick: bool) -> Figure:
-    """Measures a figure and says on stderr how long that took."""
+    """Measures a figure, and prints the duration to stderr."""
     start = time.monotonic()
     found = figure(quick)
     print(f"bench: {found.name}: {time.monotonic() - start:.0f} s", file=sys.stderr, flush=True)
@@ -40,17 +40,17 @@ def timed(figure: Callable[[bool], Figure], quick: bool) -> Figure:
 
 
 def missing() -> dict[str, str]:
-    """The peers that could not take part in what was measured until now, as a row of the table of the machine."""
+    """Returns the peers that were unavailable so far, as a row for the table of the machine."""
     from benchmarks.contenders import MISSING
 
     return {"missing": "; ".join(f"{name} ({reason})" for name, reason in MISSING.items())} if MISSING else {}
 
 
 def check_environment() -> None:
-    """Ends with a sentence if what would be measured is not the installed package with its compiled binding."""
+    """Exits with a message unless the installed package with its compiled binding would be measured."""
     if Path(sys.prefix) != ENVIRONMENT:
         sys.exit(
-            f"bench: this needs the environment of the benchmarks: make bench-env, then "
+            f"bench: run this in the benchmark environment: make bench-env, then "
             f"{(ENVIRONMENT / 'bin' / 'python').relative_to(ROOT)} -m benchmarks..."
         )
     import backworks
@@ -58,6 +58,6 @@ def check_environment() -> None:
 
     home = Path(backworks.__file__).resolve()
     if not home.is_relative_to(ENVIRONMENT):
-        sys.exit(f"bench: {home.parent} would be measured, which is not what is installed")
+        sys.exit(f"bench: this would measure {home.parent}, not the installed package")
     if ffi.binding().name != "native":
-        sys.exit(f"bench: the binding is {ffi.binding().name}, not native; unset BACKWORKS_FFI")
+        sys.exit(f"bench: the binding must be native, not {ffi.binding().name}; unset BACKWORKS_FFI")

@@ -1,4 +1,4 @@
-"""The ways to reach the plugin's C code from Python, each as its users write it."""
+"""The ways to call the plugin's C code from Python, each written as its users would write it."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ __all__ = [
 
 HERE = Path(__file__).resolve().parent
 
-#: The peers that could not take part, and why.
+#: The unavailable peers, and why.
 MISSING: dict[str, str] = {}
 
 
 @contextmanager
 def optional(name: str) -> Iterator[None]:
-    """Notes that a peer is missing if the block, in which it is made ready, fails."""
+    """Records a peer as missing if the block, which prepares it, fails."""
     try:
         yield
     except (ImportError, OSError, RuntimeError, subprocess.SubprocessError) as error:
@@ -51,12 +51,12 @@ def optional(name: str) -> Iterator[None]:
 
 
 def library(name: str) -> Path:
-    """The library of peers/CMakeLists.txt with that name."""
+    """Returns the library that peers/CMakeLists.txt builds under a name."""
     return PEERS / f"lib{name}{'.dylib' if sys.platform == 'darwin' else '.so'}"
 
 
 def peer(name: str) -> Any:
-    """The compiled-in module of that name."""
+    """Returns the compiled module with a name."""
     if str(PEERS) not in sys.path:
         sys.path.append(str(PEERS))
     return importlib.import_module(name)
@@ -70,7 +70,7 @@ def ours(plugin: str, binding: str = "native", *, isolation: str = "none", worke
 
 
 def _plain_functions(plugin: str, kind: type[ctypes.CDLL] = ctypes.CDLL) -> tuple[Any, Any]:
-    """The two plain functions of a plugin's library, declared for ctypes: answer and free."""
+    """Returns the plain functions ``answer`` and ``free`` of a plugin's library, declared for ctypes."""
     loaded = kind(str(library(plugin)))
     answer, free = loaded.plain_answer, loaded.plain_free
     answer.argtypes, answer.restype = (ctypes.c_char_p, c_size_t, c_void_p), c_void_p
@@ -79,7 +79,7 @@ def _plain_functions(plugin: str, kind: type[ctypes.CDLL] = ctypes.CDLL) -> tupl
 
 
 def by_ctypes(plugin: str) -> tuple[Callable[[str], str], Callable[[bytes], bytes]]:
-    """A function for text and one for bytes, written by hand with ctypes."""
+    """Returns a function for text and one for bytes, written by hand with ctypes."""
     answer, free = _plain_functions(plugin)
 
     def text(data: str) -> str:
@@ -103,7 +103,7 @@ def by_ctypes(plugin: str) -> tuple[Callable[[str], str], Callable[[bytes], byte
 
 
 def ctypes_lean(plugin: str) -> tuple[Callable[[str], str], Callable[[bytes], bytes]]:
-    """The least that ctypes can do: one size for all calls, nothing freed after an error, and the lock kept."""
+    """The minimum with ctypes: a shared size variable, no cleanup after an error, and the lock held."""
     answer, free = _plain_functions(plugin, ctypes.PyDLL)
     size = c_size_t()
     at = byref(size)
@@ -125,7 +125,7 @@ def ctypes_lean(plugin: str) -> tuple[Callable[[str], str], Callable[[bytes], by
 
 
 def cffi_peer(function: str = "plain_answer") -> tuple[Callable[[str], str], Callable[[bytes], bytes]]:
-    """The same with cffi's API mode."""
+    """Returns the same functions with cffi's API mode."""
     module = peer("cffi_module")
     new, unpack, answer, free = module.ffi.new, module.ffi.unpack, getattr(module.lib, function), module.lib.plain_free
 
@@ -152,7 +152,7 @@ def cffi_peer(function: str = "plain_answer") -> tuple[Callable[[str], str], Cal
 
 
 def cffi_lean() -> tuple[Callable[[str], str], Callable[[bytes], bytes]]:
-    """The least that cffi's API mode can do: one size for all calls, and nothing freed after an error."""
+    """The minimum with cffi's API mode: a shared size variable, and no cleanup after an error."""
     module = peer("cffi_module")
     unpack, answer, free = module.ffi.unpack, module.lib.plain_answer, module.lib.plain_free
     size = module.ffi.new("size_t *")
@@ -181,7 +181,7 @@ def _wasm(name: str) -> bytes:
 
 
 def extism_peer() -> Callable[[bytes], bytes]:
-    """An Extism plug-in that answers what it was sent; its way in is bytes."""
+    """Returns a function that echoes bytes through an Extism plug-in."""
     import extism
 
     plugin = extism.Plugin(_wasm("extism_echo"))
@@ -194,7 +194,7 @@ def extism_peer() -> Callable[[bytes], bytes]:
 
 
 def wasmtime_peer() -> Callable[[bytes], bytes]:
-    """A WebAssembly module that answers what it was sent, called through wasmtime; its way in is bytes."""
+    """Returns a function that echoes bytes through a WebAssembly module in wasmtime."""
     from wasmtime import Func, Instance, Memory, Module, Store
 
     store = Store()
@@ -204,7 +204,7 @@ def wasmtime_peer() -> Callable[[bytes], bytes]:
     assert isinstance(echo, Func)
     assert isinstance(memory, Memory)
 
-    # Kept from call to call, as somebody does who counts each of them: asking costs more than copying.
+    # Kept between calls, as performance-minded users do: the lookup costs more than the copy.
     capacity = where = start = 0
 
     def data_(data: bytes) -> bytes:
@@ -212,7 +212,7 @@ def wasmtime_peer() -> Callable[[bytes], bytes]:
         size = len(data)
         if size > capacity:
             where, capacity = room(store, size), size
-            start = ctypes.addressof(memory.data_ptr(store).contents)  # it may have moved
+            start = ctypes.addressof(memory.data_ptr(store).contents)  # the memory may have moved
         memmove(start + where, data, size)
         return string_at(start + echo(store, where, size), size)
 
@@ -220,7 +220,7 @@ def wasmtime_peer() -> Callable[[bytes], bytes]:
 
 
 class Floor:
-    """What C alone takes, and what copying alone takes. The loops are peers/floor.c."""
+    """The cost of C alone, and of copying alone. The loops are in peers/floor.c."""
 
     def __init__(self) -> None:
         self._loops = ctypes.CDLL(str(library("floor")))
@@ -231,13 +231,13 @@ class Floor:
         self._plugin.backworks_plugin_init(None, b"{}", c_size_t(2), byref(self._instance), None)
 
     def call(self, data: bytes) -> Callable[[int], float]:
-        """The plugin's function and its free_string, called by pointer."""
+        """Returns a loop over the plugin's function and its free_string, called by pointer."""
         process = ctypes.cast(self._plugin.backworks_plugin_process_endpoint_data, c_void_p)
         free = ctypes.cast(self._plugin.backworks_plugin_free_string, c_void_p)
         return self._timed("floor_call", process, free, self._instance, data, c_size_t(len(data)))
 
     def copy(self, data: bytes, *, fresh: bool) -> Callable[[int], float]:
-        """One memcpy each way, into buffers that are kept or into fresh ones."""
+        """Returns a loop over one memcpy each way, into reused or fresh buffers."""
         return self._timed("floor_copy_fresh" if fresh else "floor_copy", data, c_size_t(len(data)))
 
     def _timed(self, name: str, *arguments: Any) -> Callable[[int], float]:

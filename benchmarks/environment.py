@@ -1,7 +1,7 @@
-"""Makes what the benchmarks run in: ``python3 -m benchmarks.environment``, from the root of the checkout.
+"""Creates the environment of the benchmarks: ``python3 -m benchmarks.environment``, from the root of the checkout.
 
-An environment with the peers' packages (requirements.txt), Backworks installed from this checkout, and the compiled
-peers. Each part is made again only when what it is made from has changed.
+It has the peers' packages (requirements.txt), Backworks installed from this checkout, and the compiled peers. Each part
+is rebuilt only when its sources have changed.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ PIP = (PYTHON, "-m", "pip", "--quiet", "--disable-pip-version-check", "install")
 
 
 def main() -> int:
-    """Makes what is missing; returns the exit code."""
-    if sys.version_info < (3, 11):  # noqa: UP036  # this one runs before anything has asked
-        print(f"bench: Backworks needs Python 3.11 or newer, and {sys.executable} is {sys.version.split()[0]}")
+    """Creates the missing parts; returns the exit code."""
+    if sys.version_info < (3, 11):  # noqa: UP036  # runs before any other version check
+        print(f"bench: Backworks needs Python 3.11 or newer, but {sys.executable} is {sys.version.split()[0]}")
         return 1
     if sys.platform == "win32":
-        print("bench: the peers are built and the servers measured with tools of Linux and macOS; use one of these")
+        print("bench: the benchmarks need tools that exist only on Linux and macOS; run them there")
         return 1
     for tool, origin in (("cc", "gcc"), ("c++", "g++"), ("wrk", "wrk")):
         if shutil.which(tool) is None:
@@ -47,20 +47,20 @@ def main() -> int:
     for part in ("backworks", "native", "sdk"):
         package += [file for file in (ROOT / part).rglob("*") if file.is_file() and "__pycache__" not in file.parts]
     try:
-        make("environment", "making the environment", requirements, make_environment)
+        make("environment", "creating the environment", requirements, make_environment)
         make("backworks", "installing Backworks", package, install_backworks)
         make("peers", "compiling the peers", peers, build_peers)
     except subprocess.CalledProcessError as error:
-        print(f"bench: {' '.join(map(str, error.cmd))} failed; its own words are above")
+        print(f"bench: {' '.join(map(str, error.cmd))} failed; see its output above")
         return 1
-    except OSError as error:  # cmake, say, where it could not be installed
+    except OSError as error:  # for example, cmake could not be installed
         print(f"bench: {error}; remove {BUILD} to try again")
         return 1
     return 0
 
 
 def make(part: str, doing: str, sources: Iterable[Path], recipe: Callable[[], None]) -> None:
-    """Makes one part, unless it was made from the same sources by the same Python."""
+    """Builds one part, unless it was built from the same sources with the same Python."""
     digest = hashlib.sha256(sys.version.encode())
     for source in sorted(sources):
         digest.update(f"{source.relative_to(ROOT)}\0".encode() + source.read_bytes())
@@ -73,7 +73,7 @@ def make(part: str, doing: str, sources: Iterable[Path], recipe: Callable[[], No
 
 
 def make_environment() -> None:
-    """Makes the environment anew; what else is installed in it has to be installed again."""
+    """Recreates the environment; the other parts must then be installed again."""
     shutil.rmtree(BUILD, ignore_errors=True)
     run(sys.executable, "-m", "venv", ENVIRONMENT)
     try:
@@ -83,17 +83,17 @@ def make_environment() -> None:
 
 
 def install_one_by_one() -> None:
-    """Installs what can be installed, and names what cannot: the benchmarks do without those peers."""
+    """Installs each package that can be installed, and reports the others, whose peers are then skipped."""
     for line in (HERE / "requirements.txt").read_text(encoding="utf-8").splitlines():
         if line and not line.startswith("#"):
             try:
                 run(*PIP, line)
             except subprocess.CalledProcessError:
-                print(f"bench: {line} cannot be installed, and is left out; to try again, remove {BUILD}")
+                print(f"bench: skipping {line}, which cannot be installed; to try again, remove {BUILD}")
 
 
 def install_backworks() -> None:
-    """Installs Backworks as a user does: what an editable installation costs at each start is not measured."""
+    """Installs Backworks as a user does, because an editable installation starts more slowly."""
     run(*PIP, ROOT)
 
 
@@ -109,7 +109,7 @@ def build_peers() -> None:
 
 
 def run(*command: str | Path) -> None:
-    """Runs a command; what it prints is shown if it fails."""
+    """Runs a command, and shows its output only if it fails."""
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
     if done.returncode:
         print(done.stdout)

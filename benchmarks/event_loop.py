@@ -1,4 +1,4 @@
-"""What a call costs that is awaited in an event loop: ``python -m benchmarks.event_loop``."""
+"""The cost of a call that is awaited in an event loop: ``python -m benchmarks.event_loop``."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from benchmarks.contenders import by_ctypes, ours
 from benchmarks.harness import Contender, Figure, interleave, per_call
 
 DATA = b"x" * 64
-#: How many calls are made before the first is waited for.
+#: The number of calls in flight.
 CASES = {"one call at a time": 1, "32 calls at a time": 32}
 
 Call = Callable[[], Awaitable[object]]
 
 
 async def ready() -> bytes:
-    """The least that can be awaited: a coroutine that has its result."""
+    """The minimum that can be awaited: a coroutine that returns at once."""
     return DATA
 
 
 def _in_executor(call: Callable[[bytes], bytes]) -> Awaitable[bytes]:
-    # What to_thread does, without the context that it copies.
+    # Like to_thread, but without copying the context.
     return asyncio.get_running_loop().run_in_executor(None, call, DATA)
 
 
@@ -48,7 +48,7 @@ def _seconds(runner: asyncio.Runner, call: Call, width: int, count: int) -> floa
     return runner.run(_sequence(call, count) if width == 1 else _batches(call, count, width))
 
 
-#: Seconds between two calls of the third case: whoever waits for work by spinning has long gone to sleep.
+#: Seconds between two calls of the third case, long enough that spinning threads have gone to sleep.
 PAUSE = 0.002
 
 
@@ -67,13 +67,13 @@ def _after_a_pause(runner: asyncio.Runner, call: Call, count: int) -> float:
 
 
 def figure(quick: bool) -> Figure:
-    """Measures it."""
+    """Measures the figure."""
     groups = {}
     with ExitStack() as stack:
         none = stack.enter_context(ours("echo"))
         thread = stack.enter_context(ours("echo", isolation="thread"))
         by_hand = by_ctypes("echo")[1]
-        # One event loop, and so one default thread pool, for all: as in a program.
+        # One event loop, and so one default thread pool, for all, as in a real program.
         runner = stack.enter_context(asyncio.Runner())
         calls: dict[str, Call] = {
             "await of a ready coroutine": ready,
@@ -97,12 +97,12 @@ def figure(quick: bool) -> Figure:
         groups["one call after a pause"] = interleave(contenders, 5 if quick else 21)
     return Figure(
         "event_loop",
-        "One awaited call of 64 B: time, less is better",
+        "Time of one awaited call with 64 B, lower is better",
         "ns",
         groups,
         ("to_thread, ctypes by hand", "await of a ready coroutine"),
         (
-            "asyncio's own event loop; 32 calls at a time are gathered, and the time is divided by 32.",
+            "asyncio's own event loop. Of 32 gathered calls, the figure is the total time divided by 32.",
             f"After a pause of {PAUSE * 1e3:g} ms the cores, and all threads, are asleep.",
         ),
     )

@@ -1,7 +1,7 @@
-"""How everything is measured: contenders in turns, in rounds, and what is said of their values.
+"""The measurement method: contenders take turns in rounds, and their values are summarised.
 
-One round measures each contender once, in an order that is shuffled anew: what the machine does meanwhile (another
-program, a lower clock) meets them all, and none is always the one after a certain other.
+Each round measures every contender once, in a new random order. Disturbances (another program, a lower clock speed)
+therefore affect all contenders, and none always follows the same other one.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ __all__ = ["Contender", "Figure", "Sample", "interleave", "per_call", "statement
 
 @dataclass(frozen=True)
 class Contender:
-    """Somebody who takes part.
+    """A participant in a comparison.
 
     Attributes:
-        name: How the tables call it.
-        measure: Measures once and returns the value, in the figure's unit.
+        name: Its name in the tables.
+        measure: Measures once; returns the value in the figure's unit.
     """
 
     name: str
@@ -31,12 +31,12 @@ class Contender:
 
 @dataclass(frozen=True)
 class Sample:
-    """What was measured of one contender, over all rounds.
+    """The values of one contender over all rounds.
 
     Attributes:
-        rounds: How often it was measured.
-        minimum, median, maximum: Of all values.
-        low, high: The 10 % and the 90 % quantile: between them lie four of five values.
+        rounds: The number of measurements.
+        minimum, median, maximum: Those of all values.
+        low, high: The 10 % and 90 % quantiles.
     """
 
     rounds: int
@@ -48,7 +48,7 @@ class Sample:
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Sample:
-        """Sums up the values; there must be one at least."""
+        """Summarises the values, of which there must be at least one."""
         low, high = values[0], values[0]
         if len(values) > 1:
             tenths = statistics.quantiles(values, n=10, method="inclusive")
@@ -58,18 +58,18 @@ class Sample:
 
 @dataclass(frozen=True)
 class Figure:
-    """One thing that was measured, of all its contenders, in one run.
+    """The results of all contenders in one benchmark.
 
     Attributes:
         name: The name of its files.
-        title: What it is, and which direction is better.
-        unit: What the values are in.
-        groups: For each case (a size, say), the contenders' samples, in the order in which they are listed.
+        title: What is measured, and which direction is better.
+        unit: The unit of the values.
+        groups: For each case, such as a size, the contenders' samples in listing order.
         references: The contenders that ratios are computed against.
-        notes: What has to be known to read it.
-        more_is_better: Whether a larger value is the better one.
-        logarithmic: Whether the plot's axis is.
-        sorted: Whether the plot has the best first, or the order of the groups.
+        notes: Remarks that readers need.
+        more_is_better: Whether larger values are better.
+        logarithmic: Whether the plot's axis is logarithmic.
+        sorted: Whether the plot is sorted with the best first; otherwise it keeps the order of the groups.
     """
 
     name: str
@@ -83,25 +83,25 @@ class Figure:
     sorted: bool = True
 
     def value(self, sample: Sample) -> float:
-        """What a sample counts with in ratios and plots: its minimum if less is better, its median if more is.
+        """Returns the value used in ratios and plots: the minimum if less is better, the median if more is.
 
-        What disturbs a measurement of time only ever adds to it; a throughput has no such bound.
+        Disturbances can only add to a measured time, but can shift a throughput either way.
         """
         return sample.median if self.more_is_better else sample.minimum
 
 
 def interleave(contenders: Sequence[Contender], rounds: int, seed: int = 0) -> dict[str, Sample]:
-    """Measures the contenders round by round, each once in each, in shuffled order.
+    """Measures the contenders round by round, each once per round, in random order.
 
     Args:
-        contenders: Who takes part; their names are different.
-        rounds: How often; one round before them is not counted.
-        seed: Makes the order repeatable.
+        contenders: The contenders, with different names.
+        rounds: The number of rounds, after one warm-up round that is not counted.
+        seed: The seed of the order.
     """
     order = random.Random(seed)
     values: dict[str, list[float]] = {contender.name: [] for contender in contenders}
     if len(values) != len(contenders):
-        raise ValueError("two contenders have one name")
+        raise ValueError("two contenders have the same name")
     turns = list(contenders)
     for round_number in range(rounds + 1):
         order.shuffle(turns)
@@ -113,11 +113,11 @@ def interleave(contenders: Sequence[Contender], rounds: int, seed: int = 0) -> d
 
 
 def per_call(seconds_of: Callable[[int], float], budget: float) -> Callable[[], float]:
-    """Makes a measurement, in nanoseconds per call, of what can be called many times.
+    """Returns a function that measures nanoseconds per call.
 
     Args:
-        seconds_of: Calls so many times and returns the seconds that it took.
-        budget: How many seconds one measurement should take; the first one finds out how many calls that is.
+        seconds_of: Makes a number of calls; returns how many seconds they took.
+        budget: How many seconds one measurement should take; the first measurement determines the number of calls.
     """
     count = 0
 
@@ -135,11 +135,11 @@ def per_call(seconds_of: Callable[[int], float], budget: float) -> Callable[[], 
 
 
 def statement(text: str, **names: Any) -> Callable[[int], float]:
-    """Returns what runs a statement of Python so many times and returns the seconds; its loop is part of them.
+    """Returns a function that runs a Python statement a number of times; returns the seconds, including the loop.
 
     Args:
         text: The statement.
-        names: What it uses.
+        names: The names that it uses.
     """
     setup = "; ".join(f"{name} = _names[{name!r}]" for name in names) or "pass"
     return timeit.Timer(text, setup, globals={"_names": names}).timeit

@@ -1,4 +1,4 @@
-"""What a call costs whose plugin is in a process of its own: ``python -m benchmarks.isolated``. Linux only."""
+"""The cost of a call to a plugin in a worker process: ``python -m benchmarks.isolated``. Linux only."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _OURS = 'call("/echo", "POST", data, as_bytes=True)'
 
 @contextlib.contextmanager
 def one_processor() -> Iterator[None]:
-    """Everything that is started in here has one processor together."""
+    """Confines everything that starts in the block to one processor."""
     allowed = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {min(allowed)})
     try:
@@ -38,7 +38,7 @@ def one_processor() -> Iterator[None]:
 
 @contextlib.contextmanager
 def overload() -> Iterator[None]:
-    """Twice as many processes keep busy as there are processors."""
+    """Runs twice as many busy processes as there are processors."""
     program = [sys.executable, "-c", "while True: pass"]
     busy = [subprocess.Popen(program) for _ in range(2 * len(os.sched_getaffinity(0)))]
     try:
@@ -57,7 +57,7 @@ CONDITIONS: dict[str, Callable[[], AbstractContextManager[None]]] = {
 
 
 def isolated(stack: ExitStack, *, mailbox: bool = True) -> Plugin:
-    """The plugin that echoes, in a process of its own; the stack ends it."""
+    """Loads the echo plugin into a worker process; the stack closes it."""
     before = os.environ.get("BACKWORKS_FFI")
     os.environ["BACKWORKS_FFI"] = "native" if mailbox else "ctypes"
     try:
@@ -69,7 +69,7 @@ def isolated(stack: ExitStack, *, mailbox: bool = True) -> Plugin:
 
 
 def contenders(size: int, budget: float, stack: ExitStack) -> Iterator[Contender]:
-    """Those that send and get so many bytes."""
+    """Yields the contenders that send and receive data of a size."""
     data = b"x" * size
     loops = ctypes.CDLL(str(library("pingpong")))
     for name, shown in (("pingpong_futex", "futex, in C"), ("pingpong_pipe", "pipe, in C")):
@@ -132,7 +132,7 @@ async def _by_plugin(plugin: Plugin, count: int) -> float:
 
 
 def awaited(budget: float, stack: ExitStack) -> Iterator[Contender]:
-    """Those that an event loop waits for."""
+    """Yields the contenders that an event loop awaits."""
     runner = stack.enter_context(asyncio.Runner())
     loops = ctypes.CDLL(str(library("pingpong")))
     there, back = os.eventfd(0, os.EFD_CLOEXEC), os.eventfd(0, os.EFD_CLOEXEC)
@@ -148,12 +148,12 @@ def awaited(budget: float, stack: ExitStack) -> Iterator[Contender]:
 
 
 def figure(quick: bool) -> Figure:
-    """Measures it."""
+    """Measures the figure."""
     groups: dict[str, dict[str, Sample]] = {}
     budget, rounds = (0.01, 5) if quick else (0.05, 21)
     for condition, context in CONDITIONS.items():
         if condition == "overloaded":
-            budget *= 5  # a single turn of another process is 3 ms long, and more than that has to be measured
+            budget *= 5  # the time slice of another process is 3 ms, so measure for much longer
         for shown, size in SIZES.items():
             if size < 1 << 20 or condition == "a processor each":
                 with context(), ExitStack() as stack:
@@ -162,17 +162,17 @@ def figure(quick: bool) -> Figure:
             groups[f"64 B, awaited, {condition}"] = interleave(list(awaited(budget, stack)), rounds)
     return Figure(
         "isolated",
-        "One call of a plugin in a process of its own: time, less is better",
+        "Time of one call to a plugin in a worker process, lower is better",
         "ns",
         groups,
         ("ctypes by hand", "futex, in C", "Backworks, process, pipes", "memcpy each way", "eventfd"),
         (
-            "`futex, in C` and `pipe, in C` are two processes that wake each other and do nothing else.",
+            "`futex, in C` and `pipe, in C` are pairs of processes that only wake each other.",
             (
-                "`multiprocessing.Pipe` and gRPC have a process of Python's at the other end. Extism, `ctypes by hand` "
-                "and `memcpy each way` stay in this process."
+                "`multiprocessing.Pipe` and gRPC have a Python process at the other end. Extism, `ctypes by hand` and "
+                "`memcpy each way` stay in this process."
             ),
-            "`overloaded`: twice as many other processes are busy as there are processors.",
+            "`overloaded`: there are twice as many other busy processes as processors.",
         ),
     )
 

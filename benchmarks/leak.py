@@ -1,4 +1,4 @@
-"""How the memory of the process grows over many calls: ``python -m benchmarks.leak``."""
+"""The growth of the process's memory over many calls: ``python -m benchmarks.leak``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from benchmarks.command import command
 from benchmarks.harness import Figure, Sample
 from benchmarks.serving import python
 
-#: Calls of each kind; the first is what most programs do.
+#: The number of calls of each kind; the first is the most common one.
 CALLS = {
     "text": 100_000_000,
     "bytes": 10_000_000,
@@ -31,9 +31,9 @@ _STEPS = 10
 
 
 def watch(kind: str, calls: int) -> list[int]:
-    """Makes calls in this process, and returns by how many KiB it has grown after each tenth of them.
+    """Makes calls in this process; returns its growth in KiB after each tenth of them.
 
-    The hundredth part of them goes before: what is allocated once, by then is.
+    One hundredth of the number is called before, so that one-time allocations do not count.
     """
     from contextlib import suppress
     from itertools import repeat
@@ -75,7 +75,7 @@ def watch(kind: str, calls: int) -> list[int]:
 
 
 def figure(quick: bool) -> Figure:
-    """Measures it, each kind in a process of its own."""
+    """Measures the figure, each kind in a separate process."""
     groups: dict[str, dict[str, Sample]] = {}
     counts = {kind: calls // 200 if quick else calls for kind, calls in CALLS.items()}
     for kind, calls in counts.items():
@@ -86,11 +86,11 @@ def figure(quick: bool) -> Figure:
             groups.setdefault(f"after {part}", {})[f"{NAMES[kind]}, {calls:,}"] = Sample.of(grown[step - 1 : step])
     return Figure(
         "leak",
-        "How many KiB the process has grown over so many calls; less is better",
+        "Growth of the process over many calls, in KiB; lower is better",
         "KiB",
         groups,
         (),
-        (f"Resident memory, after {_STEPS // 2} and {_STEPS} tenths of the calls; the first hundredth goes before.",),
+        (f"Resident memory, after {_STEPS // 2} and {_STEPS} tenths of the calls, not counting an earlier hundredth.",),
         logarithmic=False,
         sorted=False,
     )

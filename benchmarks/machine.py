@@ -1,4 +1,4 @@
-"""On what it was measured."""
+"""Describes the machine and software of a run."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ PACKAGES = (
 
 
 def describe(quick: bool) -> dict[str, str]:
-    """Returns the kind of run, the machine and the versions, as pairs of a word and a text."""
+    """Returns the kind of run, the machine and the versions, as labels and texts."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {
-        "run": "quick: few and short rounds, to see that all works; not to be quoted" if quick else "full",
+        "run": "quick: few and short rounds, to see that it works; not to be quoted" if quick else "full",
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
         "commit": _commit(),
         "processor": _processor(),
@@ -77,10 +77,10 @@ def _processor() -> str:
 
 def _governor() -> str:
     file = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
-    return file.read_text().strip() if file.exists() else "not told by the system"
+    return file.read_text().strip() if file.exists() else "unknown"
 
 
 def _first_line(*command: str) -> str:
-    # wrk answers --version with its usage and exit code 1.
+    # wrk responds to --version with its usage and exit code 1.
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=False)
     return done.stdout.partition("\n")[0].strip()

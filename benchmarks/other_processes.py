@@ -1,6 +1,6 @@
-"""What others call in another process: :mod:`multiprocessing` and gRPC. Each echoes what it is sent.
+"""Peers that call another process: :mod:`multiprocessing` and gRPC. Each echoes its input.
 
-Run as a program, it is the other process: ``pipe DESCRIPTOR`` or ``grpc ADDRESS``.
+Run as a program, this module is the other process: ``pipe DESCRIPTOR`` or ``grpc ADDRESS``.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from benchmarks import ROOT
 __all__ = ["by_grpc", "by_multiprocessing"]
 
 _METHOD = "/echo.Echo/Echo"
-#: gRPC refuses messages above 4 MiB unless it is told otherwise.
+#: By default gRPC rejects messages above 4 MiB.
 _OPTIONS = (("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1))
 
 
 def by_multiprocessing(stack: ExitStack) -> Callable[[bytes], bytes]:
-    """A process of Python's at the other end of a ``multiprocessing.Pipe``; the stack ends it."""
+    """Starts a Python process at the other end of a ``multiprocessing.Pipe``; the stack stops it."""
     here, there = multiprocessing.Pipe()
     with there:
         descriptor = there.fileno()
@@ -53,7 +53,7 @@ def _echo(descriptor: str) -> None:
 
 
 def by_grpc(stack: ExitStack) -> Callable[[bytes], bytes]:
-    """A gRPC server in Python at a unix socket, and bytes as they are for messages; the stack ends it."""
+    """Starts a gRPC server in Python on a unix socket, with raw bytes as messages; the stack stops it."""
     import grpc
 
     directory = stack.enter_context(tempfile.TemporaryDirectory())
@@ -81,7 +81,7 @@ def _serve(address: str) -> None:
 
 
 def _start(*arguments: str, pass_fds: tuple[int, ...] = ()) -> subprocess.Popen[bytes]:
-    """This file as a program, and not a "spawn" of multiprocessing's, whose child is given our :data:`sys.path`."""
+    """Runs this file as a program; a child that multiprocessing spawns would inherit :data:`sys.path`."""
     command = (sys.executable, "-m", "benchmarks.other_processes", *arguments)
     return subprocess.Popen(command, cwd=ROOT, pass_fds=pass_fds)
 

@@ -1,4 +1,4 @@
-"""Pictures of figures: a panel for each case, a line for each contender, ours in colour."""
+"""Plots of figures: a panel for each case, a line for each contender, ours in colour."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["Panel", "draw", "panels_of"]
 OURS, OTHERS, FAINT = "#c2410c", "#475569", "#e2e8f0"
 #: Inches.
 WIDTH, LINE, HEAD, TITLE = 12.0, 0.24, 1.05, 0.75
-#: How much of the width the number beside the last dot needs.
+#: The fraction of the width for the number beside the last dot.
 ROOM = 0.28
 
 
@@ -30,7 +30,7 @@ class Panel:
 
 
 def panels_of(figure: Figure) -> list[Panel]:
-    """One panel for each case."""
+    """Returns a panel for each case."""
     return [Panel(group, figure, group) for group in figure.groups]
 
 

@@ -1,6 +1,6 @@
-"""What finding the endpoint costs, by the number of endpoints: ``python -m benchmarks.routing``.
+"""The cost of routing, by the number of endpoints: ``python -m benchmarks.routing``.
 
-The applications are called as a server calls them, without one: what a socket costs would hide what is asked here.
+The applications are called directly, as a server calls them, because the cost of a socket would hide that of routing.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ async def _requests(application: Any, path: str, count: int) -> float:
         await application(_scope(path), receive, send)
     taken = time.perf_counter() - start
     if messages[0]["status"] != 200 or messages[1]["body"] != CONSTANT:
-        raise RuntimeError(f"{path} was answered with {messages}")
+        raise RuntimeError(f"unexpected response for {path}: {messages}")
     return taken
 
 
@@ -83,7 +83,7 @@ def _fastapi(endpoints: int) -> Any:
 
 
 def figure(quick: bool) -> Figure:
-    """Measures it."""
+    """Measures the figure."""
     groups: dict[str, dict[str, Sample]] = {}
     with ExitStack() as stack:
         runner = stack.enter_context(asyncio.Runner())
@@ -104,16 +104,16 @@ def figure(quick: bool) -> Figure:
             groups[f"{endpoints:,} endpoint{'s' * (endpoints > 1)}"] = interleave(contenders, 3 if quick else 15)
     return Figure(
         "routing",
-        "One request inside of the application, by the number of endpoints: time, less is better",
+        "Time of one request inside the application, by the number of endpoints, lower is better",
         "ns",
         groups,
         ("FastAPI, a fixed path", "FastAPI, a parameter"),
         (
             (
-                "No server and no socket. Backworks calls a plugin (`isolation: none`, the JSON of the request); "
-                "FastAPI answers with a constant."
+                "There is no server and no socket. Backworks calls a plugin (`isolation: none`, with the request as "
+                "JSON); FastAPI returns a constant."
             ),
-            "The path that is asked for is the last of the configuration.",
+            "The requested path is the last one in the configuration.",
         ),
     )
 

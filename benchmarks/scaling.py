@@ -1,4 +1,4 @@
-"""Two threads on a plugin that keeps a core busy, against one: ``python -m benchmarks.scaling``."""
+"""Two threads that call a CPU-bound plugin, compared with one: ``python -m benchmarks.scaling``."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ SIZES = {"1 KiB": 1 << 10, "64 KiB": 1 << 16, "1 MiB": 1 << 20}
 
 
 def speed_up(call: Callable[[], object], count: int) -> float:
-    """How many times the calls of one thread two threads get done in the same time."""
+    """Returns the throughput of two threads relative to that of one."""
     return THREADS * _seconds(call, count, 1) / _seconds(call, count, THREADS)
 
 
 def _seconds(call: Callable[[], object], count: int, threads: int) -> float:
-    # All start at once, and the clock stops when the last has done its share.
+    # All start together, and the clock stops when the last one is done.
     ready = threading.Barrier(threads + 1)
 
     def work() -> None:
@@ -43,7 +43,7 @@ def _seconds(call: Callable[[], object], count: int, threads: int) -> float:
 
 
 def figure(quick: bool) -> Figure:
-    """Measures it."""
+    """Measures the figure."""
     groups = {}
     with ExitStack() as stack:
         none = stack.enter_context(ours("hash"))
@@ -65,11 +65,11 @@ def figure(quick: bool) -> Figure:
             groups[f"{shown} hashed in each call"] = interleave(contenders, 3 if quick else 15)
     return Figure(
         "scaling",
-        "Two threads that call a busy plugin: calls per second, times those of one thread; more is better",
+        "Calls per second of two threads to a CPU-bound plugin, relative to one thread, higher is better",
         "times one thread",
         groups,
         ("nanobind",),
-        (f"On {os.cpu_count()} cores. What is hashed is given as bytes; all release the interpreter lock.",),
+        (f"On {os.cpu_count()} cores. The data is bytes; all contenders release the interpreter lock.",),
         more_is_better=True,
         logarithmic=False,
     )

@@ -1,4 +1,4 @@
-"""Requests per second of one endpoint, beside a bare application and FastAPI: ``python -m benchmarks.server``."""
+"""Requests per second of one endpoint, next to a bare application and FastAPI: ``python -m benchmarks.server``."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from benchmarks.contenders import optional
 from benchmarks.harness import Contender, Figure, interleave
 from benchmarks.serving import Load, free_port, python, running
 
-#: The same server for all: what `backworks serve` itself takes; see server_choice.py.
+#: The same server for all, which `backworks serve` also uses; see server_choice.py.
 _UVICORN = ("-m", "uvicorn", "--factory", "--loop", "uvloop", "--http", "httptools", "--no-access-log")
 
-#: What is asked -> the contenders: their application in apps.py and the path that is asked for.
+#: Request -> the contenders: their application in apps.py, and the requested path.
 CASES = {
     "GET, an answer of 64 B": {
         "bare ASGI": ("bare", "/constant"),
@@ -38,12 +38,12 @@ CASES = {
         "FastAPI and ctypes, async def": ("fastapi_ctypes", "/echo"),
     },
 }
-#: `backworks serve` as it comes, beside the same application under the server above.
+#: `backworks serve` with its defaults, compared with the same application under the server above.
 SERVE = "Backworks serve, none, data: request"
 
 
 def figure(quick: bool) -> Figure:
-    """Measures it."""
+    """Measures the figure."""
     load = Load(1 if quick else 2)
     groups = {}
     for case, applications in CASES.items():
@@ -65,16 +65,16 @@ def figure(quick: bool) -> Figure:
             groups[case] = interleave(contenders, 1 if quick else 9)
     return Figure(
         "server",
-        "One endpoint on uvicorn (uvloop, httptools): requests per second, more is better",
+        "Requests per second of one endpoint on uvicorn (uvloop, httptools), higher is better",
         "requests/s",
         groups,
         ("bare ASGI", "FastAPI and ctypes, async def"),
         (
             load.note(),
-            "wrk (one thread, 32 connections) and the server share the machine's cores; nothing is pinned.",
+            "wrk (one thread, 32 connections) and the server share the machine's cores, without CPU pinning.",
             (
-                "The bare application answers with a constant, or with the body that it was sent; the others have the "
-                "same bytes from the same C code."
+                "The bare application returns a constant, or the request's body; the others get the same bytes from "
+                "the same C code."
             ),
         ),
         more_is_better=True,

@@ -1,4 +1,4 @@
-"""Which server, event loop and HTTP parser are the quickest, and what a second process adds.
+"""Compares servers, event loops and HTTP parsers, and measures the effect of a second process.
 
 ``python -m benchmarks.server_choice``: the bare application and Backworks (`isolation: none`), on each.
 """
@@ -19,7 +19,7 @@ _UVICORN = ("uvicorn", "--factory", "--no-access-log", "--log-level", "warning")
 _GRANIAN = ("granian", "--interface", "asgi", "--factory", "--no-ws", "--log-level", "warning")
 _HYPERCORN = ("hypercorn", "--log-level", "warning")
 
-#: What it is called -> the module and its options; {app}, {port} and {workers} are filled in.
+#: Name -> the module and its options.
 SERVERS = {
     "uvicorn, asyncio, h11": (*_UVICORN, "--loop", "asyncio", "--http", "h11"),
     "uvicorn, asyncio, httptools": (*_UVICORN, "--loop", "asyncio", "--http", "httptools"),
@@ -32,7 +32,7 @@ SERVERS = {
 
 
 def server(name: str, application: str, port: int, workers: int) -> list[str]:
-    """The command that serves an application of apps.py."""
+    """Returns the command that serves an application of apps.py."""
     module, *options = SERVERS[name]
     where = (
         ["--bind", f"127.0.0.1:{port}", f"benchmarks.apps:{application}()"]
@@ -43,7 +43,7 @@ def server(name: str, application: str, port: int, workers: int) -> list[str]:
 
 
 def figure(quick: bool) -> Figure:
-    """Measures it."""
+    """Measures the figure."""
     load = Load(1)
     groups: dict[str, dict[str, Sample]] = {}
     for shown, application in APPLICATIONS.items():
@@ -59,11 +59,14 @@ def figure(quick: bool) -> Figure:
                 groups[group] = interleave(contenders, 1 if quick else 5)
     return Figure(
         "server_choice",
-        "The server under `backworks serve`: requests per second, more is better",
+        "Requests per second of servers for `backworks serve`, higher is better",
         "requests/s",
         groups,
         ("uvicorn, uvloop, httptools",),
-        (load.note(), "wrk (one thread, 32 connections) and the server share the machine's cores; nothing is pinned."),
+        (
+            load.note(),
+            "wrk (one thread, 32 connections) and the server share the machine's cores, without CPU pinning.",
+        ),
         more_is_better=True,
         logarithmic=False,
     )

@@ -1,4 +1,4 @@
-"""Servers as processes of their own on this machine, and wrk as their client."""
+"""Runs servers as separate processes on this machine, with wrk as their client."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ from benchmarks import ROOT
 __all__ = ["Load", "free_port", "python", "running"]
 
 HERE = Path(__file__).resolve().parent
-#: Seconds that a server may take until it answers.
+#: Seconds that a server may take to respond for the first time.
 PATIENCE = 60
 
 
 def free_port() -> int:
-    """Returns a port that nobody listens at."""
+    """Returns a free port."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port: int = listener.getsockname()[1]
         return port
 
 
 def python(*arguments: str) -> list[str]:
-    """The command of this Python with arguments."""
+    """Returns the command that runs this Python with arguments."""
     return [sys.executable, *arguments]
 
 
 @contextmanager
 def running(command: Sequence[str], port: int, path: str) -> Iterator[None]:
-    """Runs a server until the end of the block; begins when it answers, and ends all of its processes."""
+    """Runs a server during the block, which starts when the server responds; kills all its processes at the end."""
     with tempfile.TemporaryFile("w+", encoding="utf-8") as output:
         server = subprocess.Popen(
             command, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT, start_new_session=True, stdin=subprocess.DEVNULL
@@ -48,7 +48,7 @@ def running(command: Sequence[str], port: int, path: str) -> Iterator[None]:
             while not _answers(port, path):
                 if server.poll() is not None or time.monotonic() > until:
                     output.seek(0)
-                    raise RuntimeError(f"{' '.join(command)} does not answer:\n{output.read()[-2000:]}")
+                    raise RuntimeError(f"{' '.join(command)} does not respond:\n{output.read()[-2000:]}")
                 time.sleep(0.002)
             yield
         finally:
@@ -73,12 +73,12 @@ def _answers(port: int, path: str) -> bool:
 
 @dataclass
 class Load:
-    """wrk: one thread and some connections, for some seconds.
+    """Load from wrk, with one thread and several connections.
 
     Attributes:
-        seconds: How long one measurement takes.
-        connections: How many requests are open at a time.
-        requests, errors: How many there were in all; an error is an answer above 399 or a failed socket.
+        seconds: The duration of one measurement.
+        connections: The number of concurrent connections.
+        requests, errors: The totals so far; an error is a status above 399 or a failed socket.
     """
 
     seconds: int
@@ -87,17 +87,17 @@ class Load:
     errors: int = field(default=0, init=False)
 
     def measure(self, port: int, path: str, *, post: bool = False) -> float:
-        """Returns requests per second."""
+        """Measures the requests per second."""
         options = ["-t1", f"-c{self.connections}", f"-d{self.seconds}s", *(["-s", str(HERE / "post.lua")] * post)]
         command = ["wrk", *options, f"http://127.0.0.1:{port}{path}"]
         return self.take(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout)
 
     def take(self, output: str) -> float:
-        """Counts what wrk has printed, and returns its requests per second."""
+        """Adds up the counts in wrk's output; returns its requests per second."""
         rate = re.search(r"Requests/sec: +([\d.]+)", output)
         count = re.search(r"(\d+) requests in", output)
         if rate is None or count is None:
-            raise ValueError(f"wrk said something new:\n{output}")
+            raise ValueError(f"unexpected output of wrk:\n{output}")
         self.requests += int(count[1])
         self.errors += sum(int(number) for number in re.findall(r"(?:connect|read|write|timeout) (\d+)", output))
         if failed := re.search(r"Non-2xx or 3xx responses: (\d+)", output):
@@ -105,5 +105,5 @@ class Load:
         return float(rate[1])
 
     def note(self) -> str:
-        """What was counted, as a sentence."""
+        """Returns the totals as a sentence."""
         return f"Errors: {self.errors:,} in {self.requests:,} requests."

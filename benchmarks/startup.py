@@ -1,4 +1,4 @@
-"""How long it takes to begin: ``python -m benchmarks.startup``."""
+"""Startup times: ``python -m benchmarks.startup``."""
 
 from __future__ import annotations
 
@@ -70,18 +70,18 @@ manager.close()
 
 
 def run(*command: str) -> float:
-    """Milliseconds from the start of a process to its end."""
+    """Runs a process; returns the milliseconds from its start to its end."""
     start = time.perf_counter()
     subprocess.run(command, cwd=BUILD, check=True, stdout=subprocess.DEVNULL, stdin=subprocess.DEVNULL)
     return (time.perf_counter() - start) * 1e3
 
 
 def copies(directory: Path, count: int) -> Path:
-    """Makes a directory with so many plugins of different names, each a library of its own."""
+    """Fills a directory with a number of plugins with different names, each a separate library; returns it."""
     original = library("echo")
     code = original.read_bytes()
     for number in range(count):
-        # The name stands in the manifest and in what backworks_plugin_name returns; both have four letters.
+        # The name occurs in the manifest and in the text of backworks_plugin_name; old and new have four letters.
         name = f"p{number:03}".encode()
         changed = code.replace(b'"echo"', b'"' + name + b'"').replace(b"\0echo\0", b"\0" + name + b"\0")
         (directory / f"lib{name.decode()}{original.suffix}").write_bytes(changed)
@@ -117,7 +117,7 @@ def _processes(rounds: int) -> dict[str, Sample]:
 
 
 def _compile_modules() -> None:
-    """Writes Extism's module, whose compiled form it caches itself, and wasmtime's compiled one."""
+    """Writes the module for Extism, which caches compiled code itself, and the compiled one for wasmtime."""
     from wasmtime import Engine, Module, wat2wasm
 
     texts = Path(__file__).parent / "peers"
@@ -146,7 +146,7 @@ def _fastapi() -> float:
 
 
 def _first_call(make: Callable[[ExitStack], Callable[[bytes], object]]) -> float:
-    """Milliseconds until another process has answered that is made for it, from a process that has all its imports."""
+    """Starts another process; returns the milliseconds until its first answer, without the imports of this one."""
     with ExitStack() as stack:
         start = time.perf_counter()
         make(stack)(b"x")
@@ -173,7 +173,7 @@ def _start(config: Path, what: str) -> float:
 
 
 def figure(quick: bool) -> Figure:
-    """Measures it."""
+    """Measures the figure."""
     rounds = 3 if quick else 15
     groups = {"a process": _processes(rounds)}
     others: dict[str, Callable[[ExitStack], Callable[[bytes], object]]] = {
@@ -200,7 +200,7 @@ def figure(quick: bool) -> Figure:
         groups["start, by the number of plugins"] = interleave(started, rounds)
     return Figure(
         "startup",
-        "How long it takes to begin: milliseconds, less is better",
+        "Startup times in milliseconds, lower is better",
         "ms",
         groups,
         (
@@ -210,10 +210,10 @@ def figure(quick: bool) -> Figure:
             "Backworks: start of 1",
         ),
         (
-            "A process is timed from outside, from its start to its end; a server until its first answer.",
+            "A process is timed from outside, from its start to its end; a server, until its first response.",
             (
-                "Each plugin is a library of its own, in the system's cache. Start is timed inside of a new process "
-                "each time, from the configuration's file to the last plugin, without the imports."
+                "Each plugin is a separate library, in the system's cache. Each start is timed inside a new process, "
+                "from reading the configuration to the last plugin, without the imports."
             ),
         ),
     )

@@ -1,4 +1,4 @@
-"""How numbers are written."""
+"""Formats numbers."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ _NANOSECONDS = {"s": 1e9, "ms": 1e6, "µs": 1e3}
 
 
 def number(value: float) -> str:
-    """Writes a number with three figures that count, and thousands set apart."""
+    """Formats a number with three significant figures and thousands separators."""
     if abs(value) >= 100 or value == int(value):
         return f"{value:,.0f}"
     return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
 
 
 def amount(value: float, unit: str) -> str:
-    """Writes a value; nanoseconds in the unit of time that suits it, all others without their unit."""
+    """Formats a value: nanoseconds with a suitable unit, all others without their unit."""
     if unit != "ns":
         return number(value)
     for shown, factor in _NANOSECONDS.items():

@@ -1,4 +1,4 @@
-"""The benchmarks' own arithmetic, and that their contenders do the same; nothing is measured here."""
+"""The benchmarks' arithmetic, and that all contenders give the same results; nothing is measured."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from conftest import CompilePlugin
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.append(str(ROOT))  # the benchmarks are no part of the package
+sys.path.append(str(ROOT))  # the benchmarks are not part of the package
 
 from benchmarks import RESULTS, apps, command, contenders, report  # noqa: E402
 from benchmarks import __main__ as whole_run  # noqa: E402
@@ -24,7 +24,7 @@ PEERS = ROOT / "benchmarks" / "peers"
 
 
 def test_a_sample_sums_up_its_values() -> None:
-    """Minimum, median and maximum are those of the values; four of five lie between low and high."""
+    """Minimum, median and maximum are those of the values; low and high are the 10 % and 90 % quantiles."""
     values = [float(value) for value in range(101)]
     random.Random(1).shuffle(values)
 
@@ -32,12 +32,12 @@ def test_a_sample_sums_up_its_values() -> None:
 
 
 def test_one_value_is_its_own_spread() -> None:
-    """A sample of one value has that value everywhere."""
+    """In a sample of one value, all figures are that value."""
     assert Sample.of([7.0]) == Sample(rounds=1, minimum=7, median=7, maximum=7, low=7, high=7)
 
 
 def test_every_round_has_each_contender_once_in_an_order_of_its_own() -> None:
-    """Contenders take turns; the first round is not counted, and no order is every round's."""
+    """Contenders take turns in changing order, and the first round is not counted."""
     names = ["a", "b", "c", "d"]
     turns: list[str] = []
 
@@ -52,17 +52,17 @@ def test_every_round_has_each_contender_once_in_an_order_of_its_own() -> None:
     assert all(sorted(each) == names for each in rounds)
     assert len({tuple(each) for each in rounds}) > 1
     assert {name: sample.rounds for name, sample in found.items()} == dict.fromkeys(names, 9)
-    assert found["a"].minimum == 2  # its first turn is not among them
+    assert found["a"].minimum == 2  # the first turn is not counted
 
 
 def test_two_contenders_of_one_name_are_refused() -> None:
-    """A table cannot show two rows of one name."""
+    """Two contenders with the same name are an error."""
     with pytest.raises(ValueError, match="two contenders"):
         interleave([Contender("a", lambda: 1.0), Contender("a", lambda: 2.0)], 1)
 
 
 def test_a_call_is_made_often_enough_to_fill_the_budget() -> None:
-    """The number of calls is found once, from the time that they take."""
+    """The number of calls is determined once, from their duration."""
     counts: list[int] = []
 
     def seconds_of(count: int) -> float:
@@ -77,7 +77,7 @@ def test_a_call_is_made_often_enough_to_fill_the_budget() -> None:
 
 
 def test_a_statement_runs_as_often_as_asked() -> None:
-    """The names of a statement are what they were given as."""
+    """The names in a statement have the given values."""
     calls: list[int] = []
     taken = statement("call(7)", call=calls.append)(5)
 
@@ -90,12 +90,12 @@ def test_a_statement_runs_as_often_as_asked() -> None:
     [(0, "0"), (0.5, "0.50 ns"), (14, "14 ns"), (95.25, "95.2 ns"), (1700, "1.70 µs"), (2.5e7, "25 ms")],
 )
 def test_nanoseconds_are_shown_in_the_unit_that_suits_them(value: float, shown: str) -> None:
-    """Three figures count."""
+    """Numbers have three significant figures."""
     assert amount(value, "ns") == (f"{shown} ns" if shown == "0" else shown)
 
 
 def test_large_numbers_are_set_apart() -> None:
-    """Thousands have a comma, and no fraction."""
+    """Thousands have a separator, and no decimals."""
     assert number(31193.4) == "31,193"
 
 
@@ -105,7 +105,7 @@ def _figure(*, more_is_better: bool = False) -> Figure:
 
 
 def test_times_are_compared_by_their_minima_and_rates_by_their_medians() -> None:
-    """The table's ratio is against the named peer, in the same run."""
+    """Ratios in the table are relative to the named peer in the same run."""
     times = report.markdown([_figure()], {"cores": "2"})
     rates = report.markdown([_figure(more_is_better=True)], {"cores": "2"})
 
@@ -118,7 +118,7 @@ def test_times_are_compared_by_their_minima_and_rates_by_their_medians() -> None
 
 
 def test_a_peer_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who cannot take part is left out with a reason, in the table of the machine."""
+    """A peer that is unavailable is skipped, with a reason in the table of the machine."""
     monkeypatch.setattr(contenders, "MISSING", {})
     took_part = []
     for name, module in (("here", "json"), ("Extism", "no_such_package")):
@@ -129,15 +129,15 @@ def test_a_peer_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> N
     assert command.missing() == {"missing": "Extism (ModuleNotFoundError: No module named 'no_such_package')"}
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="make bench runs on Linux and macOS, as it says")
+@pytest.mark.skipif(sys.platform == "win32", reason="make bench runs on Linux and macOS, as its message says")
 def test_a_figure_that_fails_costs_no_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """What was measured before and after a failure is written, the failure is named, and the exit code tells."""
+    """If a figure fails, the others are written, the failure is reported, and the exit code is 1."""
     monkeypatch.setattr(whole_run, "ROOT", tmp_path)
     monkeypatch.setattr(whole_run, "RESULTS", tmp_path / "results")
     monkeypatch.setattr(whole_run, "check_environment", lambda: None)
-    monkeypatch.setattr(whole_run.plot, "draw", lambda *_: None)  # needs what only the benchmarks' environment has
+    monkeypatch.setattr(whole_run.plot, "draw", lambda *_: None)  # needs packages of the benchmark environment
     monkeypatch.setattr(whole_run, "FIGURES", ("first", "second", "calls"))
     for name, figure in (("first", _figure), ("second", lambda: 1 // 0), ("calls", _figure)):
         module = SimpleNamespace(figure=lambda quick, figure=figure: figure())
@@ -153,7 +153,7 @@ def test_a_figure_that_fails_costs_no_other(
 
 
 def test_what_is_written_can_be_read(tmp_path: Path) -> None:
-    """results.json has all that the tables are made from."""
+    """results.json has everything that the tables need."""
     report.write(tmp_path, [_figure()], {"cores": "2"})
 
     assert report.read(tmp_path / "results.json") == ([_figure()], {"cores": "2"})
@@ -161,14 +161,14 @@ def test_what_is_written_can_be_read(tmp_path: Path) -> None:
 
 
 def test_the_kept_tables_are_those_of_the_kept_values() -> None:
-    """results.md is what results.json says, and nobody has written into it."""
+    """results.md matches results.json, so it has not been edited by hand."""
     figures, machine = report.read(RESULTS / "results.json")
 
     assert (RESULTS / "results.md").read_text(encoding="utf-8") == report.markdown(figures, machine)
 
 
 def test_errors_of_the_client_are_counted() -> None:
-    """Failed sockets and answers that are errors are counted over all measurements."""
+    """Failed sockets and error responses are counted over all measurements."""
     load = Load(1)
     clean = "  31021 requests in 1.00s, 5.68MB read\nRequests/sec:  31020.50\n"
     broken = clean + "  Socket errors: connect 1, read 2, write 3, timeout 4\n  Non-2xx or 3xx responses: 90\n"
@@ -179,11 +179,11 @@ def test_errors_of_the_client_are_counted() -> None:
     assert load.note() == "Errors: 100 in 62,042 requests."
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="make bench runs on Linux and macOS, as it says")
+@pytest.mark.skipif(sys.platform == "win32", reason="make bench runs on Linux and macOS, as its message says")
 def test_the_plugins_and_the_floor_do_what_is_measured(
     compile_plugin: CompilePlugin, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each way into the same library has the same answer, and the loops of the floor take time."""
+    """Every contender gives the same answer, and the loops in C take time."""
     libraries = {"floor": compile_plugin((PEERS / "floor.c").read_text(), "floor", [f"-I{PEERS}"])}
     for name in ("echo", "constant", "hash"):
         flags = [f"-I{PEERS}", f'-DNAME="{name}"', f"-DANSWER=answer_{name}"]
