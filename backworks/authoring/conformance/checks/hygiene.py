@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 _LAW = "A library must leave process-wide state alone"
 _LEFT = "After the last shutdown, no thread, child process or descriptor of the library may remain"
-#: Seconds for what was asked to end to be gone.
-_PATIENCE = 1.0
+#: Seconds that threads and processes may take to end.
+_GRACE = 1.0
 
 
 def _phases(subject: Subject) -> Iterator[str]:
