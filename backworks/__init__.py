@@ -47,11 +47,13 @@ if TYPE_CHECKING:
     )
     from backworks.http import create_app
     from backworks.loading.discovery import PluginDiscovery
-    from backworks.loading.loader import DynamicPluginLoader, load
+    from backworks.loading.loader import DynamicPluginLoader
     from backworks.loading.registry import PluginRegistry
     from backworks.manager import PluginManager
     from backworks.plugin import Plugin, PluginHealth
     from backworks.reply import PluginResult
+    from backworks.settings import Breaker, Limits, Restart, Settings
+    from backworks.starting import load
 
 __version__ = "0.1.0"
 
@@ -61,12 +63,14 @@ _HOMES = {
     "AbiVersionError": "errors",
     "BackworksError": "errors",
     "BackworksPlugin": "builtin",
+    "Breaker": "settings",
     "BuildError": "errors",
     "Code": "errors",
     "ConfigError": "errors",
     "DynamicPluginLoader": "loading.loader",
     "IdentityError": "errors",
     "IsolationError": "errors",
+    "Limits": "settings",
     "LinkError": "errors",
     "ListenError": "errors",
     "ManifestError": "errors",
@@ -87,23 +91,27 @@ _HOMES = {
     "PluginStateError": "errors",
     "PluginTimeout": "errors",
     "PluginUnavailable": "errors",
+    "Restart": "settings",
+    "Settings": "settings",
     "ToolNotFound": "errors",
     "WorkerError": "errors",
     "WrongPlatformError": "errors",
     "create_app": "http",
-    "load": "loading.loader",
+    "load": "starting",
 }
 
 __all__ = [
     "AbiVersionError",
     "BackworksError",
     "BackworksPlugin",
+    "Breaker",
     "BuildError",
     "Code",
     "ConfigError",
     "DynamicPluginLoader",
     "IdentityError",
     "IsolationError",
+    "Limits",
     "LinkError",
     "ListenError",
     "ManifestError",
@@ -124,6 +132,8 @@ __all__ = [
     "PluginStateError",
     "PluginTimeout",
     "PluginUnavailable",
+    "Restart",
+    "Settings",
     "ToolNotFound",
     "WorkerError",
     "WrongPlatformError",

@@ -14,8 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from backworks.ffi import binding_named
-from backworks.loading.loader import DynamicPluginLoader, start
+from backworks.loading.loader import DynamicPluginLoader
+from backworks.loading.prepared import prepare
 from backworks.plugin import Plugin
+from backworks.settings import Isolation, Settings
+from backworks.starting import start
 from benchmarks import PEERS
 
 __all__ = [
@@ -62,11 +65,10 @@ def peer(name: str) -> Any:
     return importlib.import_module(name)
 
 
-def ours(plugin: str, binding: str = "native", *, isolation: str = "none", workers: int = 4) -> Plugin:
-    """Starts one of the plugins with Backworks."""
-    return start(
-        DynamicPluginLoader(binding_named(binding)).load(library(plugin)), isolation=isolation, workers=workers
-    )
+def ours(plugin: str, binding: str = "native", *, isolation: Isolation = "none", workers: int = 4) -> Plugin:
+    """Starts one of the plugins with Backworks, without a timeout and a breaker, which the peers do not have."""
+    settings = Settings(isolation=isolation, workers=workers, timeout=None, breaker=None)
+    return start(prepare(library(plugin)), settings, loader=DynamicPluginLoader(binding_named(binding)))
 
 
 def _plain_functions(plugin: str, kind: type[ctypes.CDLL] = ctypes.CDLL) -> tuple[Any, Any]:

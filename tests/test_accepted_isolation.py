@@ -81,7 +81,7 @@ def test_manager(library: Path, mark: Path) -> None:
     """A manager rejects it, even if its default isolation is the cause."""
     manager = backworks.PluginManager()
     with pytest.raises(IsolationError, match="isolation 'thread'"):
-        manager.load(library)
+        manager.load(library, isolation="thread")
 
     assert dict(manager.plugins) == {}
     assert not mark.exists()

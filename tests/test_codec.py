@@ -14,9 +14,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from backworks.ffi.contract import MAX_FIELD, ContractViolation, Reply
-from backworks.isolation.options import Limits
 from backworks.isolation.process import codec
 from backworks.isolation.process.codec import FrameError, FrameReader, Ready, Refused
+from backworks.settings import Limits
 
 #: Kinds and sizes of the frames that the tests read.
 LARGEST = {codec.REPLY: 200_000, codec.LOG: 100}

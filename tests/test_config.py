@@ -7,6 +7,7 @@ import math
 import os
 import textwrap
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from backworks.config import (
 from backworks.config.dump import config_yaml
 from backworks.config.plugins import check_plugins
 from backworks.errors import ConfigError
+from backworks.settings import Settings
 
 FULL = """\
 server: {host: 0.0.0.0, port: 9000, max_body: 64KiB, shutdown_timeout: 500ms}
@@ -131,10 +133,10 @@ class TestAccepted:
         assert (plugin.isolation, plugin.workers, plugin.timeout) == ("process", 1, 30.0)
         assert (plugin.queue, plugin.health_check, plugin.start_timeout) == (64, 10.0, 10.0)
         assert plugin.environment == ()
-        assert plugin.restart.model_dump() == {"initial": 0.1, "maximum": 30.0, "give_up_after": 5}
+        assert asdict(plugin.restart) == {"initial": 0.1, "maximum": 30.0, "give_up_after": 5}
         assert plugin.breaker is not None
-        assert plugin.breaker.model_dump() == {"failures": 5, "window": 30.0, "open": 10.0, "probes": 1}
-        assert plugin.limits.model_dump(exclude_none=True) == {"output": 64 << 20}
+        assert asdict(plugin.breaker) == {"failures": 5, "window": 30.0, "open": 10.0, "probes": 1}
+        assert plugin.settings == Settings()
         assert plugin.config == {}
         assert (config.plugins["b"].timeout, config.plugins["b"].breaker) == (None, None)
         assert (config.plugins["b"].workers, config.plugins["c"].isolation) == (4, "thread")
@@ -167,10 +169,10 @@ class TestAccepted:
         plugin = config.plugins["a"]
 
         assert (plugin.queue, plugin.start_timeout, plugin.health_check) == (0, 1.0, None)
-        assert plugin.restart.model_dump() == {"initial": 0.2, "maximum": 60.0, "give_up_after": 3}
+        assert asdict(plugin.restart) == {"initial": 0.2, "maximum": 60.0, "give_up_after": 3}
         assert plugin.breaker is not None
-        assert plugin.breaker.model_dump() == {"failures": 2, "window": 60.0, "open": 5.0, "probes": 3}
-        assert plugin.limits.model_dump() == {
+        assert asdict(plugin.breaker) == {"failures": 2, "window": 60.0, "open": 5.0, "probes": 3}
+        assert asdict(plugin.limits) == {
             "memory": 2 << 30,
             "cpu_time": 300,
             "open_files": 64,
@@ -835,7 +837,8 @@ class TestPlugins:
                     config: {{limit: many, key: "${{KEY}}", more: 1}}
                 """)
         )
-        settings_errors, library_errors, _ = check_plugins(config)
+        checked = check_plugins(config)
+        settings_errors, library_errors = checked.settings, checked.libraries
 
         assert library_errors == []
         assert settings_errors == [
@@ -857,7 +860,8 @@ class TestPlugins:
                   spare: {{path: ./spare, critical: false}}
                 """)
         )
-        settings_errors, library_errors, left_out = check_plugins(config)
+        checked = check_plugins(config)
+        settings_errors, library_errors, left_out = checked.settings, checked.libraries, checked.left_out
 
         assert settings_errors == []
         assert len(left_out) == 1
@@ -881,7 +885,8 @@ class TestPlugins:
                   /b: {{runtime: {{handler: piky}}}}
                 """)
         )
-        settings_errors, library_errors, _ = check_plugins(config)
+        checked = check_plugins(config)
+        settings_errors, library_errors = checked.settings, checked.libraries
 
         assert library_errors == [
             (

@@ -15,7 +15,7 @@ from cross import TARGETS
 from backworks.errors import WrongPlatformError
 from backworks.ffi.contract import REQUIRED_SYMBOLS
 from backworks.loading.inspection import LibraryInfo, inspect_library, problems, this_machine, this_system
-from backworks.loading.loader import load
+from backworks.starting import load
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -24,7 +24,10 @@ from test_ffi import MANY_ANSWERS
 from backworks import BackworksError, ffi, sdk
 from backworks.ffi import logs
 from backworks.ffi.contract import ContractViolation, Reply
-from backworks.loading.loader import DynamicPluginLoader, start
+from backworks.loading.loader import DynamicPluginLoader
+from backworks.loading.prepared import prepare
+from backworks.settings import Settings
+from backworks.starting import start
 
 #: Echoes all fields of the request, and logs from free_string and from its own thread.
 TALKER = (
@@ -315,7 +318,8 @@ class TestCaller:
     @pytest.fixture(name="plugin")
     def _plugin(self, compile_plugin: CompilePlugin) -> Any:
         loader = DynamicPluginLoader(ffi.binding_named("native"))
-        with start(loader.load(compile_plugin(MANY_ANSWERS, "many"))) as plugin:
+        prepared = prepare(compile_plugin(MANY_ANSWERS, "many"))
+        with start(prepared, Settings(isolation="none"), loader=loader) as plugin:
             yield plugin
 
     def test_no_frame(self, plugin: Any) -> None:

@@ -34,9 +34,9 @@ if sys.platform == "linux":
 
     from backworks.isolation.channels.mailbox import MailboxChannel, create
     from backworks.isolation.channels.pipe import PipeChannel
-    from backworks.isolation.options import Limits
     from backworks.isolation.process.codec import HEADER, HEALTH, REPLY, FrameError, Gone, Late
     from backworks.isolation.processes import ProcessRunner
+    from backworks.settings import Limits
 
 HERE = Path(__file__).resolve().parent
 LARGE = 33 << 20  # more than fits

@@ -163,7 +163,7 @@ class TestReload:
     def test_drains(self, compile_plugin: CompilePlugin) -> None:
         """Calls in the old instance are answered by it, while new ones go to the new instance."""
         with PluginManager() as manager, Gate() as gate:
-            old = manager.load(compile_plugin(GATED, "gated"))
+            old = manager.load(compile_plugin(GATED, "gated"), isolation="thread")
             first = in_thread(lambda: manager.process_endpoint_data("echo", "/", "GET", "first"))
             gate.wait()
             reload = in_thread(lambda: manager.reload("echo"))
@@ -215,7 +215,7 @@ class TestClose:
         fails = TALKING.replace("free(plugin);\n  return BACKWORKS_OK;", "free(plugin);\n  return BACKWORKS_INTERNAL;")
         with PluginManager() as manager:
             manager.load(compile_plugin(TALKING, "talking"), plugin_id="a")
-            manager.load(compile_plugin(fails, "fails"), plugin_id="b")
+            manager.load(compile_plugin(fails, "fails"), plugin_id="b", isolation="thread")
             manager.load(compile_plugin(TALKING, "talking"), plugin_id="c")
 
         order = [name.rpartition(".")[2] for name, message in records if message == "shut down"]
@@ -226,7 +226,7 @@ class TestClose:
         """A plugin that hangs is left behind in its share of the time, and those started before it are shut down."""
         manager = PluginManager()
         manager.load(compile_plugin(TALKING, "talking"), plugin_id="first")
-        manager.load(compile_plugin(GATED, "gated"), plugin_id="hangs")
+        manager.load(compile_plugin(GATED, "gated"), plugin_id="hangs", isolation="thread")
         with Gate("hangs") as gate:
             call = in_thread(lambda: manager.process_endpoint_data("hangs", "/"))
             gate.wait()

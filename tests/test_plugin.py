@@ -20,7 +20,10 @@ from test_ffi import MANY_ANSWERS
 
 import backworks
 from backworks import Code, Plugin, PluginResult, ffi
-from backworks.loading.loader import DynamicPluginLoader, start
+from backworks.loading.loader import DynamicPluginLoader
+from backworks.loading.prepared import prepare
+from backworks.settings import Settings
+from backworks.starting import start
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -97,7 +100,7 @@ def _way(request: pytest.FixtureRequest) -> tuple[str, str]:
 def load_by(way: tuple[str, str], path: Path, **options: Any) -> Plugin:
     """As ``backworks.load``, through a binding of the test's choice."""
     loader = DynamicPluginLoader(ffi.binding_named(way[0]))
-    return start(loader.load(path), isolation=way[1], **options)
+    return start(prepare(path), Settings(isolation=way[1], **options), loader=loader)  # type: ignore[arg-type]
 
 
 def in_thread(function: Callable[[], object]) -> Future[object]:
@@ -173,7 +176,7 @@ class TestLoad:
     @pytest.mark.parametrize(
         ("options", "text"),
         [
-            ({"isolation": "thraed"}, "isolation 'thraed' is none: 'none', 'thread' and 'process' are"),
+            ({"isolation": "thraed"}, "isolation must be 'none', 'thread' or 'process', not 'thraed'"),
             ({"isolation": "thread", "workers": 0}, "workers is 0; it takes at least 1"),
             ({"timeout": float("nan")}, "timeout is nan; it takes 0 to 4000000 seconds"),
         ],
@@ -629,9 +632,10 @@ class TestClose:
         path = compile_plugin(COUNTS.replace('"license"', f'"thread_safe": {thread_safe}, "license"'), "counts")
         binding = ffi.binding_named(way[0])
         for _ in range(5):
-            loaded = DynamicPluginLoader(binding).load(path)
+            loader = DynamicPluginLoader(binding)
+            loaded = loader.load(path)
             before = int((loaded.library.description() or b"").split()[0])
-            plugin = start(loaded, isolation=way[1])
+            plugin = start(prepare(path), Settings(isolation=way[1]), loader=loader)  # type: ignore[arg-type]
             busy = threading.Semaphore(0)
             answered: list[int] = []
 

@@ -35,16 +35,15 @@ from backworks import (
 )
 from backworks.isolation.channels import mailbox
 from backworks.isolation.channels.pipe_windows import ThreadChannel
-from backworks.isolation.options import Limits, ProcessOptions, Restart
 from backworks.isolation.process import supervisor, worker
 from backworks.isolation.process.restart import Backoff
 from backworks.isolation.process.streams import ThreadStream
+from backworks.settings import Limits, Restart
 
 #: What ends a process at once.
 KILL = signal.SIGTERM if sys.platform == "win32" else signal.SIGKILL
-#: Seconds after which a test that waits has failed.
-#: Restarts that no test has to wait for, and starts that take as long as they take.
-AT_ONCE = ProcessOptions(restart=Restart(initial=0.001, maximum=0.002), start_timeout=PATIENCE)
+#: Restarts that no test has to wait for.
+AT_ONCE = Restart(initial=0.001, maximum=0.002)
 
 #: Who a plugin is that says two things of itself.
 TWO_NAMES = r"""
@@ -73,7 +72,8 @@ def _load(transport: str, compile_plugin: CompilePlugin) -> Iterator[Load]:
     loaded: list[Plugin] = []
 
     def load(source: str = UNRULY, name: str = "unruly", **options: Any) -> Plugin:
-        plugin = backworks.load(compile_plugin(source, name), isolation="process", **{"process": AT_ONCE} | options)
+        alone: dict[str, Any] = {"restart": AT_ONCE, "start_timeout": PATIENCE, "breaker": None, "timeout": None}
+        plugin = backworks.load(compile_plugin(source, name), isolation="process", **alone | options)
         loaded.append(plugin)
         return plugin
 
@@ -170,7 +170,7 @@ class TestCall:
 
     def test_output_limit(self, load: Load) -> None:
         """An answer above the limit is not taken; the worker goes on."""
-        plugin = load(process=ProcessOptions(limits=Limits(output=100)))
+        plugin = load(limits=Limits(output=100))
 
         with pytest.raises(PluginContractError, match="claims 101 bytes; at most 100 are taken"):
             call(plugin, "x" * 101)
@@ -180,7 +180,7 @@ class TestCall:
         """A worker has the variables that are named, and no others."""
         monkeypatch.setenv("WANTED", "yes")
         monkeypatch.setenv("SECRET", "no")
-        plugin = load(process=ProcessOptions(environment=("WANTED", "ABSENT")))
+        plugin = load(environment=("WANTED", "ABSENT"))
 
         assert call(plugin, "!env WANTED") == "yes"
         assert call(plugin, "!env SECRET") is None
@@ -266,7 +266,7 @@ class TestStart:
         hangs = ECHO.replace("*out = plugin;", "*out = plugin; for (;;) { }")
 
         with pytest.raises(PluginTimeout, match=r"did not start within 0.2 s"):
-            load(hangs, "hangs", process=ProcessOptions(start_timeout=0.2))
+            load(hangs, "hangs", start_timeout=0.2)
 
     def test_one_of_many(self, load: Load) -> None:
         """All workers have started when the plugin is loaded."""
@@ -348,7 +348,7 @@ class TestTime:
 
     def test_queue(self, load: Load, tmp_path: Path) -> None:
         """Calls wait for a worker as long as they have time, and so many as the queue holds."""
-        plugin = load(process=ProcessOptions(queue=1))
+        plugin = load(queue=1)
         with Inside(plugin, tmp_path) as inside:
             with pytest.raises(PluginTimeout, match="no worker process was free within 0.05 s"):
                 call(plugin, "hello", timeout=0.05)
@@ -656,8 +656,7 @@ class TestRestart:
             f'FILE *flag = fopen("{flag.as_posix()}", "r");\n'
             'if (flag != NULL) return backworks_fail(error, 9, "there is a flag");\n*out = plugin;',
         )
-        options = ProcessOptions(restart=Restart(initial=0.001, maximum=0.001, give_up_after=3))
-        plugin = load(source, "flagged", process=options)
+        plugin = load(source, "flagged", restart=Restart(initial=0.001, maximum=0.001, give_up_after=3))
         flag.touch()
         with pytest.raises(PluginCrashed):
             call(plugin, "!exit 1")
@@ -670,7 +669,7 @@ class TestRestart:
 
     def test_waits(self, load: Load) -> None:
         """While no worker is there, a call that cannot have one in time is refused with the time until then."""
-        plugin = load(process=ProcessOptions(restart=Restart(initial=2000, maximum=3000)))
+        plugin = load(restart=Restart(initial=2000, maximum=3000))
         with pytest.raises(PluginCrashed):
             call(plugin, "!exit 1")
         with pytest.raises(PluginCrashed):

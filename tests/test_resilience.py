@@ -29,10 +29,10 @@ from backworks.http import create_app
 from backworks.isolation.breaker import TRANSITIONS, CircuitBreaker, Position
 from backworks.isolation.guard import guarded
 from backworks.isolation.lifecycle import State
-from backworks.isolation.policy import Breaker, Policy
 from backworks.observing.health import HealthMonitor
 from backworks.observing.memory import memory_of
 from backworks.plugin import Plugin, PluginInfo
+from backworks.settings import Breaker, Settings
 
 #: A plugin that answers with the code that it was sent, if that is one digit or two; and with a status that is none,
 #: if it is asked for /broken.
@@ -249,8 +249,8 @@ class TestGuard:
     def manager(self, compile_plugin: CompilePlugin, isolation: str, **breaker: Any) -> PluginManager:
         """Runs a plugin that fails as it is told."""
         manager = PluginManager()
-        policy = Policy(breaker=Breaker(**{"failures": 2, "open": 60.0, **breaker}))
-        manager.load(compile_plugin(CODES, "codes"), plugin_id="codes", isolation=isolation, policy=policy)
+        settings = Breaker(**{"failures": 2, "open": 60.0, **breaker})
+        manager.load(compile_plugin(CODES, "codes"), plugin_id="codes", isolation=isolation, breaker=settings)
         return manager
 
     @pytest.mark.parametrize("code", Code)
@@ -314,7 +314,7 @@ class TestQueue:
     def test_full(self, compile_plugin: CompilePlugin) -> None:
         """A call that finds the threads at work and the queue full is refused at once; the others are answered."""
         with PluginManager() as manager, Gate() as gate:
-            manager.load(compile_plugin(GATED, "gated"), isolation="thread", workers=1, policy=Policy(queue=1))
+            manager.load(compile_plugin(GATED, "gated"), isolation="thread", workers=1, queue=1)
             first = in_thread(lambda: manager.process_endpoint_data("echo", "/", "GET", "1"))
             gate.wait()
             second = in_thread(lambda: manager.process_endpoint_data("echo", "/", "GET", "2"))
@@ -335,8 +335,7 @@ class TestQueue:
         """Where nothing is asked for, nothing stands in the way."""
         runner = FakeRunner()
 
-        assert guarded("fake", runner, Policy(), workers=4) is runner
-        assert guarded("fake", runner, Policy(queue=1)) is runner
+        assert guarded("fake", runner, Settings(breaker=None)) is runner
 
 
 class FakeRunner:
@@ -407,7 +406,7 @@ class TestHealth:
         caplog.set_level(logging.INFO, "backworks.plugin.patient")
         patient = Patient()
         with PluginManager() as manager:
-            manager.register_builtin(patient, policy=Policy(health_check=3600.0))
+            manager.register_builtin(patient, health_check=3600.0)
             monitor = HealthMonitor(manager.plugins["patient"], 1.0)
             for ill in (False, True, True, False, False):
                 patient.ill = ill
@@ -422,7 +421,7 @@ class TestHealth:
         """The plugin is asked again and again; who wants to know how it is, is told what it said last."""
         patient = Patient()
         with PluginManager() as manager:
-            manager.register_builtin(patient, policy=Policy(health_check=0.01))
+            manager.register_builtin(patient, health_check=0.01)
             for _ in range(3):
                 assert patient.asked.acquire(timeout=PATIENCE)
             patient.ill = True
@@ -438,7 +437,7 @@ class TestHealth:
         """A worker process that fails three checks in a row is replaced; one that is busy is not ill."""
         runner = FakeRunner()
         info = PluginInfo("fake", "fake", "1.0.0", "", None, None, "process", True)
-        plugin = Plugin(info, guarded("fake", runner, Policy(breaker=Breaker())), None)
+        plugin = Plugin(info, guarded("fake", runner, Settings()), None)
         monitor = HealthMonitor(plugin, 1.0)
         for answers in ([(1, ILL)], [(1, ILL), (2, WELL)], [(1, WELL)], [(1, ILL)], [], [(1, ILL)]):
             runner.answers = answers
@@ -569,7 +568,7 @@ class TestMetrics:
     def test_in_flight(self, compile_plugin: CompilePlugin) -> None:
         """A call that is being waited for is in flight."""
         with PluginManager() as manager, Gate() as gate:
-            manager.load(compile_plugin(GATED, "gated"))
+            manager.load(compile_plugin(GATED, "gated"), isolation="thread")
             call = in_thread(lambda: manager.call("echo", "/"))
             gate.wait()
             during = manager.metrics()["echo"].in_flight

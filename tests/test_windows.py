@@ -15,8 +15,8 @@ from unruly import CHILD, UNRULY, is_alive
 import backworks
 from backworks import LinkError, PluginUnavailable
 from backworks.ffi import binding_named
-from backworks.isolation.options import Limits, ProcessOptions
 from backworks.loading.staging import private_directory
+from backworks.settings import Limits
 
 pytestmark = pytest.mark.skipif(sys.platform != "win32", reason="Windows alone does this")
 
@@ -122,9 +122,9 @@ class TestJob:
             assert time.monotonic() < until
 
     def test_processes(self, compile_plugin: CompilePlugin) -> None:
-        """A plugin that is limited to one process cannot start another."""
-        options = ProcessOptions(limits=Limits(processes=1))
-        with backworks.load(compile_plugin(UNRULY, "unruly"), isolation="process", process=options) as plugin:
+        """A plugin that may have no other process cannot start one."""
+        limits = Limits(processes=1)
+        with backworks.load(compile_plugin(UNRULY, "unruly"), isolation="process", limits=limits) as plugin:
             assert int(plugin.process_endpoint_data("/", data="!child" + CHILD) or 0) < 0
 
     def test_open_files(self, compile_plugin: CompilePlugin) -> None:
@@ -132,6 +132,6 @@ class TestJob:
         with pytest.raises(
             PluginUnavailable, match="limits.open_files: the system does not set this limit: "
         ) as caught:
-            backworks.load(compile_plugin(), isolation="process", process=ProcessOptions(limits=Limits(open_files=8)))
+            backworks.load(compile_plugin(), isolation="process", limits=Limits(open_files=8))
 
         assert "nknown error" not in str(caught.value)

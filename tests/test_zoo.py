@@ -32,7 +32,7 @@ from zookeeper import AT_END, AT_START, BITING, Animal, build
 
 import backworks
 from backworks import PluginCrashed, PluginError
-from backworks.isolation.options import Limits, ProcessOptions, Restart
+from backworks.settings import Limits, Options, Restart
 
 pytestmark = pytest.mark.skipif(
     sys.platform not in ("linux", "win32"), reason="the look behind the animals needs /proc"
@@ -46,11 +46,12 @@ SHORT, LONG = (0.3 if sys.platform == "linux" else 1.0) * PACE, PATIENCE
 LIMITS = {"memory": 256 << 20, "processes": 64}
 
 #: What a worker of the zoo may do; workers that died are replaced at once.
-OPTIONS = ProcessOptions(
-    start_timeout=LONG,
-    restart=Restart(initial=0.001, maximum=0.01),
-    limits=Limits(**LIMITS),
-)
+OPTIONS: Options = {
+    "start_timeout": LONG,
+    "restart": Restart(initial=0.001, maximum=0.01),
+    "limits": Limits(**LIMITS),
+    "breaker": None,
+}
 
 ids = str
 
@@ -157,7 +158,7 @@ class TestCalled:
         timeout = SHORT if animal.hangs else LONG
         with (
             Watch(animal.plugin) as log,
-            backworks.load(libraries[animal.name], isolation="process", process=OPTIONS, timeout=LONG) as plugin,
+            backworks.load(libraries[animal.name], isolation="process", timeout=LONG, **OPTIONS) as plugin,
         ):
             assert plugin.process_endpoint_data("/", data="well") == "well"
             began = time.monotonic()
@@ -183,15 +184,15 @@ class TestCalled:
     def test_bite_at_start(self, animal: Animal, libraries: dict[str, Path]) -> None:
         """A library that cannot be started raises what it died of."""
         assert animal.error is not None
-        options = replace(OPTIONS, start_timeout=SHORT if animal.hangs else LONG)
+        options: Options = OPTIONS | {"start_timeout": SHORT if animal.hangs else LONG}
         with pytest.raises(animal.error, match=animal.says):
-            backworks.load(libraries[animal.name], isolation="process", process=options)
+            backworks.load(libraries[animal.name], isolation="process", **options)
 
     @pytest.mark.parametrize("animal", AT_END, ids=ids)
     def test_bite_at_end(self, animal: Animal, libraries: dict[str, Path]) -> None:
         """The close of a plugin that does not want to end comes to an end, and the log says what it did."""
         with Watch(animal.plugin) as log:
-            plugin = backworks.load(libraries[animal.name], isolation="process", process=OPTIONS)
+            plugin = backworks.load(libraries[animal.name], isolation="process", **OPTIONS)
             answer = plugin.process_endpoint_data("/", data="bite")
             plugin.close(SHORT if animal.hangs else LONG)
             if animal.log is not None:
@@ -217,14 +218,14 @@ def next_call(animal: Animal, plugin: backworks.Plugin) -> None:
 
 def test_crash_tells_all(libraries: dict[str, Path], compile_plugin: CompilePlugin) -> None:
     """A crash has signal or exit code, the last words on stderr, plugin and endpoint as attributes."""
-    with backworks.load(libraries["aborts"], isolation="process", process=OPTIONS) as plugin:
+    with backworks.load(libraries["aborts"], isolation="process", **OPTIONS) as plugin:
         with pytest.raises(PluginCrashed) as aborted:
             plugin.process_endpoint_data("/api/here", data="bite")
-    with backworks.load(libraries["exits"], isolation="process", process=OPTIONS) as plugin:
+    with backworks.load(libraries["exits"], isolation="process", **OPTIONS) as plugin:
         with pytest.raises(PluginCrashed) as left:
             plugin.process_endpoint_data("/api/there", data="bite")
     with pytest.raises(PluginCrashed) as born_dead:
-        backworks.load(libraries["crashes_in_init"], isolation="process", process=OPTIONS)
+        backworks.load(libraries["crashes_in_init"], isolation="process", **OPTIONS)
 
     assert (aborted.value.signal, aborted.value.exit_code) == (CRASHED["abort"], None)
     assert (aborted.value.plugin, aborted.value.endpoint) == ("aborts", "/api/here")
@@ -459,7 +460,7 @@ def _bite_and_lose(server: Server, animal: Animal) -> None:
 @behind
 def test_many_deaths_cost_nothing(libraries: dict[str, Path]) -> None:
     """A hundred workers that died one after the other leave no descriptor, no child and little memory behind."""
-    with backworks.load(libraries["exits"], isolation="process", process=OPTIONS) as plugin:
+    with backworks.load(libraries["exits"], isolation="process", **OPTIONS) as plugin:
         before = descriptors()
         gc.collect()
         gc.disable()  # what needs it is not given back at once

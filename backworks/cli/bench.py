@@ -63,11 +63,11 @@ def bench(
     from backworks.cli.progress import steps
     from backworks.cli.report import data as report
     from backworks.cli.report import print_figures
-    from backworks.loading.loader import DynamicPluginLoader
+    from backworks.loading.prepared import prepare
 
     request = measuring.Request(endpoint, method_of(method, data), data or b"", config)
     asked = [each for each in measuring.ISOLATIONS if each in (isolations or measuring.ISOLATIONS)]
-    refused = measuring.left_out(DynamicPluginLoader().prepare(file).manifest, asked)
+    refused = measuring.left_out(prepare(file).manifest, asked)
     complain(f"skipping isolation {each.isolation}: {each.reason}" for each in refused)
     if len(refused) == len(asked):
         ctx.exit(USAGE_ERROR)

@@ -8,13 +8,16 @@ import logging
 import signal
 import sys
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from backworks.cli.exits import PLUGIN_FAILED, complain
 from backworks.cli.options import ISOLATIONS, config_option, data_option, method_of, method_option
 from backworks.cli.output import bytes_text, time_text
+
+if TYPE_CHECKING:
+    from backworks.settings import Isolation
 
 __all__ = ["call"]
 
@@ -45,7 +48,7 @@ def call(
     method: str | None,
     data: bytes | None,
     config: dict[str, Any],
-    isolation: str,
+    isolation: Isolation,
     timed: bool,
 ) -> None:
     """Load a plugin, call it once, and print the response.
@@ -65,7 +68,7 @@ def call(
     load = backworks.load  # imported here so that the import is not timed
     startup, called = _Stopwatch(), _Stopwatch()
     with waiting(f"starting {file}"), startup:
-        plugin = load(file, config, isolation=isolation)
+        plugin = load(file, config, isolation=isolation, timeout=None)  # the person who waits decides
     timeout = None
     try:
         with waiting(f"{plugin.name}: {method} {endpoint}"), called:

@@ -30,12 +30,12 @@ def check(ctx: click.Context, file: str) -> None:
     from backworks.config.plugins import check_plugins
 
     loaded = load_config(file)
-    settings, libraries, left_out = check_plugins(loaded)
+    checked = check_plugins(loaded)
     complain(f"warning: {line}" for line in warnings_of(loaded))
-    complain(f"warning: {line}; the plugin is not critical, so the host starts without it" for line in left_out)
-    complain(settings + libraries)
-    if settings or libraries:
-        ctx.exit(BAD_CONFIG if settings else CANNOT_LOAD)
+    complain(f"warning: {line}; the plugin is not critical, so the host starts without it" for line in checked.left_out)
+    complain(checked.settings + checked.libraries)
+    if checked.settings or checked.libraries:
+        ctx.exit(BAD_CONFIG if checked.settings else CANNOT_LOAD)
     counts = f"{_count(len(loaded.plugins), 'plugin')}, {_count(len(loaded.endpoints), 'endpoint')}"
     click.echo(f"{file}: OK ({counts})")
 

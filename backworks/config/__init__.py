@@ -3,9 +3,6 @@
 from backworks.config.checks import RESERVED_PATHS, warnings_of
 from backworks.config.load import as_config, config_schema, load_config, parse_config
 from backworks.config.models import (
-    DEFAULT_ISOLATION,
-    DEFAULT_TIMEOUT,
-    DEFAULT_WORKERS,
     Config,
     DiscoveryConfig,
     EndpointConfig,
@@ -15,9 +12,6 @@ from backworks.config.models import (
 )
 
 __all__ = [
-    "DEFAULT_ISOLATION",
-    "DEFAULT_TIMEOUT",
-    "DEFAULT_WORKERS",
     "RESERVED_PATHS",
     "Config",
     "DiscoveryConfig",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,6 @@ from pydantic import BaseModel, ValidationError
 
 from backworks.config.checks import cross_check, suggestion
 from backworks.config.models import (
-    DEFAULT_ISOLATION,
     Config,
     DiscoveryConfig,
     EndpointConfig,
@@ -23,6 +23,7 @@ from backworks.config.reader import read_dict, read_file
 from backworks.config.source import KeyPath, Problem, Source, show
 from backworks.config.supervision import BreakerConfig, LimitsConfig, RestartConfig
 from backworks.errors import ConfigError
+from backworks.settings import Settings
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -85,7 +86,7 @@ def _validate(source: Source) -> Config:
         # A default that hangs on another field is not made where that field is wrong: no error of its own.
         found = [error for error in errors.errors() if error["type"] != "default_factory_not_called"]
         problems += [_problem(error, source) for error in found]
-    problems += cross_check(source.data, DEFAULT_ISOLATION)
+    problems += cross_check(source.data, Settings.isolation)
     problems = [problem for problem in problems if problem.path not in source.holes]
     problems += source.problems
     if config is None or problems:
@@ -96,7 +97,7 @@ def _validate(source: Source) -> Config:
 def _problem(error: Any, source: Source) -> Problem:
     path = _as_written(tuple(error["loc"]), source.data)
     kind, value = error["type"], error["input"]
-    if kind == "extra_forbidden":
+    if kind in ("extra_forbidden", "unexpected_keyword_argument"):
         known = list(_fields(path[:-1]))
         return Problem(path, f"unknown key; {suggestion(str(path[-1]), known)}", at_key=True)
     if kind == "missing":
@@ -105,8 +106,8 @@ def _problem(error: Any, source: Source) -> Problem:
         text = error["msg"]
     elif kind in ("tuple_type", "list_type"):
         text = f"found {show(value)}, accepted a list"
-    elif kind == "model_type":
-        text = f"found {show(value)}, accepted a mapping with {_keys(_model_at(path))}"
+    elif kind in ("model_type", "dataclass_type"):
+        text = f"found {show(value)}, accepted a mapping with {_keys(_section_at(path))}"
     else:
         text = f"found {show(value)}, accepted a mapping"
     if path in source.written:
@@ -124,7 +125,7 @@ def _as_written(path: KeyPath, data: object) -> KeyPath:
     return path
 
 
-def _model_at(path: KeyPath) -> type[BaseModel] | None:
+def _section_at(path: KeyPath) -> type | None:
     match path:
         case ():
             return Config
@@ -148,17 +149,27 @@ def _model_at(path: KeyPath) -> type[BaseModel] | None:
 
 
 def _fields(path: KeyPath) -> tuple[str, ...]:
-    model = _model_at(path)
-    fields = tuple(model.model_fields) if model else ()
-    return ("method", *fields) if model is EndpointConfig else fields
+    section = _section_at(path)
+    names = _names(section)
+    return ("method", *names) if section is EndpointConfig else names
 
 
-def _keys(model: type[BaseModel] | None) -> str:
-    *most, last = model.model_fields if model else ("",)
+def _names(section: Any) -> tuple[str, ...]:
+    if section is None:
+        return ()
+    return (
+        tuple(section.model_fields) if issubclass(section, BaseModel) else tuple(each.name for each in fields(section))
+    )
+
+
+def _keys(section: type | None) -> str:
+    *most, last = _names(section) or ("",)
     return f"{', '.join(most)} and {last}"
 
 
 def _example(path: KeyPath) -> str:
-    model = _model_at(path[:-1])
-    examples = model.model_fields[str(path[-1])].examples if model else None
+    section = _section_at(path[:-1])
+    examples = None
+    if section is not None and issubclass(section, BaseModel):  # the other sections have no field that is required
+        examples = section.model_fields[str(path[-1])].examples
     return json.dumps(examples[0]) if examples else "..."

@@ -7,7 +7,8 @@ The models check one field at a time. What takes two of them to see (an endpoint
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -35,13 +36,10 @@ from backworks.config.fields import (
 )
 from backworks.config.fieldtypes import Duration, Size, Switch, choice, text, whole
 from backworks.config.source import Source
-from backworks.config.supervision import BreakerConfig, BreakerOrFalse, LimitsConfig, RestartConfig, VariableName
-from backworks.isolation.options import ProcessOptions
+from backworks.config.supervision import BreakerOrFalse, LimitsSection, RestartSection, VariableName
+from backworks.settings import Breaker, Isolation, Settings, defaults_of
 
 __all__ = [
-    "DEFAULT_ISOLATION",
-    "DEFAULT_TIMEOUT",
-    "DEFAULT_WORKERS",
     "Config",
     "DiscoveryConfig",
     "EndpointConfig",
@@ -49,13 +47,6 @@ __all__ = [
     "RuntimeConfig",
     "ServerConfig",
 ]
-
-#: Seconds for a call, where nothing is configured: longer than what a person waits for.
-DEFAULT_TIMEOUT = 30.0
-#: Where a compiled plugin runs, where nothing is configured.
-DEFAULT_ISOLATION: Literal["thread", "process"] = "process"
-#: Calls of one plugin at a time under isolation thread, where nothing is configured.
-DEFAULT_WORKERS = 4
 
 
 class ServerConfig(Model):
@@ -103,8 +94,13 @@ class DiscoveryConfig(Model):
     recursive: Switch = Field(default=False, description="Whether to look into the directories within them as well.")
 
 
-def _isolation_of(fields: dict[str, Any]) -> Literal["none", "thread", "process"]:
-    return "thread" if fields.get("plugin_type") == "builtin" else DEFAULT_ISOLATION
+def _isolation_of(data: dict[str, Any]) -> Isolation:
+    return "thread" if data.get("plugin_type") == "builtin" else Settings.isolation
+
+
+def _default_of(name: str) -> Callable[[dict[str, Any]], Any]:
+    """Makes the default of a field that depends on the isolation."""
+    return lambda data: getattr(defaults_of(data["isolation"]), name)
 
 
 class PluginConfig(Model):
@@ -124,70 +120,70 @@ class PluginConfig(Model):
         ),
         examples=["./plugins/weather", "package.module:Name"],
     )
-    isolation: Annotated[Literal["none", "thread", "process"], choice("none", "thread", "process")] = Field(
+    isolation: Annotated[Isolation, choice("none", "thread", "process")] = Field(
         default_factory=_isolation_of,
         description=(
             "Where calls run: in processes of the plugin's own, where a crash or a hang does not reach the host "
             "(process), in threads of its own (thread), or in the caller's thread, where no timeout can be kept "
             "(none). A builtin plugin runs in threads without this."
         ),
-        json_schema_extra={"default": DEFAULT_ISOLATION},
+        json_schema_extra={"default": Settings.isolation},
     )
     workers: Annotated[int, whole(1, 256)] = Field(
-        default_factory=lambda fields: 1 if fields.get("isolation") == "process" else DEFAULT_WORKERS,
+        default_factory=_default_of("workers"),
         description=(
             "How many calls run at the same time at most: under isolation process in as many processes (1 without "
-            f"this), under isolation thread in as many threads ({DEFAULT_WORKERS} without this)."
+            f"this), under isolation thread in as many threads ({defaults_of('thread').workers} without this)."
         ),
         examples=[4],
     )
     timeout: Duration | None = Field(
-        default_factory=lambda fields: None if fields.get("isolation") == "none" else DEFAULT_TIMEOUT,
+        default_factory=_default_of("timeout"),
         description=(
             "How long a call may take; null is for ever. Under isolation none the plugin is told, but not stopped."
         ),
         examples=["2s", "500ms", 30],
-        json_schema_extra={"default": DEFAULT_TIMEOUT},
+        json_schema_extra={"default": Settings().timeout},
     )
     queue: Annotated[int, whole(0, 100_000)] = Field(
-        default=64,
+        default=Settings.queue,
         description=(
             "How many calls may wait for their turn; above it the answer is 503. Under isolation none there is no "
             "queue: the threads of the caller are the limit."
         ),
         examples=[64],
     )
-    restart: Annotated[RestartConfig, SECTION] = Field(
-        default=RestartConfig(), description="When a worker process that has ended is started again."
+    restart: RestartSection = Field(
+        default=Settings.restart, description="When a worker process that has ended is started again."
     )
     breaker: BreakerOrFalse = Field(
-        default_factory=lambda fields: None if fields.get("isolation") == "none" else BreakerConfig(),
+        default_factory=_default_of("breaker"),
         description=(
             "When calls are refused at once because those before them have failed; false is never, and so is the "
             "default under isolation none, where it makes every call dearer."
         ),
-        json_schema_extra={"default": BreakerConfig().model_dump()},
+        json_schema_extra={"default": asdict(Breaker())},
     )
     start_timeout: Duration = Field(
-        default=ProcessOptions.start_timeout,
+        default=Settings.start_timeout,
         description="How long a worker process may take until its plugin is initialised; for isolation process.",
         examples=["10s"],
     )
     health_check: Duration | None = Field(
-        default=10.0,
+        default=Settings.health_check,
         description="How often the plugin is asked how it is, if it can be asked; null is only for /readyz.",
         examples=["10s"],
     )
-    limits: Annotated[LimitsConfig, SECTION] = Field(
-        default=LimitsConfig(), description="What one worker process may use; for isolation process."
+    limits: LimitsSection = Field(
+        default=Settings.limits, description="What one worker process may use; for isolation process."
     )
     environment: tuple[VariableName, ...] = Field(
-        default=(),
+        default=Settings.environment,
         description="The names of the environment variables that worker processes are given; for isolation process.",
         examples=[["LANG", "TZ"]],
     )
     critical: Switch = Field(
-        default=True,
+        default=Settings.critical,
         description="Whether the start fails if the plugin does; otherwise only its endpoints do, with 503.",
     )
     config: Annotated[dict[str, Any], AfterValidator(read_settings), SECTION] = Field(
@@ -198,6 +194,11 @@ class PluginConfig(Model):
         ),
         examples=[{"reports": "./reports.txt", "api_key": "${WEATHER_API_KEY}"}],
     )
+
+    @property
+    def settings(self) -> Settings:
+        """How the plugin is run."""
+        return Settings(**{each.name: getattr(self, each.name) for each in fields(Settings)})
 
     @field_validator("path", mode="before")
     @classmethod

@@ -2,74 +2,112 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from backworks.config.checks import suggestion
+from backworks.config.load import as_config
 from backworks.config.source import KeyPath, Problem, show
-from backworks.errors import PluginLoadError
-from backworks.loading.inspection import inspect_library, isolation_problem, problems
+from backworks.errors import BackworksError, ConfigError, PluginLoadError, PluginStateError
+from backworks.loading.inspection import inspect_library, isolation_problem
 from backworks.loading.paths import resolve_library
+from backworks.loading.prepared import Prepared, prepare
 from backworks.loading.registry import PluginRegistry, discover
 from backworks.loading.schema import violations
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from os import PathLike
     from typing import Any
 
     from backworks.config.models import Config
 
-__all__ = ["Findings", "add_plugin_schemas", "check_plugins", "check_settings"]
+__all__ = ["Checked", "add_plugin_schemas", "check_plugins", "read_config"]
 
 
-class Findings(NamedTuple):
-    """What the plugins' files say to a configuration, as lines in the format of a ``ConfigError``.
+@dataclass(frozen=True)
+class Checked:
+    """A configuration and what its plugins' files say to it: all that a start needs to know.
+
+    The lists hold lines in the format of a ``ConfigError``.
 
     Attributes:
+        config: The configuration.
+        registry: What its ``plugin_discovery`` finds.
+        prepared: The library of each enabled plugin that is one, or why there is none.
         settings: Configurations that break their plugin's schema, isolations that its manifest does not accept, and
             names that no plugin has.
         libraries: Files that will not load on this host.
         left_out: The same of plugins with ``critical: false``, without which the host starts.
     """
 
+    config: Config
+    registry: PluginRegistry
+    prepared: Mapping[str, Prepared | BackworksError]
     settings: list[str]
     libraries: list[str]
     left_out: list[str]
 
 
-def check_plugins(config: Config) -> Findings:
+def read_config(config: Config | str | PathLike[str] | Mapping[str, object]) -> Checked:
+    """Reads a configuration and compares it with what its plugins' files say.
+
+    Args:
+        config: A configuration, or the path of one, or the mapping that a file would hold.
+
+    Raises:
+        ConfigError: It is wrong.
+    """
+    checked = check_plugins(as_config(config))
+    if checked.settings:
+        raise ConfigError(checked.settings)
+    return checked
+
+
+def check_plugins(config: Config) -> Checked:
     """Reads the files of all enabled plugins and compares them with the configuration.
 
     Args:
         config: A configuration from a file or a dict.
     """
     settings: list[Problem] = []
-    libraries: list[Problem] = []
-    left_out: list[Problem] = []
+    broken: dict[bool, list[Problem]] = {True: [], False: []}  # by whether the plugin is critical
     discovery = config.plugin_discovery
-    found = discover(discovery.directories if discovery.enabled else (), recursive=discovery.recursive)
-    for plugin_id, plugin in config.plugins.items():
-        if not plugin.enabled or plugin.plugin_type == "builtin":
-            continue
-        broken = libraries if plugin.critical else left_out
-        try:
-            if plugin.path is None and plugin_id not in found:
-                broken.append(Problem(("plugins", plugin_id), _not_found(plugin_id, found), at_key=True))
-                continue
-            info = inspect_library(resolve_library(plugin.path or found.get(plugin_id).path))
-        except PluginLoadError as error:
-            broken.append(Problem(("plugins", plugin_id, "path"), str(error)))
-            continue
-        broken += [Problem(("plugins", plugin_id, "path"), str(error)) for error in problems(info)]
-        settings += _violations(config, plugin_id, info.manifest)
-        if text := isolation_problem(info.manifest, plugin.isolation):
-            settings.append(Problem(("plugins", plugin_id, "isolation"), text))
+    registry = discover(discovery.directories if discovery.enabled else (), recursive=discovery.recursive)
+    libraries = {name: each for name, each in config.plugins.items() if each.enabled and each.plugin_type == "external"}
+    prepared = {plugin_id: _prepared(plugin_id, plugin.path, registry) for plugin_id, plugin in libraries.items()}
+    for plugin_id, found in prepared.items():
+        plugin = libraries[plugin_id]
+        if isinstance(found, Prepared):
+            settings += _violations(config, plugin_id, found.manifest)
+            if text := isolation_problem(found.manifest, plugin.isolation):
+                settings.append(Problem(("plugins", plugin_id, "isolation"), text))
+        broken[plugin.critical] += _faults(plugin_id, plugin.path, found, registry)
     for path, endpoint in config.endpoints.items():
         handler = endpoint.runtime.handler
-        if handler not in config.plugins and handler not in found:
-            text = _not_found(handler, found)
+        if handler not in config.plugins and handler not in registry:
+            text = _not_found(handler, registry)
             settings.append(Problem(("endpoints", path, "runtime", "handler"), text))
-    return Findings(*map(config.source.lines, (settings, libraries, left_out)))
+    lines = map(config.source.lines, (settings, broken[True], broken[False]))
+    return Checked(config, registry, prepared, *lines)
+
+
+def _prepared(plugin_id: str, path: Path | str | None, registry: PluginRegistry) -> Prepared | BackworksError:
+    try:
+        return prepare(path or registry.get(plugin_id).path)
+    except (PluginLoadError, PluginStateError) as error:
+        return error
+
+
+def _faults(
+    plugin_id: str, path: Path | str | None, found: Prepared | BackworksError, registry: PluginRegistry
+) -> list[Problem]:
+    """Lists why a plugin will not load."""
+    if path is None and plugin_id not in registry:
+        return [Problem(("plugins", plugin_id), _not_found(plugin_id, registry), at_key=True)]
+    errors = found.problems if isinstance(found, Prepared) else (found,)
+    return [Problem(("plugins", plugin_id, "path"), str(error)) for error in errors]
 
 
 def add_plugin_schemas(schema: dict[str, Any], config: Config) -> None:
@@ -96,21 +134,6 @@ def add_plugin_schemas(schema: dict[str, Any], config: Config) -> None:
         if known:
             reference = plugins["additionalProperties"]["$ref"]
             plugins.setdefault("properties", {})[plugin_id] = {"$ref": reference, "properties": known}
-
-
-def check_settings(config: Config, plugin_id: str, manifest: Mapping[str, Any] | None) -> list[str]:
-    """Checks the ``config`` of one plugin against the schema of its manifest.
-
-    Args:
-        config: The whole configuration.
-        plugin_id: Which plugin.
-        manifest: What the plugin's file says of it.
-
-    Returns:
-        A line for each thing that is wrong. A value that came out of the environment is not shown, since it
-        may be a secret.
-    """
-    return config.source.lines(_violations(config, plugin_id, manifest))
 
 
 def _violations(config: Config, plugin_id: str, manifest: Mapping[str, Any] | None) -> list[Problem]:

@@ -29,12 +29,13 @@ from functools import partial
 from multiprocessing import resource_tracker
 from typing import TYPE_CHECKING
 
+from backworks.config.plugins import read_config
 from backworks.errors import BackworksError, WorkerError
 from backworks.http.reloads import Reloads, attempt
 from backworks.http.running import Stop, run
 from backworks.http.sharing import Shared
 from backworks.loading.staging import private_directory
-from backworks.manager.startup import file_of, read_config
+from backworks.manager.startup import file_of
 
 if TYPE_CHECKING:
     import socket
@@ -227,8 +228,8 @@ def _work(pipe: Connection, config: Config, sockets: list[socket.socket], shared
 
 def _read(reloads: Reloads, wanted: Config | None) -> tuple[Config, object]:
     """Reads the configuration anew, and leaves the plugins to the workers."""
-    config = read_config(file_of(reloads.config) if wanted is None else wanted)
-    return config, "the workers go over to it"
+    checked = read_config(file_of(reloads.config) if wanted is None else wanted)
+    return checked.config, "the workers go over to it"
 
 
 def _obey(pipe: Connection, stop: Stop, reloads: Reloads) -> None:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from backworks.isolation.policy import Breaker
+    from backworks.settings import Breaker
 
 __all__ = ["TRANSITIONS", "CircuitBreaker", "Position"]
 

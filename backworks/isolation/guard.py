@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from backworks.ffi.contract import Reply
     from backworks.isolation.lifecycle import State
-    from backworks.isolation.policy import Policy
     from backworks.isolation.runner import Runner
+    from backworks.settings import Settings
 
 __all__ = ["GuardedRunner", "guarded"]
 
@@ -40,7 +40,7 @@ _NEWS = {
 }
 
 
-def guarded(plugin: str, runner: Runner, policy: Policy, *, workers: int | None = None) -> Runner:
+def guarded(plugin: str, runner: Runner, policy: Settings, *, workers: int | None = None) -> Runner:
     """Puts a guard around a runner, if the policy asks for one.
 
     Args:
@@ -66,7 +66,7 @@ class GuardedRunner:
         inner: What makes the calls.
     """
 
-    def __init__(self, plugin: str, runner: Runner, policy: Policy, *, workers: int | None = None) -> None:
+    def __init__(self, plugin: str, runner: Runner, policy: Settings, *, workers: int | None = None) -> None:
         self.inner = runner
         self._plugin = plugin
         self._logger = logging.getLogger(f"backworks.plugin.{plugin}")

@@ -32,10 +32,10 @@ from backworks.isolation.waiters import Closer, ThreadWaiter
 from backworks.reply import code_of
 
 if TYPE_CHECKING:
-    from backworks.isolation.options import ProcessOptions
     from backworks.isolation.process.codec import Ready
     from backworks.isolation.process.worker import Job
     from backworks.isolation.waiters import Waiter
+    from backworks.settings import Settings
 
 __all__ = ["DEADLY", "LAST_BREATH", "Crew"]
 
@@ -68,9 +68,7 @@ class Crew:
         backoff: Says when the next one is started after one has ended.
     """
 
-    def __init__(
-        self, plugin: str, job: Job, workers: int, options: ProcessOptions, backoff: Backoff | None = None
-    ) -> None:
+    def __init__(self, plugin: str, job: Job, workers: int, options: Settings, backoff: Backoff | None = None) -> None:
         self.restarts = 0
         self.plugin = plugin
         self._job = job

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from backworks.errors import PluginLoadError
 from backworks.loading.inspection import LibraryInfo, inspect_library, problems
-from backworks.loading.paths import SUFFIXES
+from backworks.loading.paths import SUFFIXES, plain_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -57,7 +57,7 @@ class DiscoveredPlugin:
     def from_file(cls, path: str | os.PathLike[str]) -> DiscoveredPlugin:
         """Reads a file, whatever it is: what is wrong with it is listed, not raised."""
         absolute = Path(path).absolute()
-        name = absolute.stem.removeprefix("lib") or absolute.name
+        name = plain_name(absolute)
         try:
             info = inspect_library(absolute)
         except PluginLoadError as error:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from backworks.errors import PluginNotFound
 
-__all__ = ["SUFFIXES", "library_name", "resolve_library"]
+__all__ = ["SUFFIXES", "library_name", "plain_name", "resolve_library"]
 
 #: How libraries end on Linux and most other systems, on macOS, and on Windows.
 SUFFIXES = (".so", ".dylib", ".dll")
@@ -19,6 +19,11 @@ _SUFFIXES_HERE = {"win32": (".dll",), "darwin": (".dylib", ".so")}.get(sys.platf
 def library_name(stem: str) -> str:
     """Returns what this system calls a library: ``libweather.so``, ``libweather.dylib`` or ``weather.dll``."""
     return _filenames(stem, _SUFFIXES_HERE[0])[0]
+
+
+def plain_name(path: Path) -> str:
+    """Returns what a library is called by its file's name alone: ``weather`` for ``libweather.so``."""
+    return path.stem.removeprefix("lib") or path.name
 
 
 def resolve_library(path: str | Path) -> Path:

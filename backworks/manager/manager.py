@@ -12,24 +12,26 @@ from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from backworks.errors import BackworksError, Code, PluginStateError
-from backworks.isolation.options import ProcessOptions
-from backworks.isolation.policy import Policy
 from backworks.isolation.threadpool import ThreadPool
+from backworks.loading.prepared import prepare
 from backworks.loading.registry import discover
-from backworks.makers import builtin_maker, library_maker, name_of
-from backworks.manager.running import Entries, Entry, Wanted
+from backworks.manager.running import Entries, Entry
+from backworks.manager.wanted import WantedLibrary, WantedObject
 from backworks.observing.counters import Counters, PluginMetrics
 from backworks.observing.metrics import observe, restarts_of
 from backworks.plugin import Plugin, PluginHealth
+from backworks.settings import Settings
+from backworks.starting import name_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping
     from pathlib import Path
-    from typing import Self
+    from typing import Self, Unpack
 
     from backworks.config import Config
     from backworks.manager.reloading import Follower, Reloaded
     from backworks.reply import PluginResult
+    from backworks.settings import Isolation, ManagedOptions
 
 __all__ = ["PluginManager"]
 
@@ -76,22 +78,23 @@ class PluginManager:
             ConfigError: The configuration is wrong.
             PluginLoadError, PluginError: A critical plugin does not start.
         """
-        from backworks.manager.startup import read_config, start_configured
+        from backworks.config.plugins import read_config
+        from backworks.manager.startup import start_configured
 
-        config = read_config(config)
+        checked = read_config(config)
         manager = cls()
-        manager._config = config
+        manager._config = checked.config
         manager._builtins = {plugin.name: plugin for plugin in builtins}
         try:
-            start_configured(manager._entries, config, manager._builtins)
+            start_configured(manager._entries, checked, manager._builtins)
         except BaseException:
-            manager.close(config.server.shutdown_timeout)
+            manager.close(checked.config.server.shutdown_timeout)
             raise
         return manager
 
     @classmethod
     def from_discovery(cls, *directories: str | Path, recursive: bool = False) -> Self:
-        """Starts every plugin found in the directories, each with an empty configuration and ``isolation: process``.
+        """Starts every plugin found in the directories, each with an empty configuration and the default settings.
 
         What does not start is logged and listed in :attr:`failed`.
         """
@@ -122,11 +125,8 @@ class PluginManager:
         config: Mapping[str, Any] | None = None,
         *,
         plugin_id: str | None = None,
-        isolation: str = "thread",
-        workers: int | None = None,
-        timeout: float | None = None,
-        policy: Policy = Policy(),  # noqa: B008  # it is frozen
-        critical: bool = True,
+        isolation: Isolation = "thread",
+        **options: Unpack[ManagedOptions],
     ) -> Plugin:
         """Starts a Python object as a plugin: a :class:`backworks.BackworksPlugin`, or what has its members.
 
@@ -134,26 +134,24 @@ class PluginManager:
             plugin: The object.
             config: What its ``initialize`` is given.
             plugin_id: What the manager calls it; without it, its name.
-            isolation, workers, timeout: As for :func:`backworks.load`.
-            policy: How it is supervised.
-            critical: Whether :meth:`is_ready` waits for it.
+            isolation: ``"thread"`` or ``"none"``.
+            **options: As for :meth:`load`.
 
         Raises:
             TypeError: The object is no plugin.
             PluginInitError: Its ``initialize`` failed.
             PluginStateError: There is a plugin of that id already.
+            ValueError: The isolation, the number of workers or the timeout is not valid.
         """
-        plugin_id = plugin_id or str(getattr(plugin, "name", ""))
-        make = builtin_maker(
-            plugin,
-            config,
-            plugin_id=plugin_id,
-            isolation=isolation,
-            workers=workers,
-            timeout=timeout,
-            policy=policy,
+        wanted = WantedObject(
+            plugin_id=plugin_id or str(getattr(plugin, "name", "")),
+            settings=Settings(isolation=isolation, **options),
+            config=config or {},
+            configured=False,
+            where=None,
+            find=lambda: plugin,
         )
-        return self._entries.start(Wanted(plugin_id, make, critical, policy.health_check)).plugin
+        return self._entries.start(wanted).plugin
 
     def load(
         self,
@@ -162,41 +160,36 @@ class PluginManager:
         *,
         base: Path | None = None,
         plugin_id: str | None = None,
-        isolation: str = "thread",
-        workers: int | None = None,
-        timeout: float | None = None,
-        process: ProcessOptions = ProcessOptions(),  # noqa: B008  # it is frozen
-        policy: Policy = Policy(),  # noqa: B008  # it is frozen
-        critical: bool = True,
+        isolation: Isolation = "process",
+        **options: Unpack[ManagedOptions],
     ) -> Plugin:
-        """Loads a plugin from a file and starts it; see :func:`backworks.load`.
+        """Loads a plugin from a file and starts it, with the defaults of a configuration; see :func:`backworks.load`.
 
         Args:
             path: The library, or its stem.
             config: The plugin's own configuration.
             base: Where relative paths in it start, if the plugin's schema says that they are paths.
             plugin_id: What the manager calls it; without it, its own name.
-            isolation, workers, timeout, process: As for :func:`backworks.load`.
-            policy: How it is supervised.
-            critical: Whether :meth:`is_ready` waits for it.
+            isolation: ``"process"``, ``"thread"`` or ``"none"``.
+            **options: As for :func:`backworks.load`; also ``health_check`` and ``critical``. See
+                :class:`backworks.Settings`.
 
         Raises:
             PluginStateError: There is a plugin of that id already, or the manager is closed.
             PluginLoadError, PluginError, ConfigError: As for :func:`backworks.load`.
+            ValueError: The isolation, the number of workers or the timeout is not valid.
         """
-        plugin_id = plugin_id or name_of(path, isolation)
-        make = library_maker(
-            path,
-            config,
+        settings = Settings(isolation=isolation, **options)
+        prepared = prepare(path)
+        wanted = WantedLibrary(
+            plugin_id=plugin_id or name_of(prepared, isolation),
+            settings=settings,
+            config=config or {},
+            configured=False,
+            prepared=prepared,
             base=base,
-            plugin_id=plugin_id,
-            isolation=isolation,
-            workers=workers,
-            timeout=timeout,
-            process=process,
-            policy=policy,
         )
-        return self._entries.start(Wanted(plugin_id, make, critical, policy.health_check)).plugin
+        return self._entries.start(wanted).plugin
 
     def unload(self, plugin_id: str, timeout: float | None = None) -> bool:
         """Takes a plugin out and shuts it down; calls that are in it are waited for.
@@ -228,7 +221,7 @@ class PluginManager:
         """
         with self._reloading:
             old = self._entries.get(plugin_id)
-            new = Entry(old.wanted)
+            new = Entry(old.wanted.renewed())
             self._entries.exchange({plugin_id: new}, {plugin_id: old})
         self._retire([old], timeout)
         return new.plugin
@@ -370,7 +363,7 @@ class PluginManager:
         return not self._entries.closed and all(
             plugin_id in health and health[plugin_id].ok
             for plugin_id, entry in entries.items()
-            if entry.wanted.critical
+            if entry.wanted.settings.critical
         )
 
     def metrics(self) -> Mapping[str, PluginMetrics]:

@@ -5,15 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+from backworks.config.plugins import read_config
 from backworks.errors import BackworksError, PluginStateError
-from backworks.manager.running import Entries, Entry, Wanted
-from backworks.manager.startup import read_config, wanted_by
+from backworks.manager.running import Entries, Entry
+from backworks.manager.startup import wanted_by
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
     from backworks.config import Config
+    from backworks.manager.wanted import Wanted
 
 __all__ = ["Change", "Follower", "Reloaded"]
 
@@ -94,9 +96,10 @@ class Change:
         config: Config | str | Path | Mapping[str, Any],
         builtins: Mapping[str, Any],
     ) -> None:
-        self.config = read_config(config)
+        checked = read_config(config)
+        self.config = checked.config
         self._entries = entries
-        self._wanted = wanted_by(self.config, builtins)
+        self._wanted = wanted_by(checked, builtins)
         self._before = entries.running
         self._new: dict[str, Entry] = {}
         self._failed: dict[str, BackworksError] = {}
@@ -146,24 +149,24 @@ class Change:
     def _start(self, wanted: Wanted) -> None:
         plugin_id = wanted.plugin_id
         old = self._before.get(plugin_id)
-        if old is not None and old.wanted.origin is None:
+        if old is not None and not old.wanted.configured:
             raise PluginStateError(
                 f"{plugin_id}: the program runs a plugin of that id itself; unload it, or give another name in the "
                 "configuration",
                 plugin=plugin_id,
             )
-        if old is not None and old.wanted.origin == wanted.origin and old.plugin.state in _ALIVE:
+        if old is not None and old.wanted == wanted and old.plugin.state in _ALIVE:
             return
         try:
             self._new[plugin_id] = Entry(wanted)
         except BackworksError as error:
             error.plugin = plugin_id
-            if wanted.critical or old is not None:
+            if wanted.settings.critical or old is not None:
                 raise
             self._failed[plugin_id] = error
 
     def _is_superfluous(self, plugin_id: str) -> bool:
-        return self._before[plugin_id].wanted.origin is not None and plugin_id not in self._wanted
+        return self._before[plugin_id].wanted.configured and plugin_id not in self._wanted
 
 
 #: What a plugin does that needs no new start.

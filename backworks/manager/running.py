@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import threading
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from backworks.errors import BackworksError, PluginStateError, PluginUnavailable
@@ -12,33 +11,14 @@ from backworks.isolation.threadpool import ThreadPool
 from backworks.observing.health import HealthMonitor
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
-    from backworks.plugin import Plugin, PluginHealth
+    from backworks.manager.wanted import Wanted
+    from backworks.plugin import PluginHealth
 
-__all__ = ["Entries", "Entry", "Wanted"]
+__all__ = ["Entries", "Entry"]
 
 _logger = logging.getLogger("backworks.manager")
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """A plugin that is to run.
-
-    Attributes:
-        plugin_id: What the manager calls it.
-        make: Starts it.
-        critical: Whether :meth:`backworks.PluginManager.is_ready` waits for it.
-        health_check: Seconds from one health check to the next; ``None`` is none.
-        origin: What a configuration says of it, and its file: equal to that of another time if nothing has changed.
-            ``None`` for a plugin that a program has started.
-    """
-
-    plugin_id: str
-    make: Callable[[], Plugin]
-    critical: bool = True
-    health_check: float | None = None
-    origin: object = None
 
 
 class Entry:
@@ -55,10 +35,11 @@ class Entry:
 
     def __init__(self, wanted: Wanted) -> None:
         self.wanted = wanted
-        self.plugin = wanted.make()
+        self.plugin = wanted.start()
         self.monitor: HealthMonitor | None = None
-        if wanted.health_check is not None and self.plugin.has_health_check:
-            self.monitor = HealthMonitor(self.plugin, wanted.health_check)
+        interval = wanted.settings.health_check
+        if interval is not None and self.plugin.has_health_check:
+            self.monitor = HealthMonitor(self.plugin, interval)
             self.monitor.start()
 
     def health(self, timeout: float | None) -> PluginHealth:

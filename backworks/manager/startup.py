@@ -1,47 +1,36 @@
-"""From a configuration, or from directories, to plugins that run: which are started, from where, and in which order."""
+"""From a checked configuration, or from directories, to plugins that run: which are started, and in which order."""
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import importlib
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from backworks.config import Config, as_config
-from backworks.config.plugins import check_plugins
-from backworks.errors import BackworksError, ConfigError, PluginNotFound, PluginStateError, WrongPlatformError
-from backworks.isolation.options import Limits, ProcessOptions, Restart
-from backworks.isolation.policy import Breaker, Policy
+from backworks.errors import (
+    BackworksError,
+    ConfigError,
+    PluginLoadError,
+    PluginNotFound,
+    PluginStateError,
+    WrongPlatformError,
+)
 from backworks.loading.paths import resolve_library
-from backworks.loading.registry import PluginRegistry, discover
-from backworks.makers import builtin_maker, library_maker
-from backworks.manager.running import Entries, Wanted
+from backworks.loading.prepared import Prepared, prepare
+from backworks.manager.wanted import Wanted, WantedLibrary, WantedObject
+from backworks.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterator, Mapping
 
-    from backworks.config import PluginConfig
+    from backworks.config import Config
+    from backworks.config.plugins import Checked
     from backworks.loading.discovery import DiscoveredPlugin
-    from backworks.plugin import Plugin
+    from backworks.loading.registry import PluginRegistry
+    from backworks.manager.running import Entries
 
-__all__ = ["file_of", "read_config", "start_configured", "start_discovered", "wanted_by"]
-
-
-def read_config(config: Config | str | Path | Mapping[str, Any]) -> Config:
-    """Reads a configuration and compares it with what its plugins' files say.
-
-    Args:
-        config: A configuration, or the path of one, or the mapping that a file would hold.
-
-    Raises:
-        ConfigError: It is wrong.
-    """
-    found = as_config(config)
-    wrong = check_plugins(found).settings
-    if wrong:
-        raise ConfigError(wrong)
-    return found
+__all__ = ["file_of", "start_configured", "start_discovered", "wanted_by"]
 
 
 def file_of(config: Config | None) -> Path:
@@ -56,37 +45,34 @@ def file_of(config: Config | None) -> Path:
     return file
 
 
-def wanted_by(config: Config, builtins: Mapping[str, Any]) -> Mapping[str, Wanted]:
+def wanted_by(checked: Checked, builtins: Mapping[str, Any]) -> Mapping[str, Wanted]:
     """Lists the plugins that a configuration wants: those that it names, in their order, and then those discovered.
 
     Args:
-        config: What :func:`read_config` returned.
+        checked: The configuration.
         builtins: Python plugins by their names.
     """
-    discovery = config.plugin_discovery
-    registry = discover(discovery.directories if discovery.enabled else (), recursive=discovery.recursive)
+    plugins = checked.config.plugins
     wanted = {
-        plugin_id: _configured(plugin_id, settings, config.source.base, registry, builtins)
-        for plugin_id, settings in config.plugins.items()
-        if settings.enabled
+        plugin_id: _configured(plugin_id, checked, builtins) for plugin_id, each in plugins.items() if each.enabled
     }
-    for found in _loadable(registry, skip=config.plugins, known=_files(config)):
-        wanted[found.name] = _discovered(found, ("discovered", found.path, _digest(found.path)))
+    for found in _loadable(checked.registry, skip=plugins, known=set(_named_files(checked))):
+        wanted[found.name] = _discovered(found, configured=True)
     return wanted
 
 
-def start_configured(entries: Entries, config: Config, builtins: Mapping[str, Any]) -> None:
+def start_configured(entries: Entries, checked: Checked, builtins: Mapping[str, Any]) -> None:
     """Starts what a configuration wants.
 
     Args:
         entries: Where the plugins will be.
-        config: What :func:`read_config` returned.
+        checked: The configuration.
         builtins: Python plugins by their names.
 
     Raises:
         ConfigError, PluginLoadError, PluginError: A critical plugin does not start.
     """
-    for wanted in wanted_by(config, builtins).values():
+    for wanted in wanted_by(checked, builtins).values():
         _start(entries, wanted)
 
 
@@ -98,14 +84,14 @@ def start_discovered(entries: Entries, registry: PluginRegistry) -> None:
         registry: What was found.
     """
     for found in _loadable(registry):
-        _start(entries, _discovered(found, None))
+        _start(entries, _discovered(found, configured=False))
 
 
 def _start(entries: Entries, wanted: Wanted) -> None:
     try:
         entries.start(wanted)
     except BackworksError as error:
-        if wanted.critical:
+        if wanted.settings.critical:
             raise
         entries.fail(wanted.plugin_id, error)
 
@@ -119,80 +105,39 @@ def _loadable(
             yield found
 
 
-def _discovered(found: DiscoveredPlugin, origin: object) -> Wanted:
-    make = library_maker(
-        found.path,
-        None,
-        base=None,
-        plugin_id=found.name,
-        isolation="process",
-        workers=None,
-        timeout=None,
-        process=ProcessOptions(),
-        policy=Policy(),
-    )
-    return Wanted(found.name, make, critical=False, origin=origin)
+def _discovered(found: DiscoveredPlugin, *, configured: bool) -> Wanted:
+    prepared: Prepared | BackworksError
+    try:
+        prepared = prepare(found.path)
+    except PluginLoadError as error:
+        prepared = error
+    settings = Settings(critical=False)
+    return WantedLibrary(plugin_id=found.name, settings=settings, config={}, prepared=prepared, configured=configured)
 
 
-def _configured(
-    plugin_id: str, settings: PluginConfig, base: Path, registry: PluginRegistry, builtins: Mapping[str, Any]
-) -> Wanted:
-    options: dict[str, Any] = {
-        "plugin_id": plugin_id,
-        "isolation": settings.isolation,
-        "workers": settings.workers,
-        "timeout": settings.timeout,
-        "policy": _policy(settings),
-    }
-    builtin = settings.plugin_type == "builtin"
-    path = settings.path
-    if path is None and not builtin and plugin_id in registry:
-        path = registry.get(plugin_id).path
-
-    def make() -> Plugin:
-        if builtin:
-            return builtin_maker(_find_builtin(plugin_id, settings, builtins), settings.config, **options)()
-        where = path or registry.get(plugin_id).path
-        return library_maker(where, settings.config, base=base, process=_process(settings), **options)()
-
-    origin = (settings, base, _digest(path) if isinstance(path, Path) else None)
-    return Wanted(plugin_id, make, settings.critical, settings.health_check, origin)
+def _configured(plugin_id: str, checked: Checked, builtins: Mapping[str, Any]) -> Wanted:
+    plugin = checked.config.plugins[plugin_id]
+    common: dict[str, Any] = {"plugin_id": plugin_id, "settings": plugin.settings, "config": plugin.config}
+    if plugin.plugin_type == "builtin":
+        where = None if plugin.path is None else str(plugin.path)
+        find = partial(_find_builtin, plugin_id, where, builtins)
+        return WantedObject(**common, where=where, find=find, configured=True)
+    base = checked.config.source.base
+    return WantedLibrary(**common, prepared=checked.prepared[plugin_id], base=base, configured=True)
 
 
-def _policy(settings: PluginConfig) -> Policy:
-    breaker = None if settings.breaker is None else Breaker(**settings.breaker.model_dump())
-    return Policy(settings.queue, breaker, settings.health_check)
-
-
-def _process(settings: PluginConfig) -> ProcessOptions:
-    return ProcessOptions(
-        settings.queue,
-        Restart(**settings.restart.model_dump()),
-        Limits(**settings.limits.model_dump()),
-        settings.environment,
-        settings.start_timeout,
-    )
-
-
-def _digest(path: Path) -> bytes | None:
-    """Hashes a library as it is now; ``None`` if it cannot be read, which the start will say better."""
-    with contextlib.suppress(OSError, PluginNotFound), resolve_library(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").digest()
-    return None
-
-
-def _files(config: Config) -> set[Path]:
+def _named_files(checked: Checked) -> Iterator[Path]:
     """The files that the configuration names: discovery must not start them a second time under their own names."""
-    files = set()
-    for settings in config.plugins.values():
-        if isinstance(settings.path, Path):
+    for plugin_id, plugin in checked.config.plugins.items():
+        prepared = checked.prepared.get(plugin_id)
+        if isinstance(prepared, Prepared):
+            yield prepared.path.resolve()
+        elif isinstance(plugin.path, Path):  # it is disabled, or will not load
             with contextlib.suppress(PluginNotFound):
-                files.add(resolve_library(settings.path).resolve())
-    return files
+                yield resolve_library(plugin.path).resolve()
 
 
-def _find_builtin(plugin_id: str, settings: PluginConfig, builtins: Mapping[str, Any]) -> Any:
-    where = settings.path
+def _find_builtin(plugin_id: str, where: str | None, builtins: Mapping[str, Any]) -> Any:
     if where is None:
         try:
             return builtins[plugin_id]
@@ -202,10 +147,10 @@ def _find_builtin(plugin_id: str, settings: PluginConfig, builtins: Mapping[str,
                 "PluginManager.from_config(..., builtins=[...]); or name it: path: package.module:Class"
             )
             raise ConfigError([text], plugin=plugin_id) from None
-    module, _, attribute = str(where).partition(":")
+    module, _, attribute = where.partition(":")
     try:
         found = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError, ValueError) as error:
-        text = f"plugins.{plugin_id}.path: {str(where)!r} cannot be imported: {error}"
+        text = f"plugins.{plugin_id}.path: {where!r} cannot be imported: {error}"
         raise ConfigError([text], plugin=plugin_id) from error
     return found() if isinstance(found, type) else found

@@ -16,9 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backworks.ffi.contract import ContractViolation, Reply
-from backworks.isolation.options import Limits
 from backworks.isolation.process import codec
 from backworks.isolation.process.codec import FrameError, FrameReader
+from backworks.settings import Limits
 
 LIMITS = Limits(output=1 << 20)
 

@@ -19,8 +19,8 @@ from conftest import ECHO, PATIENCE, CompilePlugin, missing
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from backworks.isolation.options import Limits
 from backworks.isolation.process import codec
+from backworks.settings import Limits
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="runs the program over POSIX pipes")
 

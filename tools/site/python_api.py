@@ -28,10 +28,6 @@ def page() -> str:
             sections["Errors"].append(f".. autoexception:: {name}")
         else:
             sections["Classes"].append(f".. autoclass:: {name}\n   :members:")
-    sections["From backworks.isolation.options"] = [
-        ".. currentmodule:: backworks.isolation.options",
-        *(f".. autoclass:: {name}" for name in ("ProcessOptions", "Limits", "Restart")),
-    ]
     sections["From backworks.config"] = [
         ".. currentmodule:: backworks.config",
         ".. autofunction:: load_config",

@@ -13,7 +13,7 @@ from backworks.authoring.bench.figures import LeftOut, Measured
 from backworks.authoring.bench.work import measure
 from backworks.errors import BackworksError, PluginCrashed
 from backworks.isolation.process.exits import Exit
-from backworks.loading.loader import DynamicPluginLoader
+from backworks.loading.prepared import prepare
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,11 +22,12 @@ if TYPE_CHECKING:
     from typing import Any
 
     from backworks.authoring.bench.figures import Request
+    from backworks.settings import Isolation
 
 __all__ = ["ISOLATIONS", "bench", "cores", "left_out", "thread_counts"]
 
 #: The most isolated first: a fault of the plugin then shows up where it does no harm.
-ISOLATIONS = ("process", "thread", "none")
+ISOLATIONS: tuple[Isolation, ...] = ("process", "thread", "none")
 
 
 def cores() -> int:
@@ -62,7 +63,7 @@ def bench(
     path: str | Path,
     request: Request,
     *,
-    isolations: Sequence[str] = ISOLATIONS,
+    isolations: Sequence[Isolation] = ISOLATIONS,
     seconds: float = 1.0,
     step: Callable[[str], object] = lambda _: None,
 ) -> Iterator[Measured]:
@@ -80,16 +81,16 @@ def bench(
         ConfigError: The plugin's schema rejects the configuration.
         PluginError: The plugin did not start, returned an error or no answer, or crashed.
     """
-    prepared = DynamicPluginLoader().prepare(path)
+    prepared = prepare(path)
     refused = {each.isolation for each in left_out(prepared.manifest)}
-    name = (prepared.manifest or {}).get("name") or prepared.path.name
+    name = prepared.name or prepared.path.name
     for isolation in isolations:
         if isolation not in refused:
             yield _run(prepared.path, request, isolation, seconds, step, name)
 
 
 def _run(
-    path: Path, request: Request, isolation: str, seconds: float, step: Callable[[str], object], name: str
+    path: Path, request: Request, isolation: Isolation, seconds: float, step: Callable[[str], object], name: str
 ) -> Measured:
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe(duplex=False)
@@ -126,7 +127,7 @@ def _crashed(exit_code: int | None, isolation: str, name: str) -> PluginCrashed:
     )
 
 
-def _work(pipe: Connection, path: Path, request: Request, isolation: str, seconds: float) -> None:
+def _work(pipe: Connection, path: Path, request: Request, isolation: Isolation, seconds: float) -> None:
     """Runs in the process of an isolation: sends the name of each step, then the figures or an error."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C reaches every process; only the parent reports it
     with contextlib.suppress(OSError):

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 from backworks.authoring.bench.figures import Latency, Measured, Memory, Throughput
 from backworks.errors import Code, PluginError
-from backworks.loading.loader import load
 from backworks.observing.memory import memory_of
+from backworks.starting import load
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from backworks.authoring.bench.figures import Request
     from backworks.plugin import Plugin
+    from backworks.settings import Isolation
 
 __all__ = ["measure"]
 
@@ -32,7 +33,12 @@ _CLOCK_INTERVAL = 1_000_000
 
 
 def measure(
-    path: Path, request: Request, isolation: str, threads: Sequence[int], seconds: float, step: Callable[[str], object]
+    path: Path,
+    request: Request,
+    isolation: Isolation,
+    threads: Sequence[int],
+    seconds: float,
+    step: Callable[[str], object],
 ) -> Measured:
     """Measures one isolation.
 

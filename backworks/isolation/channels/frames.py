@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
     from backworks.ffi.contract import Reply
-    from backworks.isolation.options import Limits
+    from backworks.settings import Limits
 
 __all__ = ["FrameChannel"]
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from backworks.ffi._native import Mailbox
     from backworks.ffi.contract import Reply
     from backworks.isolation.channels.pipe import PipeChannel
-    from backworks.isolation.options import Limits
+    from backworks.settings import Limits
 
 __all__ = ["MailboxChannel", "create", "native"]
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
 
-    from backworks.isolation.options import Limits
+    from backworks.settings import Limits
 
 __all__ = ["PipeChannel"]
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
 
-    from backworks.isolation.options import Limits
+    from backworks.settings import Limits
 
 __all__ = ["ThreadChannel"]
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Buffer
 
-    from backworks.isolation.options import Limits
+    from backworks.settings import Limits
 
 __all__ = [
     "CALL",

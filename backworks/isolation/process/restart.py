@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from backworks.isolation.options import Restart
+    from backworks.settings import Restart
 
 __all__ = ["Backoff"]
 

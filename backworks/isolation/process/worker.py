@@ -52,9 +52,9 @@ if TYPE_CHECKING:
 
     from backworks.ffi.contract import Reply
     from backworks.isolation.channels.channel import Channel
-    from backworks.isolation.options import ProcessOptions
     from backworks.isolation.process.exits import Exit
     from backworks.isolation.process.streams import Stream
+    from backworks.settings import Settings
 
 __all__ = ["Ended", "Job", "Worker"]
 
@@ -138,7 +138,7 @@ class Worker:
         "why",
     )
 
-    def __init__(self, plugin: str, job: Job, options: ProcessOptions) -> None:
+    def __init__(self, plugin: str, job: Job, options: Settings) -> None:
         path = os.fsencode(job.path())
         self._plugin = plugin
         self._job = job

@@ -1,45 +1,41 @@
-"""A library in worker processes: nothing of it runs in the host."""
+"""What a worker process is started for: one library with one configuration."""
 
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from backworks.direct import outer_plugin
 from backworks.errors import BackworksError, PluginContractError, PluginUnavailable
-from backworks.isolation.guard import guarded
-from backworks.isolation.processes import ProcessRunner
-from backworks.isolation.slots import Crew
 from backworks.loading.identity import Identity, check_abi, identify, link_error, missing_symbols
 from backworks.loading.staging import stage
-from backworks.plugin import PluginInfo
 from backworks.reply import check_init
 from backworks.system import system_words
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
-
-    from backworks.isolation.options import ProcessOptions
-    from backworks.isolation.policy import Policy
     from backworks.isolation.process.codec import Ready, Refused
-    from backworks.loading.staging import Staged
-    from backworks.plugin import Plugin
+    from backworks.loading.prepared import Prepared
 
-__all__ = ["start_workers"]
+__all__ = ["LibraryJob"]
+
+#: Stages of a REFUSED (native/wire/PROTOCOL.md).
+_LIMITS, _OPEN, _SYMBOLS = 2, 3, 4
 
 
-class _LibraryJob:
-    """A :class:`backworks.isolation.process.worker.Job`: one library with one configuration."""
+class LibraryJob:
+    """A :class:`backworks.isolation.process.worker.Job`.
 
-    def __init__(
-        self, path: Path, staged: Staged, manifest: Mapping[str, Any] | None, config: bytes, plugin: str
-    ) -> None:
+    Args:
+        prepared: The library.
+        config: The plugin's configuration, as JSON.
+        plugin: The plugin's id.
+    """
+
+    def __init__(self, prepared: Prepared, config: bytes, plugin: str) -> None:
         self.config = config
         self.plugin = plugin
-        self._path = path
-        self._staged = staged
-        self._manifest = manifest
+        self._path = prepared.path
+        self._staged = prepared.staged
+        self._manifest = prepared.manifest
         self._seen: tuple[int, ...] | None = None  # what the system said of the copy when it was last read
 
     def path(self) -> str:
@@ -88,44 +84,3 @@ class _LibraryJob:
     def _look(self) -> tuple[int, ...]:
         found = self._staged.path.stat()
         return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
-
-
-#: Stages of a REFUSED (native/wire/PROTOCOL.md).
-_LIMITS, _OPEN, _SYMBOLS = 2, 3, 4
-
-
-def start_workers(
-    path: Path,
-    staged: Staged,
-    manifest: Mapping[str, Any] | None,
-    config: bytes,
-    *,
-    plugin_id: str | None,
-    workers: int,
-    timeout: float | None,
-    process: ProcessOptions,
-    policy: Policy,
-) -> Plugin:
-    """Starts a library in worker processes.
-
-    Args:
-        path: The library.
-        staged: Its private copy.
-        manifest: Its manifest, or ``None``.
-        config: The plugin's configuration, as JSON.
-        plugin_id, workers, timeout, process, policy: As for :func:`backworks.loading.loader.start`.
-
-    Raises:
-        PluginLoadError, PluginError: The plugin does not start.
-    """
-    # Without a manifest nobody knows its name before it runs.
-    named = plugin_id or (str(manifest["name"]) if manifest is not None else None)
-    job = _LibraryJob(path, staged, manifest, config, named or path.stem)
-    crew = Crew(job.plugin, job, workers, process)
-    ready = crew.start()
-    identity = job.identity(ready)
-    if named is None:
-        named = job.plugin = identity.name
-        crew.rename(named)
-    info = PluginInfo(named, *identity, manifest, path, "process", ready.has_health_check)
-    return outer_plugin(info, guarded(named, ProcessRunner(crew), policy), timeout)

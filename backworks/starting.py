@@ -1,0 +1,236 @@
+"""From a prepared library, or a Python object, and its settings to a running plugin: what knows all isolations."""
+
+from __future__ import annotations
+
+import json
+import logging
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from backworks.errors import Code, ConfigError, PluginContractError
+from backworks.ffi.contract import ContractViolation
+from backworks.isolation.lifecycle import check_timeout
+from backworks.loading.loader import DynamicPluginLoader
+from backworks.loading.paths import plain_name
+from backworks.loading.prepared import prepare
+from backworks.loading.schema import absolute_paths, violations
+from backworks.plugin import PluginInfo
+from backworks.reply import check_init, code_of
+from backworks.settings import Settings
+
+# What only one isolation needs is imported where it is used: a plugin in the calling thread needs no asyncio.
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+    from typing import Unpack
+
+    from backworks.ffi.contract import Engine
+    from backworks.loading.prepared import Prepared
+    from backworks.plugin import Plugin
+    from backworks.settings import Isolation, Options
+
+__all__ = ["load", "name_of", "start", "start_object"]
+
+
+def load(
+    path: str | Path,
+    config: Mapping[str, Any] | None = None,
+    *,
+    isolation: Isolation = "none",
+    **options: Unpack[Options],
+) -> Plugin:
+    """Loads a plugin from a file and starts it.
+
+    ::
+
+        with backworks.load("plugins/weather", {"reports": "reports.txt"}) as weather:
+            print(weather.process_endpoint_data("/api/weather/KJFK"))
+
+    Args:
+        path: The library, or its stem: ``plugins/weather`` finds ``libweather.so``, ``libweather.dylib`` or
+            ``weather.dll``, as this system has it.
+        config: The plugin's own configuration; anything that JSON can hold.
+        isolation: ``"none"``: calls run in the calling thread. ``"thread"``: in threads of the host. ``"process"``: in
+            worker processes, so that the plugin cannot crash or corrupt the host.
+        **options: Any of ``workers``, ``timeout``, ``queue``, ``breaker``, ``restart``, ``limits``, ``environment`` and
+            ``start_timeout``. They have the meanings and the defaults of a configuration; see
+            :class:`backworks.Settings`.
+
+    Raises:
+        PluginLoadError: The file cannot be loaded, or not with this isolation; the subclass and the text say why.
+        ConfigError: The configuration breaks the schema of the plugin's manifest.
+        PluginInitError: The plugin refuses to start.
+        PluginTimeout, PluginCrashed: A worker process did not start.
+        PluginContractError: Its init broke a rule of the ABI.
+        ValueError: The isolation, the number of workers or the timeout is not valid.
+    """
+    settings = Settings(isolation=isolation, **options)
+    return start(prepare(path), settings, config)
+
+
+def start(
+    prepared: Prepared,
+    settings: Settings,
+    config: Mapping[str, Any] | None = None,
+    *,
+    base: Path | None = None,
+    plugin_id: str | None = None,
+    loader: DynamicPluginLoader | None = None,
+) -> Plugin:
+    """Makes an instance of a library and puts it to work.
+
+    Args:
+        prepared: The library.
+        settings: How it is run.
+        config: The plugin's own configuration; anything that JSON can hold.
+        base: Where relative paths in it start, if the plugin's schema says that they are paths; without it they are
+            left as they are.
+        plugin_id: What the host calls the plugin; without it, its own name.
+        loader: What opens the library, if it runs in this process.
+
+    Raises:
+        PluginLoadError: The library cannot be loaded, or not with this isolation.
+        ConfigError: The configuration breaks the schema of the plugin's manifest.
+        PluginInitError: The plugin refuses to start.
+        PluginTimeout, PluginCrashed: A worker process did not start.
+        PluginContractError: Its init broke a rule of the ABI.
+        ValueError: The timeout is not valid.
+    """
+    check_timeout(settings.timeout)
+    prepared.check(settings.isolation)
+    document = _document(prepared, config or {}, base, plugin_id)
+    if settings.isolation == "process":
+        return _start_workers(prepared, settings, document, plugin_id)
+    return _start_here(prepared, settings, document, plugin_id, loader or DynamicPluginLoader())
+
+
+def start_object(
+    plugin: Any, settings: Settings, config: Mapping[str, Any] | None = None, *, plugin_id: str | None = None
+) -> Plugin:
+    """Puts a Python object to work as a plugin.
+
+    Args:
+        plugin: A :class:`backworks.BackworksPlugin`, or what has its members.
+        settings: How it is run.
+        config: What its ``initialize`` is given.
+        plugin_id: What the host calls it; without it, its name.
+
+    Raises:
+        TypeError: The object is no plugin.
+        PluginInitError: Its ``initialize`` failed.
+        ValueError: The isolation is ``"process"``, or the timeout is not valid.
+    """
+    from backworks.builtin import BuiltinInstance
+
+    check_timeout(settings.timeout)
+    if settings.isolation == "process":
+        raise ValueError("isolation 'process' is for libraries; a Python object runs with 'thread' or 'none'")
+    plugin_id = plugin_id or str(getattr(plugin, "name", ""))
+    engine = BuiltinInstance(plugin, plugin_id)
+    check_init(engine.initialize(config or {}), engine, plugin_id)
+    description = getattr(plugin, "description", "")
+    info = PluginInfo(plugin_id, plugin.name, plugin.version, description, None, None, settings.isolation, True)
+    return _run(info, engine, settings, thread_safe=getattr(plugin, "thread_safe", True))
+
+
+def name_of(prepared: Prepared, isolation: Isolation) -> str:
+    """Finds the name of a plugin: in its manifest, or else by asking it, which opens it in this process.
+
+    For isolation ``process`` it is not opened; without a manifest the name is that of the file then.
+
+    Raises:
+        PluginLoadError: It cannot be loaded.
+    """
+    prepared.check(isolation)
+    if prepared.name is not None:
+        return prepared.name
+    return plain_name(prepared.path) if isolation == "process" else DynamicPluginLoader().open(prepared).name
+
+
+def _document(prepared: Prepared, config: Mapping[str, Any], base: Path | None, plugin_id: str | None) -> bytes:
+    """Returns the plugin's configuration as JSON, checked against the schema of its manifest."""
+    schema = (prepared.manifest or {}).get("config_schema")
+    if schema is not None and (found := violations(config, schema)):
+        lines = [f"{'.'.join(map(str, ('config', *where)))}: {message}" for where, message in found]
+        raise ConfigError(lines, plugin=plugin_id or prepared.name)
+    if base is not None:
+        config = absolute_paths(config, schema, base)
+    return json.dumps(config, ensure_ascii=False, allow_nan=False).encode()
+
+
+def _start_workers(prepared: Prepared, settings: Settings, config: bytes, plugin_id: str | None) -> Plugin:
+    """Starts a plugin in worker processes."""
+    from backworks.direct import outer_plugin
+    from backworks.isolation.guard import guarded
+    from backworks.isolation.process.library import LibraryJob
+    from backworks.isolation.processes import ProcessRunner
+    from backworks.isolation.slots import Crew
+
+    named = plugin_id or prepared.name  # without a manifest the name is not known before the plugin runs
+    job = LibraryJob(prepared, config, named or prepared.path.stem)
+    crew = Crew(job.plugin, job, settings.workers, settings)
+    ready = crew.start()
+    identity = job.identity(ready)
+    if named is None:
+        named = job.plugin = identity.name
+        crew.rename(named)
+    info = PluginInfo(named, *identity, prepared.manifest, prepared.path, "process", ready.has_health_check)
+    return outer_plugin(info, guarded(named, ProcessRunner(crew), settings), settings.timeout)
+
+
+def _start_here(
+    prepared: Prepared, settings: Settings, config: bytes, plugin_id: str | None, loader: DynamicPluginLoader
+) -> Plugin:
+    """Starts a plugin in this process."""
+    loaded = loader.open(prepared)
+    plugin_id = plugin_id or loaded.name
+    try:
+        reply, instance = loaded.library.init(config, logging.getLogger(f"backworks.plugin.{plugin_id}").log)
+    except ContractViolation as violation:
+        raise PluginContractError(f"init: {violation}", plugin=plugin_id) from None
+    engine = check_init(reply, instance, plugin_id)
+    info = PluginInfo(
+        plugin_id,
+        loaded.name,
+        loaded.version,
+        loaded.description,
+        loaded.manifest,
+        loaded.path,
+        settings.isolation,
+        "backworks_plugin_health_check" in loaded.library.symbols(),
+    )
+    return _run(info, engine, settings, thread_safe=prepared.thread_safe)
+
+
+def _run(info: PluginInfo, engine: Engine, settings: Settings, *, thread_safe: bool) -> Plugin:
+    """Puts an initialised engine behind an isolation in this process."""
+    from backworks.direct import inline_plugin, outer_plugin
+
+    shutdown = partial(_shut_down, info.id, engine)
+    if settings.isolation == "none" and settings.breaker is None:
+        return inline_plugin(info, engine, shutdown, thread_safe=thread_safe, timeout=settings.timeout)
+    from backworks.isolation.guard import guarded
+
+    if settings.isolation == "thread":
+        from backworks.isolation.channels.thread import thread_runner
+
+        threads = settings.workers if thread_safe else 1
+        runner = thread_runner(info.id, engine, shutdown, workers=threads)
+        return outer_plugin(info, guarded(info.id, runner, settings, workers=threads), settings.timeout)
+    # A call that passes the breaker is no longer the binding's own method.
+    from backworks.isolation.channels.inline import InlineRunner
+
+    inline = InlineRunner(info.id, engine, shutdown, thread_safe=thread_safe)
+    return outer_plugin(info, guarded(info.id, inline, settings), settings.timeout)
+
+
+def _shut_down(plugin_id: str, engine: Engine) -> None:
+    logger = logging.getLogger(f"backworks.plugin.{plugin_id}")
+    try:
+        code = code_of(engine.shutdown())
+    except Exception:
+        logger.exception("its shutdown failed")
+    else:
+        if code is not Code.OK:
+            logger.warning("its shutdown returned %s", code.name)
