@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import platform
+import os
 import sys
-import sysconfig
 
 __all__ = ["this_machine", "this_system"]
 
@@ -23,5 +22,10 @@ def this_machine() -> str:
     On Windows this is the architecture that the interpreter was built for, because an emulated process sees the name of
     the real processor.
     """
-    name = sysconfig.get_platform().removeprefix("win-") if sys.platform == "win32" else platform.machine()
+    if sys.platform == "win32":
+        import sysconfig
+
+        name = sysconfig.get_platform().removeprefix("win-")
+    else:
+        name = os.uname().machine
     return _MACHINES.get(name.lower(), name.lower())
