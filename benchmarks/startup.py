@@ -57,7 +57,7 @@ bytes(extism.Plugin(open(sys.argv[1], "rb").read()).call("echo", b"x"))
 _START = """
 import sys, time
 from backworks import PluginManager
-import backworks.config, backworks.manager.startup, backworks.ffi
+import backworks.config.plugins, backworks.direct, backworks.ffi, backworks.isolation.processes
 backworks.ffi.binding()
 start = time.perf_counter()
 manager = PluginManager.from_config(sys.argv[1])

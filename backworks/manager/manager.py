@@ -16,6 +16,7 @@ from backworks.isolation.threadpool import ThreadPool
 from backworks.loading.prepared import prepare
 from backworks.loading.registry import discover
 from backworks.manager.running import Entries, Entry
+from backworks.manager.startup import file_of, wanted_by, wanted_of
 from backworks.manager.wanted import WantedLibrary, WantedObject
 from backworks.observing.counters import Counters, PluginMetrics
 from backworks.observing.metrics import observe, restarts_of
@@ -79,14 +80,13 @@ class PluginManager:
             PluginLoadError, PluginError: A critical plugin does not start.
         """
         from backworks.config.plugins import read_config
-        from backworks.manager.startup import start_configured
 
         checked = read_config(config)
         manager = cls()
         manager._config = checked.config
         manager._builtins = {plugin.name: plugin for plugin in builtins}
         try:
-            start_configured(manager._entries, checked, manager._builtins)
+            manager._entries.start_all(wanted_by(checked, manager._builtins).values())
         except BaseException:
             manager.close(checked.config.server.shutdown_timeout)
             raise
@@ -98,10 +98,8 @@ class PluginManager:
 
         What does not start is logged and listed in :attr:`failed`.
         """
-        from backworks.manager.startup import start_discovered
-
         manager = cls()
-        start_discovered(manager._entries, discover(directories, recursive=recursive))
+        manager._entries.start_all(wanted_of(discover(directories, recursive=recursive)).values())
         return manager
 
     @property
@@ -254,7 +252,6 @@ class PluginManager:
             PluginStateError: There is no file to read, or the manager was closed.
         """
         from backworks.manager.reloading import Change
-        from backworks.manager.startup import file_of
 
         with self._reloading:
             wanted = file_of(self._config) if config is None else config

@@ -11,7 +11,7 @@ from backworks.isolation.threadpool import ThreadPool
 from backworks.observing.health import HealthMonitor
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from backworks.manager.wanted import Wanted
     from backworks.plugin import PluginHealth
@@ -127,6 +127,20 @@ class Entries:
                 self._starting.discard(plugin_id)
         self.exchange({plugin_id: entry}, {})
         return entry
+
+    def start_all(self, wanted: Iterable[Wanted]) -> None:
+        """Starts plugins one after the other; one that is not critical and does not start is noted in :attr:`failed`.
+
+        Raises:
+            BackworksError: A critical plugin does not start. Those before it run.
+        """
+        for each in wanted:
+            try:
+                self.start(each)
+            except BackworksError as error:
+                if each.settings.critical:
+                    raise
+                self.fail(each.plugin_id, error)
 
     def exchange(self, new: Mapping[str, Entry], old: Mapping[str, Entry]) -> None:
         """Takes entries in the place of others, all at the same moment.

@@ -1,4 +1,4 @@
-"""From a checked configuration, or from directories, to plugins that run: which are started, and in which order."""
+"""From a checked configuration, or from directories, to the plugins that are to run, in their order."""
 
 from __future__ import annotations
 
@@ -28,9 +28,8 @@ if TYPE_CHECKING:
     from backworks.config.plugins import Checked
     from backworks.loading.discovery import DiscoveredPlugin
     from backworks.loading.registry import PluginRegistry
-    from backworks.manager.running import Entries
 
-__all__ = ["file_of", "start_configured", "start_discovered", "wanted_by"]
+__all__ = ["file_of", "wanted_by", "wanted_of"]
 
 
 def file_of(config: Config | None) -> Path:
@@ -61,39 +60,13 @@ def wanted_by(checked: Checked, builtins: Mapping[str, Any]) -> Mapping[str, Wan
     return wanted
 
 
-def start_configured(entries: Entries, checked: Checked, builtins: Mapping[str, Any]) -> None:
-    """Starts what a configuration wants.
+def wanted_of(registry: PluginRegistry) -> Mapping[str, Wanted]:
+    """Lists the plugins that were found, but for what is built for other platforms; none of them is critical.
 
     Args:
-        entries: Where the plugins will be.
-        checked: The configuration.
-        builtins: Python plugins by their names.
-
-    Raises:
-        ConfigError, PluginLoadError, PluginError: A critical plugin does not start.
-    """
-    for wanted in wanted_by(checked, builtins).values():
-        _start(entries, wanted)
-
-
-def start_discovered(entries: Entries, registry: PluginRegistry) -> None:
-    """Starts what was found, but for what is built for other platforms; none of it is critical.
-
-    Args:
-        entries: Where the plugins will be.
         registry: What was found.
     """
-    for found in _loadable(registry):
-        _start(entries, _discovered(found, configured=False))
-
-
-def _start(entries: Entries, wanted: Wanted) -> None:
-    try:
-        entries.start(wanted)
-    except BackworksError as error:
-        if wanted.settings.critical:
-            raise
-        entries.fail(wanted.plugin_id, error)
+    return {found.name: _discovered(found, configured=False) for found in _loadable(registry)}
 
 
 def _loadable(
