@@ -672,7 +672,7 @@ def test_interruptions(compile_plugin: CompilePlugin) -> None:
         raise InterruptedError
 
     before = signal.signal(signal.SIGALRM, interrupt)
-    plugin = backworks.load(compile_plugin(ECHO), isolation="process")
+    plugin = backworks.load(compile_plugin(ECHO), isolation="process", breaker=None, timeout=None)
     assert isinstance(plugin.runner, ProcessRunner)
     pids = plugin.runner.pids
     try:
