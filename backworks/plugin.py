@@ -7,10 +7,11 @@ import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, overload
 
+from backworks import ffi
 from backworks.errors import BackworksError, Code, PluginContractError, PluginError
 from backworks.ffi.contract import ContractViolation
-from backworks.isolation.lifecycle import State
-from backworks.reply import PluginResult, code_of, result_of
+from backworks.isolation.admission import State
+from backworks.reply import PluginResult, code_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,10 +21,10 @@ if TYPE_CHECKING:
 
     from typing_extensions import Buffer
 
-    from backworks.ffi.contract import Reply
+    from backworks.isolation.admission import Admission
     from backworks.isolation.runner import Runner
 
-__all__ = ["Plugin", "PluginHealth", "PluginInfo"]
+__all__ = ["Plugin", "PluginHealth", "PluginInfo", "plugin_of"]
 
 
 @dataclass(frozen=True)
@@ -74,12 +75,11 @@ class Plugin:
     finalizer.
     """
 
-    def __init__(self, info: PluginInfo, runner: Runner, timeout: float | None) -> None:
+    def __init__(self, info: PluginInfo, admission: Admission, timeout: float | None) -> None:
         self._info = info
-        self._runner = runner
-        self._process = runner.process
-        self._process_async = runner.process_async
+        self._admission = admission
         self._timeout = timeout
+        self._is_inline = info.isolation == "none"
 
     @property
     def id(self) -> str:
@@ -128,8 +128,14 @@ class Plugin:
 
     @property
     def runner(self) -> Runner:
-        """What makes its calls, for those who supervise it."""
-        return self._runner
+        """What makes its calls, for supervision."""
+        return self._admission.runner
+
+    @property
+    def breaker(self) -> str | None:
+        """What its circuit breaker does: ``"closed"``, ``"open"`` or ``"half-open"``; ``None`` if it has none."""
+        position = self._admission.breaker
+        return None if position is None else str(position)
 
     @property
     def state(self) -> str:
@@ -137,12 +143,12 @@ class Plugin:
 
         That is ``"quarantined"`` or ``"abandoned"`` in this process, ``"restarting"`` or ``"stopped"`` with workers.
         """
-        return str(self._runner.state)
+        return str(self._admission.state)
 
     @property
     def in_flight(self) -> int:
         """How many calls are in it now."""
-        return self._runner.in_flight
+        return self._admission.in_flight
 
     @overload
     def process_endpoint_data(
@@ -201,20 +207,8 @@ class Plugin:
             PluginUnavailable: It takes no calls now.
             PluginStateError: It is closing or closed.
         """
-        try:
-            reply = self._process(
-                endpoint, method, data, self._timeout if timeout is None else timeout, traceparent, tracestate
-            )
-        except ContractViolation as violation:
-            self._violates(str(violation))
-        # Most answers are plain, and a worker's comes in less time than two more functions would take.
-        code, answer, status, content_type, headers = reply
-        if not (as_bytes or code or status or content_type or headers or answer is None):
-            try:
-                return answer.decode()
-            except UnicodeDecodeError:  # said below
-                pass
-        return self._text_of(reply, as_bytes)
+        answer = self.answer(endpoint, method, data, timeout, traceparent, tracestate)
+        return self._shaped(answer, as_bytes)
 
     @overload
     async def process_endpoint_data_async(
@@ -258,13 +252,8 @@ class Plugin:
         With ``isolation: none`` the call runs in the event loop's thread, which waits for it. A task that is cancelled
         stops waiting; the plugin's call runs on and its answer is dropped.
         """
-        try:
-            reply = await self._process_async(
-                endpoint, method, data, self._timeout if timeout is None else timeout, traceparent, tracestate
-            )
-        except ContractViolation as violation:
-            self._violates(str(violation))
-        return self._text_of(reply, as_bytes)
+        answer = await self.answer_async(endpoint, method, data, timeout, traceparent, tracestate)
+        return self._shaped(answer, as_bytes)
 
     def call(
         self,
@@ -305,13 +294,9 @@ class Plugin:
 
         Text that was encoded before may be given as bytes.
         """
-        try:
-            reply = self._process(
-                endpoint, method, data, self._timeout if timeout is None else timeout, traceparent, tracestate
-            )
-        except ContractViolation as violation:
-            self._violates(str(violation))
-        return self._answer_of(reply)
+        if timeout is None:
+            timeout = self._timeout
+        return self._admission.answer(endpoint, method, data, timeout, traceparent, tracestate)
 
     async def answer_async(
         self,
@@ -323,13 +308,11 @@ class Plugin:
         tracestate: str | bytes | None = None,
     ) -> bytes | PluginResult | None:
         """As :meth:`answer`, from an event loop."""
-        try:
-            reply = await self._process_async(
-                endpoint, method, data, self._timeout if timeout is None else timeout, traceparent, tracestate
-            )
-        except ContractViolation as violation:
-            self._violates(str(violation))
-        return self._answer_of(reply)
+        if self._is_inline:
+            return self.answer(endpoint, method, data, timeout, traceparent, tracestate)
+        if timeout is None:
+            timeout = self._timeout
+        return await self._admission.answer_async(endpoint, method, data, timeout, traceparent, tracestate)
 
     def health(self, timeout: float | None = 1.0) -> PluginHealth:
         """Asks the plugin how it is; one that cannot be asked is well while it runs.
@@ -337,10 +320,10 @@ class Plugin:
         Args:
             timeout: Seconds to wait for its answer (where its isolation can tell).
         """
-        if self._runner.state is not State.RUNNING or not self._info.has_health_check:
-            return PluginHealth(self._runner.state is State.RUNNING, self.state)
+        if self._admission.state is not State.RUNNING or not self._info.has_health_check:
+            return PluginHealth(self._admission.state is State.RUNNING, self.state)
         try:
-            reply = self._runner.health_check(timeout)
+            reply = self._admission.health_check(timeout)
         except PluginError as error:
             return PluginHealth(False, self.state, error.message, error.code)
         except (BackworksError, ContractViolation) as error:
@@ -358,8 +341,8 @@ class Plugin:
             Whether it is shut down. If not, a call or the shutdown itself did not return in time: the plugin is left as
             it is, which is logged.
         """
-        done = self._runner.close(timeout)
-        if not done and self._runner.state is State.ABANDONED:
+        done = self._admission.close(timeout)
+        if not done and self._admission.state is State.ABANDONED:
             within = "the time it was given" if timeout is None else f"{timeout:g} s"  # None: an earlier close gave up
             logging.getLogger(f"backworks.plugin.{self.id}").error(
                 "left behind: it did not end within %s (%d calls inside)", within, self.in_flight
@@ -378,33 +361,45 @@ class Plugin:
         return f"<Plugin {self.id} {self.version} ({self.isolation}, {self.state})>"
 
     def __del__(self) -> None:
-        runner = getattr(self, "_runner", None)
-        if runner is not None and runner.state not in (State.CLOSING, State.CLOSED, State.ABANDONED):
+        admission = getattr(self, "_admission", None)
+        if admission is not None and admission.state not in (State.CLOSING, State.CLOSED, State.ABANDONED):
             warnings.warn(f"{self!r} was never closed", ResourceWarning, source=self, stacklevel=2)
 
-    # What follows is called from native/fastpath/caller.c as well.
-
-    def _answer_of(self, reply: Reply) -> bytes | PluginResult | None:
-        if reply.code or reply.http_status or reply.content_type or reply.headers:
-            return result_of(reply, self.id)
-        return reply.data
-
-    def _text_of(self, reply: Reply, as_bytes: bool) -> str | bytes | None:
-        answer = self._answer_of(reply)
+    def _shaped(self, answer: bytes | PluginResult | None, as_bytes: bool) -> str | bytes | None:
         data = answer.data if isinstance(answer, PluginResult) else answer
         if data is None or as_bytes:
             return data
         try:
             return data.decode()
-        except UnicodeDecodeError as error:
-            raise PluginContractError(
-                f"the answer is not UTF-8 (byte {error.start} of {len(data)}): ask for it with as_bytes=True",
-                plugin=self.id,
-            ) from None
+        except UnicodeDecodeError:
+            self._not_text(data)
 
-    def _violates(self, text: str) -> NoReturn:
-        raise PluginContractError(text, plugin=self.id) from None
+    def _not_text(self, data: bytes) -> NoReturn:
+        """Raises for an answer that is not UTF-8 where text was asked for."""
+        try:
+            data.decode()
+        except UnicodeDecodeError as error:
+            where = f"byte {error.start} of {len(data)}"
+            raise PluginContractError(
+                f"the answer is not UTF-8 ({where}): ask for it with as_bytes=True", plugin=self.id
+            ) from None
+        raise AssertionError  # only called for such an answer
 
 
 def _result(answer: bytes | PluginResult | None) -> PluginResult | None:
     return PluginResult(answer) if isinstance(answer, bytes) else answer
+
+
+def plugin_of(info: PluginInfo, admission: Admission, timeout: float | None) -> Plugin:
+    """Makes a plugin, of the compiled kind where there is one.
+
+    Args:
+        info: Who it is.
+        admission: How its calls enter, and what makes them.
+        timeout: Seconds that a call may take that brings no timeout of its own.
+    """
+    if ffi.compiled() is None:
+        return Plugin(info, admission, timeout)
+    from backworks.compiled_plugin import CompiledPlugin
+
+    return CompiledPlugin(info, admission, timeout)

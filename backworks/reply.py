@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from backworks.errors import Code, PluginContractError, PluginError, PluginInitError
 
@@ -16,8 +15,7 @@ __all__ = ["PluginResult", "check_init", "code_of", "result_of"]
 _Instance = TypeVar("_Instance")
 
 
-@dataclass(frozen=True, slots=True)
-class PluginResult:
+class PluginResult(NamedTuple):
     """A plugin's answer.
 
     Attributes:

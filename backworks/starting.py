@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from backworks.errors import Code, ConfigError, PluginContractError
 from backworks.ffi.contract import ContractViolation
-from backworks.isolation.lifecycle import check_timeout
+from backworks.isolation.admission import Admission
+from backworks.isolation.timeouts import check_timeout
 from backworks.loading.loader import DynamicPluginLoader
 from backworks.loading.paths import plain_name
 from backworks.loading.prepared import prepare
 from backworks.loading.schema import absolute_paths, violations
-from backworks.plugin import PluginInfo
+from backworks.plugin import PluginInfo, plugin_of
 from backworks.reply import check_init, code_of
 from backworks.settings import Settings
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from typing import Unpack
 
     from backworks.ffi.contract import Engine
+    from backworks.isolation.runner import Runner
     from backworks.loading.prepared import Prepared
     from backworks.plugin import Plugin
     from backworks.settings import Isolation, Options
@@ -161,22 +163,20 @@ def _document(prepared: Prepared, config: Mapping[str, Any], base: Path | None, 
 
 def _start_workers(prepared: Prepared, settings: Settings, config: bytes, plugin_id: str | None) -> Plugin:
     """Starts a plugin in worker processes."""
-    from backworks.direct import outer_plugin
-    from backworks.isolation.guard import guarded
+    from backworks.isolation.channels.process import ProcessRunner
     from backworks.isolation.process.library import LibraryJob
-    from backworks.isolation.processes import ProcessRunner
-    from backworks.isolation.slots import Crew
+    from backworks.isolation.process.workerset import WorkerSet
 
     named = plugin_id or prepared.name  # without a manifest the name is not known before the plugin runs
     job = LibraryJob(prepared, config, named or prepared.path.stem)
-    crew = Crew(job.plugin, job, settings.workers, settings)
-    ready = crew.start()
+    workers = WorkerSet(job.plugin, job, settings)
+    ready = workers.start()
     identity = job.identity(ready)
     if named is None:
         named = job.plugin = identity.name
-        crew.rename(named)
+        workers.rename(named)
     info = PluginInfo(named, *identity, prepared.manifest, prepared.path, "process", ready.has_health_check)
-    return outer_plugin(info, guarded(named, ProcessRunner(crew), settings), settings.timeout)
+    return _open(info, ProcessRunner(workers), settings, settings.workers, settings.queue)
 
 
 def _start_here(
@@ -205,24 +205,22 @@ def _start_here(
 
 def _run(info: PluginInfo, engine: Engine, settings: Settings, *, thread_safe: bool) -> Plugin:
     """Puts an initialised engine behind an isolation in this process."""
-    from backworks.direct import inline_plugin, outer_plugin
-
     shutdown = partial(_shut_down, info.id, engine)
-    if settings.isolation == "none" and settings.breaker is None:
-        return inline_plugin(info, engine, shutdown, thread_safe=thread_safe, timeout=settings.timeout)
-    from backworks.isolation.guard import guarded
+    if settings.isolation == "none":
+        from backworks.isolation.channels.inline import InlineRunner, new_turn
 
-    if settings.isolation == "thread":
-        from backworks.isolation.channels.thread import thread_runner
+        return _open(info, InlineRunner(engine, shutdown, None if thread_safe else new_turn(info.id)), settings)
+    from backworks.isolation.channels.thread import thread_runner
 
-        threads = settings.workers if thread_safe else 1
-        runner = thread_runner(info.id, engine, shutdown, workers=threads)
-        return outer_plugin(info, guarded(info.id, runner, settings, workers=threads), settings.timeout)
-    # A call that passes the breaker is no longer the binding's own method.
-    from backworks.isolation.channels.inline import InlineRunner
+    threads = settings.workers if thread_safe else 1
+    runner = thread_runner(info.id, engine, shutdown, workers=threads)
+    return _open(info, runner, settings, threads, settings.queue)
 
-    inline = InlineRunner(info.id, engine, shutdown, thread_safe=thread_safe)
-    return outer_plugin(info, guarded(info.id, inline, settings), settings.timeout)
+
+def _open(info: PluginInfo, runner: Runner, settings: Settings, workers: int = 1, queue: int | None = None) -> Plugin:
+    """Puts the door before a runner: ``workers`` calls run and ``queue`` wait, or any number."""
+    admission = Admission(info.id, runner, workers=workers, queue=queue, breaker=settings.breaker)
+    return plugin_of(info, admission, settings.timeout)
 
 
 def _shut_down(plugin_id: str, engine: Engine) -> None:

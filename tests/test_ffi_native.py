@@ -305,15 +305,16 @@ class TestLife:
 
     def test_types_are_closed(self, native: Any) -> None:
         """The types can be neither called nor changed from Python."""
-        for kind in (native.Library, native.Instance, native.Caller):
+        for kind in (native.Library, native.Instance):
             with pytest.raises(TypeError, match="cannot create"):
                 kind()
+        for kind in (native.Library, native.Instance, native.Gate, native.Turn, native.Calls, native.Slot):
             with pytest.raises(TypeError, match="immutable"):
                 kind.process = None
 
 
-class TestCaller:
-    """The hot path of a plugin without isolation."""
+class TestCalls:
+    """The hot path of a plugin."""
 
     @pytest.fixture(name="plugin")
     def _plugin(self, compile_plugin: CompilePlugin) -> Any:
@@ -327,6 +328,7 @@ class TestCaller:
         for name in ("process_endpoint_data", "answer"):
             method = getattr(plugin, name)
             assert inspect.isbuiltin(method)
+            assert name not in vars(plugin)
             assert f"backworks.Plugin.{name}" in method.__doc__
 
     def test_references(self, plugin: Any) -> None:
@@ -388,39 +390,60 @@ class TestCaller:
         with pytest.raises(ArithmeticError):
             plugin.process_endpoint_data("/", as_bytes=Neither())
 
-    def test_shut_down_behind_its_back(self, plugin: Any, compile_plugin: CompilePlugin, native: Any) -> None:
+    def test_shut_down_behind_its_back(self, plugin: Any) -> None:
         """A call to an instance that was shut down directly is an error, not a crash."""
-        _, instance = native.open(str(compile_plugin(TALKER, "talker"))).init("{}", lambda level, text: None)
-        caller = instance.caller(plugin, 0, True)
-        instance.shutdown()
+        plugin.runner.engine.shutdown()
 
         with pytest.raises(RuntimeError, match="was shut down"):
-            caller.process_endpoint_data("/")
-        assert caller.inside == 0
+            plugin.process_endpoint_data("/")
+        assert plugin.in_flight == 0
 
-    def test_drain(self, native: Any, compile_plugin: CompilePlugin) -> None:
-        """A stopped gate is empty once the last call has left, however often it is asked."""
-        _, instance = native.open(str(compile_plugin(TALKER, "talker"))).init("{}", lambda level, text: None)
-        caller = instance.caller(object(), 0, False)
-        assert caller.drain(0) is False
-        seen = caller.run(
-            lambda: (caller.stop(), caller.inside, caller.drain(0), caller.drain(0.01), caller.drain(-1.0))
-        )
+    def test_attach(self, native: Any, instance: Any) -> None:
+        """Calls that were not attached, or are given something else than what they need, raise and do not crash."""
+        calls = native.Calls()
+        for call in (calls.process_endpoint_data, calls.answer):
+            with pytest.raises(RuntimeError, match="not attached"):
+                call("/", "GET", b"")
+        with pytest.raises(ValueError, match="not attached"):
+            calls._use_instance(instance, None)
+        with pytest.raises(TypeError, match="must be a Gate"):
+            calls._attach(instance, print, print, print, print, None, False)
+        with pytest.raises(TypeError):
+            calls._attach(native.Gate(None), print, print, print, print, "soon", False)
+        calls._attach(native.Gate(None), print, print, print, print, 1.0, False)
+        with pytest.raises(ValueError, match="attached before"):
+            calls._attach(native.Gate(None), print, print, print, print, None, False)
+        for wrong in (lambda: calls._use_instance(1, None), lambda: calls._use_slots(1, 2, 3)):
+            with pytest.raises(TypeError):
+                wrong()
+        with pytest.raises(TypeError, match="must be a Turn"):
+            calls._use_instance(instance, 1)
+        calls._use_function(lambda *arguments: arguments)
+        with pytest.raises(ValueError, match="has something"):
+            calls._use_function(print)
 
-        assert seen == (None, 1, False, False, False)
-        assert (caller.inside, caller.drain(None), caller.drain(1e300), caller.drain(0)) == (0, True, True, True)
-        with pytest.raises(AttributeError, match="_refuse"):
-            caller.run(print)
-        assert caller.inside == 0
+        assert calls.answer("/e", "GET", b"x") is None  # not a reply: print settles it
 
-    def test_run_raises(self, native: Any, compile_plugin: CompilePlugin) -> None:
-        """An exception of a job is passed on, and the next job runs."""
-        _, instance = native.open(str(compile_plugin(TALKER, "talker"))).init("{}", lambda level, text: None)
-        caller = instance.caller(object(), 0, False)
-        with pytest.raises(ZeroDivisionError):
-            caller.run(lambda: 1 // 0)
+    def test_turn(self, native: Any) -> None:
+        """A turn is taken by one thread at a time, and a second time by the same one never."""
+        turn = native.Turn(lambda: ArithmeticError("nested"))
+        with pytest.raises(RuntimeError, match="another thread's"):
+            turn.__exit__(None, None, None)
+        with turn, pytest.raises(ArithmeticError, match="nested"), turn:
+            pass
+        order: list[str] = []
 
-        assert (caller.run(lambda: 7), caller.inside) == (7, 0)
+        def wait() -> None:
+            with turn:
+                order.append("second")
+
+        with turn:
+            thread = threading.Thread(target=wait)
+            thread.start()
+            order.append("first")
+        thread.join()
+
+        assert order == ["first", "second"]
 
     def test_two_threads(self, plugin: Any) -> None:
         """Concurrent calls from 16 threads each get their own answer, whether or not the plugin is thread-safe."""

@@ -34,8 +34,8 @@ if sys.platform == "linux":
 
     from backworks.isolation.channels.mailbox import MailboxChannel, create
     from backworks.isolation.channels.pipe import PipeChannel
+    from backworks.isolation.channels.process import ProcessRunner
     from backworks.isolation.process.codec import HEADER, HEALTH, REPLY, FrameError, Gone, Late
-    from backworks.isolation.processes import ProcessRunner
     from backworks.settings import Limits
 
 HERE = Path(__file__).resolve().parent

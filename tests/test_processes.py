@@ -357,9 +357,9 @@ class TestTime:
             waiting = threading.Thread(target=call, args=(plugin, "hello"))
             waiting.start()
             eventually(lambda: plugin.runner.waiting == 1)  # type: ignore[attr-defined]
-            with pytest.raises(PluginUnavailable, match="1 calls wait already") as caught:
+            with pytest.raises(PluginUnavailable, match="its queue is full: 1 calls run and 1 wait") as caught:
                 call(plugin, "hello")
-            with pytest.raises(PluginUnavailable, match="1 calls wait already"):
+            with pytest.raises(PluginUnavailable, match="its queue is full: 1 calls run and 1 wait"):
                 asyncio.run(plugin.process_endpoint_data_async("/x"))
         waiting.join(PATIENCE)
 
@@ -385,7 +385,7 @@ class TestTime:
                 threads.append(threading.Thread(target=wait, args=(number,)))
                 threads[-1].start()
                 eventually(lambda: plugin.runner.waiting == len(threads))  # type: ignore[attr-defined]
-            gate = [plugin.runner._waiting[i] for i in range(6)]  # type: ignore[attr-defined]
+            gate = [plugin.runner.workers.slots.waiting[i] for i in range(6)]  # type: ignore[attr-defined]
         for thread in threads:
             thread.join(PATIENCE)
 
@@ -601,7 +601,7 @@ class TestCrash:
     def test_replaced_copy(self, load: Load, compile_plugin: CompilePlugin) -> None:
         """A private copy that was written to is not started again, but made anew."""
         plugin = load()
-        copy = Path(plugin.runner._crew._job.path())  # type: ignore[attr-defined]
+        copy = Path(plugin.runner.workers._job.path())  # type: ignore[attr-defined]
         copy.chmod(0o700)
         copy.unlink()
         copy.write_bytes(b"something else")

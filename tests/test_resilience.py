@@ -26,13 +26,12 @@ import backworks
 from backworks import BackworksPlugin, Code, PluginManager
 from backworks.ffi.contract import Reply
 from backworks.http import create_app
+from backworks.isolation.admission import Admission, Ending, State
 from backworks.isolation.breaker import TRANSITIONS, CircuitBreaker, Position
-from backworks.isolation.guard import guarded
-from backworks.isolation.lifecycle import State
 from backworks.observing.health import HealthMonitor
 from backworks.observing.memory import memory_of
 from backworks.plugin import Plugin, PluginInfo
-from backworks.settings import Breaker, Settings
+from backworks.settings import Breaker
 
 #: A plugin that answers with the code that it was sent, if that is one digit or two; and with a status that is none,
 #: if it is asked for /broken.
@@ -331,12 +330,6 @@ class TestQueue:
             assert (first.result(PATIENCE), second.result(PATIENCE)) == ("1", "2")
             assert manager.process_endpoint_data("echo", "/", "GET", "4") == "4"
 
-    def test_not_asked_for(self) -> None:
-        """Where nothing is asked for, nothing stands in the way."""
-        runner = FakeRunner()
-
-        assert guarded("fake", runner, Settings(breaker=None)) is runner
-
 
 class FakeRunner:
     """Workers that answer a check as they are told."""
@@ -345,6 +338,7 @@ class FakeRunner:
         """Starts with one that is well."""
         self.state = State.RUNNING
         self.in_flight = 0
+        self.is_inherited = False
         self.restarts = 0
         self.pids = (1, 2)
         self.answers: list[tuple[int, Reply | Exception]] = []
@@ -362,10 +356,12 @@ class FakeRunner:
         """Is well."""
         return WELL
 
-    def close(self, timeout: float | None) -> bool:
+    def stop(self) -> None:
+        """Takes no note."""
+
+    def end(self, until: float | None, *, empty: bool) -> Ending:
         """Ends."""
-        self.state = State.CLOSED
-        return True
+        return Ending.PEACEFUL
 
     def process(self, *arguments: Any) -> Reply:
         """Answers."""
@@ -437,7 +433,7 @@ class TestHealth:
         """A worker process that fails three checks in a row is replaced; one that is busy is not ill."""
         runner = FakeRunner()
         info = PluginInfo("fake", "fake", "1.0.0", "", None, None, "process", True)
-        plugin = Plugin(info, guarded("fake", runner, Settings()), None)
+        plugin = Plugin(info, Admission("fake", runner, breaker=Breaker()), None)
         monitor = HealthMonitor(plugin, 1.0)
         for answers in ([(1, ILL)], [(1, ILL), (2, WELL)], [(1, WELL)], [(1, ILL)], [], [(1, ILL)]):
             runner.answers = answers

@@ -93,7 +93,7 @@ class TestCalls:
             await asyncio.gather(*(ask_async(100 + i) for i in range(tasks)))
 
         with backworks.load(compile_plugin(), isolation="thread", workers=3) as plugin:
-            assert isinstance(getattr(plugin.runner, "inner", plugin.runner), NativeThreadRunner)
+            assert isinstance(plugin.runner, NativeThreadRunner)
             callers = [threading.Thread(target=ask, args=(i,), daemon=True) for i in range(threads)]
             for caller in callers:
                 caller.start()

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from types import ModuleType
 
     from backworks.ffi.contract import Binding
 
-__all__ = ["BINDINGS", "binding", "binding_named"]
+__all__ = ["BINDINGS", "binding", "binding_named", "compiled"]
 
 #: The bindings by name, the preferred one first, each with the module that has its ``create`` function.
 BINDINGS = {
@@ -65,6 +66,15 @@ def binding() -> Binding:
         return binding_named(wanted)
     except ValueError as error:
         raise ValueError(f"invalid environment variable BACKWORKS_FFI: {error}") from None
+
+
+def compiled() -> ModuleType | None:
+    """Returns the extension module, or ``None`` where another binding was chosen or nothing was built.
+
+    It is where compiled twins of Python classes come from: each place that has a choice asks here, so that
+    ``BACKWORKS_FFI`` decides about all of them at once. Raises as :func:`binding`.
+    """
+    return binding().compiled
 
 
 def _either(names: Iterable[str]) -> str:

@@ -1,17 +1,15 @@
 import asyncio
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from typing import NoReturn, TypeVar
+from contextlib import AbstractContextManager
+from typing import NoReturn
 
 from typing_extensions import Buffer
 
+from backworks.ffi import contract
 from backworks.ffi.contract import Library, Reply
+from backworks.isolation import admission, slots
 from backworks.isolation.channels.mailbox import MailboxChannel
 from backworks.isolation.process.worker import Worker
-from backworks.isolation.waiters import Waiter
-from backworks.plugin import Plugin
-
-_Result = TypeVar("_Result")
 
 def open(path: str) -> Library: ...  # noqa: A001, the contract's name for it
 def stop_logging() -> None: ...
@@ -25,49 +23,71 @@ def write_request(
     /,
 ) -> bytes | None: ...
 
-class Caller:
-    # The methods of backworks.Plugin that it takes the place of: typed there.
-    process_endpoint_data = Plugin.process_endpoint_data
-    answer = Plugin.answer
+class Instance(contract.Instance):
+    process = contract.Instance.process
+    health_check = contract.Instance.health_check
+    reconfigure = contract.Instance.reconfigure
+    shutdown = contract.Instance.shutdown
+    def pool(self, workers: int, problem: Callable[[str, float | None], Exception], /) -> Pool: ...
 
+class Gate:
+    attentive: bool
+    period: int
+    def __init__(self, most: int | None, /) -> None: ...
     @property
     def inside(self) -> int: ...
-    def run(self, job: Callable[[], _Result], /) -> _Result: ...
+    def enter(self) -> bool: ...
+    def leave(self) -> None: ...
     def stop(self) -> None: ...
     def drain(self, timeout: float | None, /) -> bool: ...
 
-def front(
-    owner: Plugin,
-    process: Callable[..., Reply],
-    timeout: float | None,
-    /,
-) -> Front: ...
+class Turn:
+    def __init__(self, nested: Callable[[], Exception], /) -> None: ...
+    def __enter__(self) -> None: ...
+    def __exit__(self, *_: object) -> None: ...
 
-class Front:
-    process_endpoint_data = Plugin.process_endpoint_data
-    answer = Plugin.answer
-
-# Not in free-threaded builds.
-def lane(
-    free: list[Worker],
-    waiting: deque[Waiter],
-    slow: Callable[..., Reply],
-    failed: Callable[..., NoReturn],
-    look: Callable[[], object],
-    /,
-) -> Lane: ...
-
-class Lane:
-    def process(
+class Calls:
+    # It also has the methods process_endpoint_data and answer of backworks.Plugin, which are typed there.
+    def _attach(
         self,
-        endpoint: str | bytes,
-        method: str | bytes,
-        data: str | Buffer,
+        gate: admission.Gate,
+        ask: Callable[[], int],
+        settle: Callable[[int, Reply], object],
+        fail: Callable[[int, BaseException], object],
+        not_text: Callable[[bytes], NoReturn],
         timeout: float | None,
-        traceparent: str | bytes | None,
-        tracestate: str | bytes | None,
+        judged: bool,
         /,
-    ) -> Reply: ...
+    ) -> None: ...
+    def _use_instance(self, instance: Instance, turn: AbstractContextManager[None] | None, /) -> None: ...
+    def _use_slots(
+        self,
+        free: FreeSlots,
+        slow: Callable[..., Reply],
+        failed: Callable[[slots.Slot, BaseException, str | bytes, float | None], BaseException],
+        /,
+    ) -> None: ...
+    def _use_function(self, function: Callable[..., Reply], /) -> None: ...
+
+# The next two are not in free-threaded builds.
+class Slot:
+    def __init__(self, worker: Worker, call: Callable[..., Reply], /) -> None: ...
+    @property
+    def worker(self) -> Worker: ...
+    @property
+    def call(self) -> Callable[..., Reply]: ...
+    @property
+    def is_free(self) -> bool: ...
+
+class FreeSlots:
+    attentive: bool
+    def __init__(self, look: Callable[[], object], /) -> None: ...
+    def take(self) -> Slot | None: ...
+    def pop(self) -> Slot | None: ...
+    def give(self, slot: Slot, /) -> None: ...
+    def remove(self, slot: Slot, /) -> bool: ...
+    def clear(self) -> None: ...
+    def __len__(self) -> int: ...
 
 class Pool:
     @property

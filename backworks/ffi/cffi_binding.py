@@ -156,6 +156,7 @@ class _Library:
 
 class _Binding:
     name = "cffi"
+    compiled = None
 
     def open(self, path: str) -> _Library:
         return _Library(path)

@@ -18,7 +18,10 @@ acceptable, and what a code means.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    from types import ModuleType
 
 #: A function that takes a ``backworks_level`` and the text of a log record.
 LogFunction = Callable[[int, str], None]
@@ -159,9 +162,15 @@ class Library(Protocol):
 
 
 class Binding(Protocol):
-    """A way to call C. ``name`` is its value in ``BACKWORKS_FFI``."""
+    """A way to call C.
+
+    Attributes:
+        name: Its value in ``BACKWORKS_FFI``.
+        compiled: The extension module, if this is the binding that is compiled; see :func:`backworks.ffi.compiled`.
+    """
 
     name: str
+    compiled: ModuleType | None
 
     def open(self, path: str) -> Library:
         """Opens the library at an absolute path, with all symbols bound immediately and none exported to others.

@@ -223,6 +223,7 @@ class _Library:
 
 class _Binding:
     name = "ctypes"
+    compiled = None
 
     def open(self, path: str) -> _Library:
         return _Library(path)

@@ -24,6 +24,7 @@ class NativeBinding:
     """The binding ``native``."""
 
     name = "native"
+    compiled = _native
 
     def open(self, path: str) -> Library:
         """Opens the library at an absolute path. Raises ``OSError`` with the dynamic linker's message."""

@@ -10,17 +10,20 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic_core import to_json
 
+from backworks import ffi
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 __all__ = ["write_in_c", "write_in_python"]
 
-try:
-    from backworks.ffi._native import write_request as write_in_c
-except ImportError:
 
-    def write_in_c(*arguments: Any) -> None:  # type: ignore[misc]
-        """Leaves all of them to Python."""
+def _leave_to_python(*_: Any) -> None:
+    """Writes nothing."""
+
+
+_compiled = ffi.compiled()
+write_in_c = _leave_to_python if _compiled is None else _compiled.write_request
 
 
 def write_in_python(

@@ -1,9 +1,10 @@
-"""A call from an event loop to a worker process: it waits for a worker, begins, and waits for the reply.
+"""A call from an event loop to a worker process: it waits for a slot, begins, and waits for the reply.
 
-Theory of operation. Everything here runs in the thread of the call's event loop, except that whoever has a free worker
-for it wakes it from any thread. A worker that has answered is given back where that is noticed, before the task runs on
-that waits for the answer; and if the next in the queue belongs to the same loop, its call begins there and then. The
-worker still polls at that moment, so that a queue is worked off without a turn of the loop, or a wake-up, for each.
+Theory of operation. Everything here runs in the thread of the call's event loop, except that whatever has a free slot
+for it wakes it from any thread. The slot of a worker that has answered is given back where that is noticed, before the
+task that waits for the answer runs on; and if the next call in the queue belongs to the same loop, it begins there and
+then. The worker still polls at that moment, so that a queue is worked off without a turn of the loop, or a wake-up, for
+each call.
 """
 
 from __future__ import annotations
@@ -12,114 +13,115 @@ import asyncio
 import time
 from typing import TYPE_CHECKING
 
-from backworks.isolation.lifecycle import deadline
 from backworks.isolation.process.codec import Late
+from backworks.isolation.timeouts import deadline
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
     from backworks.ffi.contract import Reply
-    from backworks.isolation.process.worker import Worker
-    from backworks.isolation.slots import Crew
+    from backworks.isolation.slots import Slot, Slots
 
     #: Endpoint, method, data; traceparent, tracestate.
     Asked = tuple[str | bytes, str | bytes, str | Buffer, str | bytes | None, str | bytes | None]
 
-__all__ = ["TaskCall"]
+__all__ = ["AsyncioCall"]
 
 
-class TaskCall:
-    """One call; a :class:`backworks.isolation.waiters.Waiter` as long as it has no worker.
+class AsyncioCall:
+    """One call; a :class:`backworks.isolation.slots.Waiter` as long as it has no slot.
 
     Attributes:
         loop: The event loop that it belongs to.
-        future: The reply, or what was raised instead: a ``BackworksError`` if it has not begun, or else whatever the
-            channel has raised, and then :attr:`worker` has still to be seen to.
-        worker: The worker that it holds.
+        future: The reply, or what was raised instead: a ``BackworksError`` if the call has not begun, or else whatever
+            the channel has raised; then :attr:`slot` has still to be seen to.
+        slot: The slot that it holds.
         error: Why it gets none.
         timeout: Seconds that it had when it began.
-        until: When its time is over, as ``time.monotonic()`` tells it, or ``None``.
+        until: When its time is over, by ``time.monotonic()``, or ``None``.
 
     Args:
-        crew: The workers.
-        begun: The crew's calls that wait for their replies; it keeps itself in there meanwhile.
+        slots: The slots.
+        begun: The calls that wait for their replies; the call keeps itself in there meanwhile.
         asked: What to send.
         timeout: Seconds for all of it, or ``None``.
-        worker: To whom the request was sent already, if it was.
+        slot: Whose worker has the request already, if one has.
 
     Raises:
-        PluginUnavailable, PluginStateError, PluginTimeout: It may not wait for a worker.
+        PluginUnavailable, PluginStateError, PluginTimeout: It may not wait for a slot.
     """
 
-    __slots__ = ("_asked", "_begun", "_crew", "_timer", "error", "future", "loop", "timeout", "until", "worker")
+    __slots__ = ("_asked", "_begun", "_slots", "_timer", "error", "future", "loop", "slot", "timeout", "until")
 
     def __init__(
-        self, crew: Crew, begun: set[TaskCall], asked: Asked, timeout: float | None, worker: Worker | None = None
+        self, slots: Slots, begun: set[AsyncioCall], asked: Asked, timeout: float | None, slot: Slot | None = None
     ) -> None:
         self.loop = asyncio.get_running_loop()
         self.future: asyncio.Future[Reply] = self.loop.create_future()
-        self.worker = worker
+        self.slot = slot
         self.error: Exception | None = None
         self.timeout = timeout
         self.until = deadline(timeout)
-        self._crew = crew
+        self._slots = slots
         self._begun = begun
         self._asked = asked
         self._timer: asyncio.TimerHandle | None = None
-        if worker is None:
-            crew.join(self, timeout, self.until)
+        if slot is None:
+            slots.join(self, timeout, self.until)
         else:
-            self._watch(worker)
+            self._watch(slot)
         if timeout is not None and not self.future.done():
             self._timer = self.loop.call_later(timeout, self._late)
 
-    def wake(self) -> None:
-        """Begins the call with the worker that was given, or has the loop do so; under the crew's lock."""
+    def wake(self) -> Slot | None:
+        """Begins the call with the slot that was given, or has the loop do so; under the lock of the slots."""
         try:
             here = asyncio.get_running_loop() is self.loop
         except RuntimeError:
             here = False
-        if not here:
-            self.loop.call_soon_threadsafe(self._start)
-        elif (worker := self._begin()) is not None:
-            self._crew.free.append(worker)  # for the next one, by whoever has the lock
+        if here:
+            return self._begin()
+        self.loop.call_soon_threadsafe(self._start)
+        return None
 
     @property
     def is_ready(self) -> bool:
         """Whether :meth:`look` would find something, as far as that can be told at no cost."""
-        return self.worker is not None and self.worker.channel.is_ready
+        return self.slot is not None and self.slot.worker.channel.is_ready
 
     def look(self) -> None:
         """Looks whether the reply is there."""
-        worker = self.worker
-        if worker is None or self.future.done():
+        slot = self.slot
+        if slot is None or self.future.done():
             return
         try:
-            reply = worker.channel.advance()
+            reply = slot.worker.channel.advance()
         except Exception as error:  # noqa: BLE001  # it is the caller's
-            self._fail(worker, error)
+            self._fail(slot, error)
         else:
             if reply is not None:
-                self._end_watch(worker)
-                self.worker = None
+                self._end_watch(slot)
+                self.slot = None
                 self.future.set_result(reply)
-                self._crew.give_back(worker)
+                self._slots.give(slot)
 
-    def leave(self) -> tuple[Worker, BaseException | None] | None:
-        """Ends the wait of a task that was cancelled.
+    def leave(self) -> tuple[Slot, BaseException | None] | None:
+        """Ends the wait of a task that was cancelled, and lets go of the slot.
 
         Returns:
-            The worker that has still to be seen to, with what its channel has raised, or ``None`` if it has the
-            request; or ``None`` if there is no such worker.
+            The slot that has still to be seen to, with what its channel has raised, or ``None`` if its worker has the
+            request; or ``None`` if there is no such slot.
         """
-        worker = self.worker
-        if worker is not None and self in self._begun:
-            self._end_watch(worker)
+        slot = self.slot
+        if slot is not None and self in self._begun:
+            self._end_watch(slot)
+            self.slot = None
             self.future.cancel()
-            return worker, None
-        if worker is not None and self.future.done() and not self.future.cancelled():
-            return worker, self.future.exception()
-        self._crew.abandon(self)
+            return slot, None
+        if slot is not None and self.future.done() and not self.future.cancelled():
+            self.slot = None
+            return slot, self.future.exception()
+        self._slots.leave(self)
         self.future.cancel()
         return None
 
@@ -129,57 +131,57 @@ class TaskCall:
             self._timer.cancel()
 
     def _start(self) -> None:
-        if (worker := self._begin()) is not None:
-            self._crew.give_back(worker)
+        if (slot := self._begin()) is not None:
+            self._slots.give(slot)
 
-    def _begin(self) -> Worker | None:
-        """Begins the call with the worker that was given; returns that if it is free again."""
-        worker = self.worker
-        if self.future.done():  # nobody waits any more
-            self.worker = None
-            return worker
-        if worker is None:
+    def _begin(self) -> Slot | None:
+        """Begins the call with the slot that was given; lets go of the slot and returns it if it is free again."""
+        slot = self.slot
+        if self.future.done():  # no task waits any more
+            self.slot = None
+            return slot
+        if slot is None:
             if self.error is not None:
                 self.future.set_exception(self.error)
             return None
         left = None if self.until is None else self.until - time.monotonic()
         if left is not None and left <= 0:
-            self.worker = None
-            self.future.set_exception(self._crew.nobody_was_free(self.timeout))
-            return worker
+            self.slot = None
+            self.future.set_exception(self._slots.nothing_was_free(self.timeout))
+            return slot
         self.timeout = left
         endpoint, method, data, traceparent, tracestate = self._asked
         try:
-            reply = worker.begin(endpoint, method, data, left, traceparent, tracestate)
+            reply = slot.worker.begin(endpoint, method, data, left, traceparent, tracestate)
         except BaseException as error:  # noqa: BLE001  # it is the caller's
             self.future.set_exception(error)
             return None
         if reply is None:
-            self._watch(worker)
+            self._watch(slot)
             return None
-        self.worker = None
+        self.slot = None
         self.future.set_result(reply)
-        return worker
+        return slot
 
-    def _watch(self, worker: Worker) -> None:
+    def _watch(self, slot: Slot) -> None:
         self._begun.add(self)
-        worker.channel.watch(self.loop, self.look)
+        slot.worker.channel.watch(self.loop, self.look)
 
-    def _end_watch(self, worker: Worker) -> None:
+    def _end_watch(self, slot: Slot) -> None:
         self._begun.discard(self)
-        worker.channel.unwatch()
+        slot.worker.channel.unwatch()
 
-    def _fail(self, worker: Worker, error: Exception) -> None:
-        self._end_watch(worker)
+    def _fail(self, slot: Slot, error: Exception) -> None:
+        self._end_watch(slot)
         self.future.set_exception(error)
 
     def _late(self) -> None:
         """The time is over."""
-        worker = self.worker
-        if worker is not None and self in self._begun:
+        slot = self.slot
+        if slot is not None and self in self._begun:
             self.look()
             if not self.future.done():
-                self._fail(worker, Late())
+                self._fail(slot, Late())
         elif not self.future.done():
-            self._crew.abandon(self)
-            self.future.set_exception(self._crew.nobody_was_free(self.timeout))
+            self._slots.leave(self)
+            self.future.set_exception(self._slots.nothing_was_free(self.timeout))

@@ -49,6 +49,9 @@ class CircuitBreaker:
     Args:
         settings: The numbers.
         moved: Told the event of each change of position, as the table names it; outside of all locks.
+        noted: Told the period and whether the breaker is *calm* (closed, and the last call has not failed) whenever one
+            of them changes, under the breaker's lock. While it is calm, :meth:`enter` and :meth:`succeed` need not be
+            called.
         clock: Tells the time in seconds.
     """
 
@@ -57,16 +60,18 @@ class CircuitBreaker:
         settings: Breaker,
         *,
         moved: Callable[[str], object] = lambda _event: None,
+        noted: Callable[[int, bool], object] = lambda _period, _calm: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._settings = settings
         self._moved = moved
+        self._noted = noted
         self._clock = clock
         self._lock = threading.Lock()
         self._position = Position.CLOSED
         self._period = 0
         self._failed_at: deque[float] = deque(maxlen=settings.failures)
-        self._quiet = True  # closed, and the last call did not fail
+        self._calm = True
         self._open_until = 0.0
         self._probing = 0
         self._succeeded = 0
@@ -101,14 +106,14 @@ class CircuitBreaker:
 
     def succeed(self, period: int) -> None:
         """Notes that the call of a period succeeded."""
-        if self._quiet:
+        if self._calm:
             return
         with self._lock:
             if period != self._period or self._position is Position.OPEN:
                 return
             if self._position is Position.CLOSED:
                 self._failed_at.clear()
-                self._quiet = True
+                self._set_calm(True)
                 return
             self._probing -= 1
             self._succeeded += 1
@@ -124,7 +129,7 @@ class CircuitBreaker:
                 return
             now = self._clock()
             if self._position is Position.CLOSED:
-                self._quiet = False
+                self._set_calm(False)
                 self._failed_at.append(now)
                 enough = len(self._failed_at) == self._settings.failures
                 if not enough or now - self._failed_at[0] > self._settings.window:
@@ -154,5 +159,9 @@ class CircuitBreaker:
         self._position = TRANSITIONS[self._position, event]
         self._period += 1
         self._failed_at.clear()
-        self._quiet = self._position is Position.CLOSED
         self._probing = self._succeeded = 0
+        self._set_calm(self._position is Position.CLOSED)
+
+    def _set_calm(self, calm: bool) -> None:
+        self._calm = calm
+        self._noted(self._period, calm)

@@ -36,6 +36,7 @@ class ThreadPool:
         self._name = name
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
         self._lock = threading.Lock()
+        self._ended = threading.Condition(self._lock)
         self._threads = 0
         self._pending = 0  # jobs that were submitted and have not ended
         self._nested = 0  # those of them that came from its own threads
@@ -65,6 +66,16 @@ class ThreadPool:
         self._jobs.put((future, function, nested))
         return future
 
+    @property
+    def pending(self) -> int:
+        """How many jobs have not ended."""
+        return self._pending
+
+    def wait(self, timeout: float | None) -> bool:
+        """Waits until every job has ended; returns whether that is so."""
+        with self._lock:
+            return self._ended.wait_for(lambda: not self._pending, timeout)
+
     def close(self) -> None:
         """Has the threads end after the jobs that were submitted; waits for nothing."""
         for _ in range(self._threads):
@@ -91,3 +102,5 @@ class ThreadPool:
         with self._lock:
             self._pending -= 1
             self._nested -= nested
+            if not self._pending:
+                self._ended.notify_all()

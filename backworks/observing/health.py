@@ -74,7 +74,7 @@ class HealthMonitor:
 
     def check(self) -> PluginHealth:
         """Checks the health now."""
-        runner = getattr(self._plugin.runner, "inner", self._plugin.runner)
+        runner = self._plugin.runner
         found = self._check_workers(runner) if isinstance(runner, HasWorkers) else self._plugin.health(PATIENCE)
         if self._over.is_set():  # the plugin was closed, which may have failed the check
             return found

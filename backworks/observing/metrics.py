@@ -25,21 +25,19 @@ def observe(plugin: Plugin | None, tally: Tally) -> PluginMetrics:
     codes = {code: tally.codes[code] for code in Code if tally.codes[code]}
     seconds = Histogram(BOUNDS, tuple(tally.buckets), tally.seconds)
     runner = None if plugin is None else plugin.runner
-    inner = getattr(runner, "inner", runner)
-    breaker = getattr(runner, "breaker", None)
     return PluginMetrics(
         "failed" if plugin is None else plugin.state,
         sum(codes.values()),
         MappingProxyType(codes),
         seconds,
         tally.in_flight,
-        None if breaker is None else str(breaker),
+        None if plugin is None else plugin.breaker,
         0 if plugin is None else restarts_of(plugin),
-        tuple(WorkerMetrics(pid, *memory_of(pid)) for pid in getattr(inner, "pids", ())),
+        tuple(WorkerMetrics(pid, *memory_of(pid)) for pid in getattr(runner, "pids", ())),
     )
 
 
 def restarts_of(plugin: Plugin) -> int:
     """Returns how many worker processes replaced one that had exited."""
-    restarts: int = getattr(getattr(plugin.runner, "inner", plugin.runner), "restarts", 0)
+    restarts: int = getattr(plugin.runner, "restarts", 0)
     return restarts

@@ -5,18 +5,20 @@
  *   module.c     the module and what it takes from Python when it is imported
  *   library.c    the type Library
  *   instance.c   the type Instance
- *   caller.c     the type Caller: the hot path of a plugin without isolation
- *   front.c      the type Front: the same for a plugin that runs elsewhere
- *   lane.c       the type Lane: the usual way of a call to a worker process
- *   gate.c       who may call now, and whether anybody still does
- *   pool_type.c     the types Pool, Call and Waker: calls in threads of the plugin's own
- *   threadpool.c       those threads, without Python; on what threads.h offers
- *   mailbox.c    the type Mailbox: calls in a worker process, on what ../wire/mailbox.h offers
  *   reply.c      from a backworks_response to a Reply
  *   text.c       from Python's values to pointer and size
  *   host.c       what a plugin may call: its backworks_host
  *   dynlib.c     the system's dynamic linker
- *   request_json.c   the JSON of an HTTP request; calls no plugin
+ *
+ * and what each takes the place of a Python class, for its speed (../fastpath):
+ *
+ *   admission.c     the types Gate and Turn: which calls may enter
+ *   slots.c         the types Slot and FreeSlots: which worker takes the next call
+ *   calls.c         the type Calls: the methods of a Plugin that make calls
+ *   pool_type.c     the types Pool, Call and Waker: calls in threads of the plugin's own
+ *   threadpool.c    those threads, without Python; on what threads.h offers
+ *   mailbox.c       the type Mailbox: calls in a worker process, on what ../wire/mailbox.h offers
+ *   request_json.c  the JSON of an HTTP request; calls no plugin
  *
  * The path of a call: arguments are borrowed as pointer and size (text.c); the interpreter lock is released; the plugin
  * is called; its answer is checked and, where it is small, copied and freed (reply.c); the lock is taken again, once; a
@@ -69,9 +71,11 @@ enum call_argument {
 struct state {
   PyTypeObject *library_type;
   PyTypeObject *instance_type;
-  PyTypeObject *caller_type;
-  PyTypeObject *front_type;
-  PyTypeObject *lane_type;
+  PyTypeObject *gate_type;
+  PyTypeObject *turn_type;
+  PyTypeObject *calls_type;
+  PyTypeObject *slot_type;       /* NULL in free-threaded builds, as is the next */
+  PyTypeObject *free_slots_type;
   PyTypeObject *pool_type;
   PyTypeObject *call_type;
   PyTypeObject *waker_type;
@@ -165,7 +169,7 @@ request_make(backworks_request *request, const struct texts *texts, uint64_t tim
   request->tracestate_size = texts->tracestate.size;
 }
 
-/* Reads a timeout in seconds, within the limits of lifecycle.check_timeout. */
+/* Reads a timeout in seconds, within the limits of timeouts.check_timeout. */
 int take_timeout(PyObject *value, uint64_t *nanoseconds);
 
 /* A method: the names of its arguments, how many there are, may be given by place, and must be given. */
@@ -259,12 +263,12 @@ extern PyType_Spec instance_spec;
 /* Calls init: the method of Library. Returns (Reply, Instance or None). */
 PyObject *instance_init(struct library *library, const struct state *state, PyObject *config, PyObject *log);
 
-/* caller.c */
+/* calls.c */
 
-extern PyType_Spec caller_spec;
+extern PyType_Spec calls_spec;
 
 /* Interns the names of the arguments. */
-int caller_setup(struct state *state);
+int calls_setup(struct state *state);
 
 /* Takes the request's data: also of a buffer that is not contiguous, then as a copy. */
 int take_data(struct text *text, PyObject *value);
@@ -281,23 +285,6 @@ extern const struct signature call_signature, answer_signature;
 #define ANSWER_DOC                                                                                                     \
   "answer($self, endpoint, method, data, timeout=None, traceparent=None, tracestate=None)\n--\n\n"                     \
   "Has the plugin answer one request; see backworks.Plugin.answer."
-
-/* Makes a Caller: the method of Instance, with the tuple of its arguments. */
-PyObject *caller_new(struct instance *instance, const struct state *state, PyObject *arguments);
-
-/* front.c */
-
-extern PyType_Spec front_spec;
-
-/* Makes a Front: the module's function `front`. */
-PyObject *front_new(PyObject *module, PyObject *arguments);
-
-/* lane.c */
-
-extern PyType_Spec lane_spec;
-
-/* Makes a Lane: the module's function `lane`. */
-PyObject *lane_new(PyObject *module, PyObject *arguments);
 
 /* pool_type.c */
 

@@ -226,12 +226,6 @@ instance_shutdown(PyObject *self, PyObject *unused)
   return PyLong_FromLong(code);
 }
 
-static PyObject *
-instance_caller(PyObject *self, PyObject *arguments)
-{
-  return caller_new(instance_of(self), PyType_GetModuleState(Py_TYPE(self)), arguments);
-}
-
 static int
 instance_traverse(PyObject *self, visitproc visit, void *arg)
 {
@@ -273,8 +267,6 @@ static PyMethodDef instance_methods[] = {
     "health_check($self)\n--\n\nCalls backworks_plugin_health_check." },
   { "reconfigure", instance_reconfigure, METH_O,
     "reconfigure($self, config, /)\n--\n\nCalls backworks_plugin_reconfigure." },
-  { "caller", instance_caller, METH_VARARGS,
-    "caller($self, owner, time_left_ns, thread_safe, /)\n--\n\nMakes the Caller of a Plugin." },
   { "pool", instance_pool, METH_VARARGS,
     "pool($self, workers, problem, /)\n--\n\nMakes a Pool; problem(kind, timeout) makes the exception of a call that "
     "has no Reply." },

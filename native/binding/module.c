@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "binding.h"
+#include "../fastpath/admission.h"
 #include "../fastpath/mailbox_type.h"
+#include "../fastpath/slots.h"
 
 static struct state *
 state_of(PyObject *module)
@@ -73,6 +75,14 @@ take_logs(struct state *state)
   return result;
 }
 
+/* Makes a type and adds it to the module. */
+static int
+add_type(PyObject *module, PyType_Spec *spec, PyTypeObject **type)
+{
+  *type = (PyTypeObject *)PyType_FromModuleAndSpec(module, spec, NULL);
+  return *type == NULL ? -1 : PyModule_AddType(module, *type);
+}
+
 static int
 module_exec(PyObject *module)
 {
@@ -83,32 +93,27 @@ module_exec(PyObject *module)
     PyErr_SetString(PyExc_ImportError, "backworks.ffi._native works in the main interpreter only");
     return -1;
   }
-  if (take_contract(state) < 0 || take_logs(state) < 0 || caller_setup(state) < 0) {
+  if (take_contract(state) < 0 || take_logs(state) < 0 || calls_setup(state) < 0) {
     return -1;
   }
-  state->library_type = (PyTypeObject *)PyType_FromModuleAndSpec(module, &library_spec, NULL);
-  state->instance_type = (PyTypeObject *)PyType_FromModuleAndSpec(module, &instance_spec, NULL);
-  state->caller_type = (PyTypeObject *)PyType_FromModuleAndSpec(module, &caller_spec, NULL);
-  state->front_type = (PyTypeObject *)PyType_FromModuleAndSpec(module, &front_spec, NULL);
-  state->lane_type = (PyTypeObject *)PyType_FromModuleAndSpec(module, &lane_spec, NULL);
-  if (state->library_type == NULL || state->instance_type == NULL || state->caller_type == NULL ||
-      state->front_type == NULL || state->lane_type == NULL) {
+  if (add_type(module, &library_spec, &state->library_type) < 0 ||
+      add_type(module, &instance_spec, &state->instance_type) < 0 ||
+      add_type(module, &gate_spec, &state->gate_type) < 0 || add_type(module, &turn_spec, &state->turn_type) < 0 ||
+      add_type(module, &calls_spec, &state->calls_type) < 0 || pool_types(module, state) < 0) {
     return -1;
   }
-  if (PyModule_AddType(module, state->library_type) < 0 || PyModule_AddType(module, state->caller_type) < 0 ||
-      PyModule_AddType(module, state->front_type) < 0 || PyModule_AddType(module, state->lane_type) < 0) {
-    return -1;
-  }
-  if (pool_types(module, state) < 0) {
-    return -1;
-  }
-#if HAVE_MAILBOX
-  state->mailbox_type = (PyTypeObject *)PyType_FromModuleAndSpec(module, &mailbox_spec, NULL);
-  if (state->mailbox_type == NULL || PyModule_AddType(module, state->mailbox_type) < 0) {
+#if !defined(Py_GIL_DISABLED)
+  if (add_type(module, &slot_spec, &state->slot_type) < 0 ||
+      add_type(module, &free_slots_spec, &state->free_slots_type) < 0) {
     return -1;
   }
 #endif
-  return PyModule_AddType(module, state->instance_type);
+#if HAVE_MAILBOX
+  if (add_type(module, &mailbox_spec, &state->mailbox_type) < 0) {
+    return -1;
+  }
+#endif
+  return 0;
 }
 
 static int
@@ -118,9 +123,11 @@ module_traverse(PyObject *module, visitproc visit, void *arg)
 
   Py_VISIT((PyObject *)state->library_type);
   Py_VISIT((PyObject *)state->instance_type);
-  Py_VISIT((PyObject *)state->caller_type);
-  Py_VISIT((PyObject *)state->front_type);
-  Py_VISIT((PyObject *)state->lane_type);
+  Py_VISIT((PyObject *)state->gate_type);
+  Py_VISIT((PyObject *)state->turn_type);
+  Py_VISIT((PyObject *)state->calls_type);
+  Py_VISIT((PyObject *)state->slot_type);
+  Py_VISIT((PyObject *)state->free_slots_type);
   Py_VISIT((PyObject *)state->pool_type);
   Py_VISIT((PyObject *)state->call_type);
   Py_VISIT((PyObject *)state->waker_type);
@@ -141,9 +148,11 @@ module_free(void *module)
 
   Py_CLEAR(state->library_type);
   Py_CLEAR(state->instance_type);
-  Py_CLEAR(state->caller_type);
-  Py_CLEAR(state->front_type);
-  Py_CLEAR(state->lane_type);
+  Py_CLEAR(state->gate_type);
+  Py_CLEAR(state->turn_type);
+  Py_CLEAR(state->calls_type);
+  Py_CLEAR(state->slot_type);
+  Py_CLEAR(state->free_slots_type);
   Py_CLEAR(state->pool_type);
   Py_CLEAR(state->call_type);
   Py_CLEAR(state->waker_type);
@@ -164,12 +173,6 @@ static PyMethodDef module_functions[] = {
   { "write_request", (PyCFunction)(void (*)(void))request_json, METH_FASTCALL,
     "write_request($module, method, path, path_params, query, fields, body, /)\n--\n\n"
     "As backworks.http.writer.write_in_python; None for header fields that are left to that." },
-  { "front", front_new, METH_VARARGS,
-    "front($module, owner, process, timeout, /)\n--\n\nMakes a Front; see backworks.direct." },
-#if !defined(Py_GIL_DISABLED)
-  { "lane", lane_new, METH_VARARGS,
-    "lane($module, free, waiting, slow, failed, look, /)\n--\n\nMakes a Lane; see backworks.isolation.processes." },
-#endif
 #if HAVE_MAILBOX
   { "mailbox", mailbox_new, METH_NOARGS, "mailbox($module)\n--\n\nMakes a Mailbox; see backworks.isolation.channels.mailbox." },
 #endif

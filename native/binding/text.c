@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "binding.h"
 
-/* Of lifecycle.py. */
+/* Of timeouts.py. */
 #define MAX_TIMEOUT 4000000
 
 int

@@ -548,7 +548,7 @@ static PyMethodDef pool_methods[] = {
 };
 
 static PyGetSetDef pool_members[] = {
-  { "state", pool_get_state, NULL, "The state of the instance: a value of lifecycle.State.", NULL },
+  { "state", pool_get_state, NULL, "The state of the instance: a value of admission.State.", NULL },
   { "in_flight", pool_get_in_flight, NULL, "How many calls are in it.", NULL },
   { NULL, NULL, NULL, NULL, NULL },
 };

@@ -8,7 +8,7 @@
  * to the rubbish, for somebody with the interpreter lock to sweep. All that changes under the mutex of the pool. What a
  * caller or an idle thread polls for a moment before it sleeps is a signpost, read without the mutex.
  *
- * The life of the instance is the table of backworks/isolation/lifecycle.py. */
+ * The life of the instance is that of backworks/isolation/admission.py, with the states of a quarantine. */
 #ifndef BACKWORKS_POOL_H
 #define BACKWORKS_POOL_H
 

@@ -108,8 +108,7 @@ def _clock_ns() -> int:
 
 def _memory(plugin: Plugin, before: int | None) -> Memory:
     if plugin.isolation == "process":
-        runner = plugin.runner
-        (pid,) = getattr(getattr(runner, "inner", runner), "pids")  # noqa: B009  # runners of other isolations have none
+        (pid,) = getattr(plugin.runner, "pids")  # noqa: B009  # runners of other isolations have none
         return Memory("worker", *memory_of(pid))
     now, _ = memory_of(os.getpid())
     return Memory("host", None if now is None or before is None else now - before)

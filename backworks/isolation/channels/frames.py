@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
 from backworks.isolation.process.codec import Frame, FrameReader, encode, encode_call, reply_limits, reply_of
-from backworks.isolation.runner import nanoseconds
+from backworks.isolation.timeouts import nanoseconds
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer

@@ -3,92 +3,121 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Protocol
+from functools import partial
+from typing import TYPE_CHECKING
 
-from backworks.isolation.lifecycle import Gate, Lifecycle, State
-from backworks.isolation.runner import Job, JobRunner, called_by_itself, nanoseconds
+from backworks import ffi
+from backworks.isolation.admission import Ending, State
+from backworks.isolation.runner import called_by_itself, encode
+from backworks.isolation.timeouts import nanoseconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractContextManager
+
+    from typing_extensions import Buffer
 
     from backworks.ffi.contract import Engine, Reply
 
-__all__ = ["Caller", "InlineRunner"]
+    #: The lock of a plugin that is not thread-safe: a :class:`PythonTurn` or its compiled twin.
+    Turn = AbstractContextManager[None]
+
+__all__ = ["InlineRunner", "PythonTurn", "new_turn"]
 
 
-class Caller(Gate, Protocol):
-    """What makes calls by itself, and lets others pass the same gate: a ``_native.Caller``."""
+class PythonTurn:
+    """The lock of a plugin that is not thread-safe, where nothing is compiled; a context manager.
 
-    def run(self, job: Callable[[], Reply], /) -> Reply:
-        """Calls a function as if it were a call of the plugin."""
-        ...
+    Args:
+        nested: Makes the exception of a call that would wait for the one that it was made from.
+    """
+
+    def __init__(self, nested: Callable[[], Exception]) -> None:
+        self._nested = nested
+        self._lock = threading.Lock()
+        self._thread: int | None = None  # that has it
+
+    def __enter__(self) -> None:
+        me = threading.get_ident()
+        if self._thread == me:
+            raise self._nested()
+        self._lock.acquire()
+        self._thread = me
+
+    def __exit__(self, *_: object) -> None:
+        self._thread = None
+        self._lock.release()
 
 
-class InlineRunner(JobRunner):
+def new_turn(plugin: str) -> Turn:
+    """Makes the turn of a plugin."""
+    compiled = ffi.compiled()
+    nested = partial(called_by_itself, plugin)
+    turn: Turn = PythonTurn(nested) if compiled is None else compiled.Turn(nested)
+    return turn
+
+
+class InlineRunner:
     """A :class:`backworks.isolation.runner.Runner`.
 
     Args:
-        plugin: The plugin's id, for messages.
         engine: What makes the calls.
         shutdown: Ends the instance; raises nothing.
-        thread_safe: Whether calls may run at the same time.
+        turn: What calls hold one after the other; ``None`` where they may run at the same time.
+
+    Attributes:
+        engine, turn: As given.
     """
 
-    def __init__(self, plugin: str, engine: Engine, shutdown: Callable[[], object], *, thread_safe: bool) -> None:
-        super().__init__(engine)
-        self._plugin = plugin
-        self._lifecycle = Lifecycle(plugin)
+    state = State.RUNNING
+    in_flight = 0  # no call outlives its caller here
+    is_inherited = False
+
+    def __init__(self, engine: Engine, shutdown: Callable[[], object], turn: Turn | None) -> None:
+        self.engine = engine
+        self.turn = turn
+        self._process = engine.process
         self._shutdown = shutdown
-        self._turn = None if thread_safe else threading.Lock()
-        self._turn_of: int | None = None  # the thread that has it
-        self._caller: Caller | None = None
 
-    @property
-    def state(self) -> State:
-        return self._lifecycle.state
+    def process(
+        self,
+        endpoint: str | bytes,
+        method: str | bytes,
+        data: str | Buffer,
+        timeout: float | None,
+        traceparent: str | bytes | None,
+        tracestate: str | bytes | None,
+    ) -> Reply:
+        parent = None if traceparent is None else encode(traceparent, "latin-1")
+        state = None if tracestate is None else encode(tracestate, "latin-1")
+        request = encode(endpoint), encode(method), encode(data), nanoseconds(timeout), parent, state
+        if self.turn is None:
+            return self._process(*request)
+        with self.turn:
+            return self._process(*request)
 
-    @property
-    def in_flight(self) -> int:
-        return self._lifecycle.in_flight
+    async def process_async(
+        self,
+        endpoint: str | bytes,
+        method: str | bytes,
+        data: str | Buffer,
+        timeout: float | None,
+        traceparent: str | bytes | None,
+        tracestate: str | bytes | None,
+    ) -> Reply:
+        return self.process(endpoint, method, data, timeout, traceparent, tracestate)
 
-    def attach(self, caller: Caller) -> None:
-        """Has the runner close, and use, the gate of a caller; called before the plugin is given to anybody."""
-        self._caller = self._lifecycle.gate = caller
+    def health_check(self, timeout: float | None) -> Reply:
+        if self.turn is None:
+            return self.engine.health_check()
+        with self.turn:
+            return self.engine.health_check()
 
-    def run(self, job: Job, timeout: float | None) -> Reply:
-        time_left = nanoseconds(timeout)
-        if self._caller is not None:
-            return self._caller.run(lambda: job(time_left))
-        ticket = self._lifecycle.enter()
-        try:
-            return job(time_left) if self._turn is None else self._run_alone(self._turn, job, time_left)
-        finally:
-            self._lifecycle.leave(ticket)
+    def stop(self) -> None:
+        pass
 
-    async def run_async(self, job: Job, timeout: float | None) -> Reply:
-        return self.run(job, timeout)
-
-    def refusal(self, nested: bool) -> Exception:
-        """Makes the exception of a call that is not let in.
-
-        Args:
-            nested: Because its thread is in a call of the plugin already, whose end it would wait for.
-        """
-        return called_by_itself(self._plugin) if nested else self._lifecycle.refusal()
-
-    def close(self, timeout: float | None) -> bool:
-        if self._lifecycle.close(timeout):
-            self._shutdown()
-            self._lifecycle.closed()
-        return self._lifecycle.state is State.CLOSED
-
-    def _run_alone(self, turn: threading.Lock, job: Job, time_left: int) -> Reply:
-        me = threading.get_ident()
-        if self._turn_of == me:
-            raise self.refusal(nested=True)
-        with turn:
-            self._turn_of = me
-            try:
-                return job(time_left)
-            finally:
-                self._turn_of = None
+    def end(self, until: float | None, *, empty: bool) -> Ending:
+        if not empty:
+            return Ending.LEFT_BEHIND
+        self._shutdown()
+        return Ending.PEACEFUL

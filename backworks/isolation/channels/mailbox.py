@@ -7,10 +7,10 @@ what does not fit and goes over the pipes, and frames that need a second look.
 from __future__ import annotations
 
 import contextlib
-import os
 import time
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
+from backworks import ffi
 from backworks.isolation.process.codec import HEADER, FrameError, FrameReader, checked, reply_limits, reply_of
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from backworks.isolation.channels.pipe import PipeChannel
     from backworks.settings import Limits
 
-__all__ = ["MailboxChannel", "create", "native"]
+__all__ = ["MailboxChannel", "create"]
 
 #: The largest payload of a frame in the mailbox.
 _LARGEST = (32 << 20) - 0x90 - HEADER.size
@@ -34,20 +34,9 @@ _LARGEST = (32 << 20) - 0x90 - HEADER.size
 _IDLE = 1.0
 
 
-def native(name: str) -> Any:
-    """Returns a function of the compiled binding, or ``None``: it was not built, has none, or another was chosen."""
-    if os.environ.get("BACKWORKS_FFI", "native") != "native":
-        return None
-    try:
-        from backworks.ffi import _native
-    except ImportError:
-        return None
-    return getattr(_native, name, None)
-
-
 def create() -> Mailbox | None:
     """Returns a new mailbox, or ``None`` where there is none: another system, another binding, no memory for it."""
-    make = native("mailbox")
+    make = getattr(ffi.compiled(), "mailbox", None)
     try:
         return None if make is None else cast("Mailbox", make())
     except OSError:

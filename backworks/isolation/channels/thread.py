@@ -18,9 +18,10 @@ from weakref import WeakKeyDictionary, ref
 
 from backworks.errors import PluginStateError, PluginTimeout
 from backworks.ffi.contract import Engine, Reply
-from backworks.isolation.lifecycle import Lifecycle, State, Ticket, deadline, refusal, remaining
-from backworks.isolation.runner import Job, JobRunner, called_by_itself, nanoseconds
+from backworks.isolation.admission import Ending, State, refusal
+from backworks.isolation.runner import called_by_itself, encode
 from backworks.isolation.threadpool import NoThreadLeft, ThreadPool
+from backworks.isolation.timeouts import deadline, nanoseconds, remaining
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -55,7 +56,31 @@ def thread_runner(plugin: str, engine: Engine, shutdown: Callable[[], object], *
     return ThreadRunner(plugin, engine, shutdown, workers=workers)
 
 
-class ThreadRunner(JobRunner):
+class _Job:
+    """One call in a thread: whether it is inside of the plugin, and whether its caller gave it up.
+
+    Args:
+        run: Makes the call; takes the nanoseconds that are left for it, 0 for no limit.
+        timeout: Seconds for all of it, or ``None``.
+        plugin: The plugin's id, for messages.
+    """
+
+    def __init__(self, run: Callable[[int], Reply], timeout: float | None, plugin: str) -> None:
+        self.timeout = timeout
+        self.is_lost = False
+        self.has_returned = False
+        self._run = run
+        self._until = deadline(timeout)
+        self._plugin = plugin
+
+    def run(self) -> Reply:
+        left = remaining(self._until)
+        if left == 0.0:
+            raise _problem(self._plugin, "queued", self.timeout)
+        return self._run(nanoseconds(left))
+
+
+class ThreadRunner:
     """A :class:`backworks.isolation.runner.Runner` with threads of Python's.
 
     Args:
@@ -65,77 +90,112 @@ class ThreadRunner(JobRunner):
         workers: How many calls may run at the same time; 1 for a plugin that is not thread-safe.
     """
 
+    is_inherited = False
+
     def __init__(self, plugin: str, engine: Engine, shutdown: Callable[[], object], *, workers: int) -> None:
-        super().__init__(engine)
         self._plugin = plugin
-        self._lifecycle = Lifecycle(plugin)
+        self._engine = engine
         self._shutdown = shutdown
         self._pool = ThreadPool(workers, f"backworks-{plugin}")
+        self._lost = 0  # calls that overran and have not returned
+        self._lock = threading.Lock()
 
     @property
     def state(self) -> State:
-        return self._lifecycle.state
+        return State.QUARANTINED if self._lost else State.RUNNING
 
     @property
     def in_flight(self) -> int:
-        return self._lifecycle.in_flight
+        return self._pool.pending
 
-    def run(self, job: Job, timeout: float | None) -> Reply:
-        future, ticket = self._start(job, timeout)
-        try:
-            return future.result(timeout)
-        except TimeoutError:
-            if future.done():  # the job's own exception, or it made it in the last moment
-                return future.result()
-            raise self._give_up(future, ticket, timeout) from None
+    def process(
+        self,
+        endpoint: str | bytes,
+        method: str | bytes,
+        data: str | Buffer,
+        timeout: float | None,
+        traceparent: str | bytes | None,
+        tracestate: str | bytes | None,
+    ) -> Reply:
+        return self._wait(self._call(endpoint, method, data, timeout, traceparent, tracestate))
 
-    async def run_async(self, job: Job, timeout: float | None) -> Reply:
-        future, ticket = self._start(job, timeout)
+    async def process_async(
+        self,
+        endpoint: str | bytes,
+        method: str | bytes,
+        data: str | Buffer,
+        timeout: float | None,
+        traceparent: str | bytes | None,
+        tracestate: str | bytes | None,
+    ) -> Reply:
+        job = self._call(endpoint, method, data, timeout, traceparent, tracestate)
+        future = self._submit(job)
         waiting = asyncio.wrap_future(future)
         waiting.add_done_callback(_retrieve)
         # wait() leaves the call alone if the waiting task is cancelled: it runs on, and its reply is dropped.
         await asyncio.wait((waiting,), timeout=timeout)
         if future.done():
             return future.result()
-        raise self._give_up(future, ticket, timeout)
+        raise self._give_up(future, job)
 
-    def close(self, timeout: float | None) -> bool:
-        until = deadline(timeout)
-        if self._lifecycle.close(timeout):
-            done = False
-            try:
-                done = _end(self._pool, self._shutdown, until)
-            finally:
-                self._lifecycle.closed() if done else self._lifecycle.abandon()
-        return self._lifecycle.state is State.CLOSED
+    def health_check(self, timeout: float | None) -> Reply:
+        return self._wait(_Job(lambda _time_left: self._engine.health_check(), timeout, self._plugin))
 
-    def _start(self, job: Job, timeout: float | None) -> tuple[Future[Reply], Ticket]:
-        until = deadline(timeout)
-        ticket = self._lifecycle.enter()
+    def stop(self) -> None:
+        pass
 
-        def work() -> Reply:
-            try:
-                left = remaining(until)
-                if left == 0.0:
-                    raise _problem(self._plugin, "queued", timeout)
-                return job(nanoseconds(left))
-            finally:
-                self._lifecycle.leave(ticket)
+    def end(self, until: float | None, *, empty: bool) -> Ending:
+        if not empty or not self._pool.wait(remaining(until)):
+            return Ending.LEFT_BEHIND
+        return _end(self._pool, self._shutdown, until)
 
+    def _call(
+        self,
+        endpoint: str | bytes,
+        method: str | bytes,
+        data: str | Buffer,
+        timeout: float | None,
+        traceparent: str | bytes | None,
+        tracestate: str | bytes | None,
+    ) -> _Job:
+        parent = None if traceparent is None else encode(traceparent, "latin-1")
+        state = None if tracestate is None else encode(tracestate, "latin-1")
+        request = encode(endpoint), encode(method), encode(data)
+        return _Job(lambda time_left: self._engine.process(*request, time_left, parent, state), timeout, self._plugin)
+
+    def _wait(self, job: _Job) -> Reply:
+        future = self._submit(job)
         try:
-            return self._pool.submit(work), ticket
-        except BaseException as error:
-            self._lifecycle.leave(ticket)
-            if isinstance(error, NoThreadLeft):
-                raise called_by_itself(self._plugin) from None
-            raise
+            return future.result(job.timeout)
+        except TimeoutError:
+            if future.done():  # the job's own exception, or it made it in the last moment
+                return future.result()
+            raise self._give_up(future, job) from None
 
-    def _give_up(self, future: Future[Reply], ticket: Ticket, timeout: float | None) -> Exception:
+    def _submit(self, job: _Job) -> Future[Reply]:
+        if self._lost:
+            raise refusal(self._plugin, State.QUARANTINED)
+        try:
+            return self._pool.submit(partial(self._run, job))
+        except NoThreadLeft:
+            raise called_by_itself(self._plugin) from None
+
+    def _run(self, job: _Job) -> Reply:
+        try:
+            return job.run()
+        finally:
+            with self._lock:
+                job.has_returned = True
+                self._lost -= job.is_lost
+
+    def _give_up(self, future: Future[Reply], job: _Job) -> Exception:
         if future.cancel():
-            self._lifecycle.leave(ticket)
-            return _problem(self._plugin, "queued", timeout)
-        self._lifecycle.lose(ticket)
-        return _problem(self._plugin, "overran", timeout)
+            return _problem(self._plugin, "queued", job.timeout)
+        with self._lock:
+            if not job.has_returned:
+                job.is_lost = True
+                self._lost += 1
+        return _problem(self._plugin, "overran", job.timeout)
 
 
 class NativeThreadRunner:
@@ -156,6 +216,8 @@ class NativeThreadRunner:
         #: Takes and returns what Runner.process does, without a Python frame.
         self.process = pool.call
         self.health_check = pool.health_check
+
+    is_inherited = False
 
     @property
     def state(self) -> State:
@@ -190,16 +252,19 @@ class NativeThreadRunner:
             if timer is not None:
                 timer.cancel()
 
-    def close(self, timeout: float | None) -> bool:
-        until = deadline(timeout)
-        if self._pool.drain(timeout):
-            done = False
-            try:
-                # Not in the caller's thread: a shutdown that hangs has to be left behind.
-                done = _end(ThreadPool(1, f"backworks-{self._plugin}"), self._shutdown, until)
-            finally:
-                self._pool.ended(done)
-        return self.state is State.CLOSED
+    def stop(self) -> None:
+        pass
+
+    def end(self, until: float | None, *, empty: bool) -> Ending:
+        if not self._pool.drain(remaining(until)):  # in a process that was forked off, there is nothing to end
+            return Ending.PEACEFUL if self._pool.state == State.CLOSED else Ending.LEFT_BEHIND
+        ending = Ending.LEFT_BEHIND
+        try:
+            # Not in the caller's thread: a shutdown that hangs has to be left behind.
+            ending = _end(ThreadPool(1, f"backworks-{self._plugin}"), self._shutdown, until)
+        finally:
+            self._pool.ended(ending is Ending.PEACEFUL)
+        return ending
 
     def _waker_of(self, loop: asyncio.AbstractEventLoop) -> Waker:
         waker = _wakers.get(loop)
@@ -240,19 +305,19 @@ def _retrieve(future: asyncio.Future[Reply]) -> None:
         future.exception()
 
 
-def _end(pool: ThreadPool, shutdown: Callable[[], object], until: float | None) -> bool:
-    """Runs the shutdown as the last job of the pool; returns whether it returned in time."""
+def _end(pool: ThreadPool, shutdown: Callable[[], object], until: float | None) -> Ending:
+    """Runs the shutdown as the last job of the pool, and waits for it until the deadline."""
     try:
         ended = pool.submit(shutdown)
     except RuntimeError:  # there is no thread to be had: some Pythons start none for an atexit function
         shutdown()
-        return True
+        return Ending.PEACEFUL
     pool.close()
     try:
         ended.result(remaining(until))
     except TimeoutError:
-        return False
-    return True
+        return Ending.LEFT_BEHIND
+    return Ending.PEACEFUL
 
 
 def _problem(plugin: str, kind: str, timeout: float | None) -> Exception:

@@ -93,7 +93,7 @@ class Worker:
     Attributes:
         pid: Its process number.
         channel: The way to it, once it has started.
-        call, begin: The two methods of the channel, to find them at once.
+        begin: The channel's method of that name, to find it at once.
         dead: Whether it has ended, or was told to.
         started: What it says of the plugin, or the exception for why it has not started.
         exited: How it ended.
@@ -127,7 +127,6 @@ class Worker:
         "_timer",
         "begin",
         "born",
-        "call",
         "channel",
         "dead",
         "exited",
@@ -178,7 +177,6 @@ class Worker:
         pipe = PipeChannel(self._pipes.requests, self._pipes.replies, self._process.fileno(), options.limits)
         pipe.begin_control(START, encode_start(path, job.config, options.limits))
         self.channel: Channel = pipe
-        self.call: Callable[..., Reply] = pipe.call
         self.begin: Callable[..., Reply | None] = pipe.begin
         self._supervisor.post(self._attach, self._supervisor.loop, pipe)
 
@@ -266,7 +264,7 @@ class Worker:
             if self._mailbox is not None:
                 box = MailboxChannel(pipe, self._mailbox, self._options.limits, self._supervisor.loop)
                 self._mailbox = None
-                self.channel, self.call, self.begin = box, box.call, box.begin
+                self.channel, self.begin = box, box.begin
             self.started.set_result(ready)
 
     def _late(self, pipe: PipeChannel) -> None:

@@ -1,0 +1,412 @@
+"""The worker processes of one plugin: they are started, restarted after they have ended, and shut down at the end."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from concurrent.futures import Future, wait
+from typing import TYPE_CHECKING
+from weakref import WeakSet
+
+from backworks.errors import BackworksError, PluginStateError, PluginTimeout, PluginUnavailable
+from backworks.ffi.contract import ContractViolation
+from backworks.isolation.admission import Ending, State, refusal
+from backworks.isolation.process import supervisor as supervision
+from backworks.isolation.process.codec import SHUTDOWN, FrameError, Gone
+from backworks.isolation.process.restart import Backoff
+from backworks.isolation.process.worker import Worker
+from backworks.isolation.slots import Slots, new_slot
+from backworks.isolation.timeouts import remaining
+from backworks.reply import code_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from backworks.isolation.process.codec import Ready
+    from backworks.isolation.process.worker import Job
+    from backworks.isolation.slots import Slot
+    from backworks.settings import Settings
+
+__all__ = ["DEADLY", "LAST_BREATH", "WorkerSet"]
+
+#: Seconds that a call waits for a plugin of which no worker is alive; if the next one comes later, the call is refused.
+_SOON = 1.0
+#: Seconds until a process whose pipe has ended must have ended itself; it is killed then.
+LAST_BREATH = 0.2
+#: Seconds that a killed process may take to end. It takes longer if it is stuck in the system itself.
+DEADLY = 5.0
+
+
+class WorkerSet:
+    """The workers of one plugin. Thread-safe.
+
+    Attributes:
+        plugin: The plugin's id.
+        logger: Where it is logged what becomes of them.
+        supervisor: Whose thread looks after them.
+        slots: The slots of those that have started.
+        restarts: How many were started after the first ones.
+
+    Args:
+        plugin: The plugin's id.
+        job: What each worker is started for.
+        settings: How many there are, and how they are run.
+        backoff: Says when the next one is started after one has ended.
+    """
+
+    def __init__(self, plugin: str, job: Job, settings: Settings, backoff: Backoff | None = None) -> None:
+        self.restarts = 0
+        self.plugin = plugin
+        self.logger = logging.getLogger(f"backworks.plugin.{plugin}")
+        self._job = job
+        self._settings = settings
+        self._backoff = backoff or Backoff(settings.restart)
+        self._lock = threading.RLock()  # a finaliser may run in the middle of something
+        self.slots = Slots(plugin, self._lock, self._admit, self._retire)
+        self._ready: set[Slot] = set()
+        self._starting: set[Worker] = set()
+        self._closing = False
+        self._inherited = False
+        self._stopped: BaseException | None = None  # why no more workers are started
+        self._pending: list[float] = []  # when others will be started
+        self.supervisor = supervision.acquire()
+        _sets.add(self)
+
+    def start(self) -> Ready:
+        """Starts the workers: one, and if that is well, the others.
+
+        Raises:
+            PluginLoadError, PluginError: The plugin does not start.
+            PluginUnavailable: The system starts no worker.
+        """
+        try:
+            if self.supervisor.is_current():
+                raise PluginStateError(
+                    f"{self.plugin}: loaded by a log handler, in the thread that would have to start its workers; load "
+                    "it from another thread",
+                    plugin=self.plugin,
+                )
+            first = self._launch()
+            ready = first.started.result()
+            others = [self._launch() for _ in range(self._settings.workers - 1)]
+            for worker in others:
+                worker.started.result()
+        except BaseException:
+            self._closing = True
+            self._clean_up(())
+            raise
+        for worker in (first, *others):
+            self._enlist(worker)
+        return ready
+
+    def rename(self, plugin: str) -> None:
+        """Gives the plugin another id, before it is used."""
+        self.plugin = self.slots.plugin = plugin
+        self.logger = logging.getLogger(f"backworks.plugin.{plugin}")
+        for slot in self._ready:
+            slot.worker.rename(plugin)
+
+    @property
+    def state(self) -> State:
+        """The state while the plugin is open."""
+        if self._ready:
+            return State.RUNNING
+        return State.STOPPED if self._stopped is not None else State.RESTARTING
+
+    @property
+    def in_flight(self) -> int:
+        """How many slots are held, and how many calls wait for one."""
+        return max(0, len(self._ready) - len(self.slots.free)) + len(self.slots.waiting)
+
+    @property
+    def pids(self) -> tuple[int, ...]:
+        """The process numbers of the workers."""
+        with self._lock:
+            return tuple(slot.worker.pid for slot in self._ready)
+
+    @property
+    def ready(self) -> tuple[Slot, ...]:
+        """The slots of the workers that have started."""
+        with self._lock:
+            return tuple(self._ready)
+
+    @property
+    def is_inherited(self) -> bool:
+        """Whether the workers are those of the process that this one was forked off."""
+        return self._inherited
+
+    def replace(self, pid: int, why: str) -> None:
+        """Ends a worker and starts another.
+
+        Args:
+            pid: Its process number; if there is none of that number any more, nothing happens.
+            why: The reason, for the log.
+        """
+        with self._lock:
+            slot = next((slot for slot in self._ready if slot.worker.pid == pid), None)
+            if slot is None or slot.worker.dead:
+                return
+            self.logger.warning("its worker process %d is replaced: %s", pid, why)
+            slot.worker.kill(why)
+            self.slots.doom(slot)
+
+    def stop(self) -> None:
+        """Starts no worker any more, and ends those that have not started yet.
+
+        Raises:
+            PluginStateError: The calling thread is the one that has to end the workers.
+        """
+        if self.supervisor.is_current():
+            raise PluginStateError(
+                f"{self.plugin}: closed by a log handler, which runs in the thread that has to end its workers; close "
+                "it from another thread",
+                plugin=self.plugin,
+            )
+        with self._lock:
+            self._closing = True
+            for worker in self._starting:
+                worker.kill()
+            self._refuse_if_hopeless()
+
+    def end(self, until: float | None) -> Ending:
+        """Has every worker shut its plugin down, after :meth:`stop`; kills those that do not end in time.
+
+        Args:
+            until: The deadline by ``time.monotonic()``, or ``None``.
+        """
+        with self._lock:
+            self.slots.close()
+        told: set[Slot] = set()
+        calm = False
+        try:
+            self._tell(told, until)
+            calm = self._await(told, until)
+        finally:
+            calm = self._clean_up(told) and calm
+        return Ending.PEACEFUL if calm else Ending.KILLED
+
+    # Calls that have to wait, and workers that have ended.
+
+    def _admit(self, timeout: float | None, until: float | None) -> None:
+        """Raises if a call may not wait for a slot; under the lock."""
+        if self._inherited:
+            raise PluginStateError(
+                f"{self.plugin}: called in a process that was forked off after it was loaded, and whose workers are "
+                "not its own; load it after the fork",
+                plugin=self.plugin,
+            )
+        if timeout is not None and not timeout > 0:
+            raise PluginTimeout("the time was over before the call began", plugin=self.plugin)
+        if not self._ready:
+            self._expect_worker(until)
+        if self.supervisor.is_current() and not self.slots.free:
+            raise PluginStateError(
+                f"{self.plugin}: called by a log handler while no worker is free, in the thread that would have to "
+                "start one; call it from another thread",
+                plugin=self.plugin,
+            )
+
+    def _expect_worker(self, until: float | None) -> None:
+        """Raises unless a worker is there soon."""
+        if self._closing:
+            raise refusal(self.plugin, State.CLOSING)
+        if self._stopped is not None:
+            raise PluginUnavailable(
+                f"it was stopped after {self._settings.restart.give_up_after} failed starts in a row, the last with: "
+                f"{self._stopped}",
+                plugin=self.plugin,
+            )
+        if self._pending and not self._starting:
+            now = time.monotonic()
+            left = max(0.0, min(self._pending) - now)
+            if left > _SOON or (until is not None and now + left >= until):
+                raise PluginUnavailable(
+                    f"its worker process has ended, and the next one is started in {left:.1f} s",
+                    plugin=self.plugin,
+                    retry_after=left,
+                )
+
+    def _refuse_if_hopeless(self) -> None:
+        """Lets no call wait for a worker that does not come soon; under the lock."""
+        if not self._ready:
+            try:
+                self._expect_worker(None)
+            except (PluginUnavailable, PluginStateError) as error:
+                self.slots.refuse(error)
+
+    # Starting workers, and starting others when they have ended.
+
+    def _launch(self) -> Worker:
+        try:
+            worker = Worker(self.plugin, self._job, self._settings)
+        except OSError as error:
+            raise PluginUnavailable(f"no worker process can be started: {error}", plugin=self.plugin) from error
+        with self._lock:
+            self._starting.add(worker)
+            if self._closing:
+                worker.kill()
+        return worker
+
+    def _enlist(self, worker: Worker) -> None:
+        slot = new_slot(worker, worker.channel.call)
+        with self._lock:
+            if worker not in self._starting:  # it was retired meanwhile
+                return
+            self._starting.remove(worker)
+            self._ready.add(slot)
+        self.slots.free.give(slot)
+        worker.exited.add_done_callback(lambda _: self._died(slot))
+
+    def _retire(self, slot: Slot) -> None:
+        """Ends a worker by its slot, which the caller holds; another takes its place. Under the lock."""
+        if slot in self._ready:  # or else it was retired before
+            self._ready.remove(slot)
+            slot.worker.release(lambda: self._replace(slot.worker.born))
+            if self._closing:
+                self._refuse_if_hopeless()
+
+    def _retire_unstarted(self, worker: Worker) -> None:
+        """Ends a worker that has not started: once, though its failed start and the shutdown both may ask for it."""
+        with self._lock:
+            if worker in self._starting:
+                self._starting.remove(worker)
+                worker.release(lambda: None)
+
+    # The rest runs in the supervisor's thread.
+
+    def _died(self, slot: Slot) -> None:
+        """Notes that a worker has ended; if its slot is held, the holder notices."""
+        worker = slot.worker
+        if self.slots.doom(slot) and worker.why is None:
+            self.logger.warning("its worker process %d %s between calls", worker.pid, worker.exited.result().how)
+
+    def _replace(self, born: float) -> None:
+        with self._lock:
+            if not self._closing and self._stopped is None:
+                self._schedule(self._backoff.died(born))
+
+    def _schedule(self, seconds: float) -> None:
+        when = time.monotonic() + seconds
+        self._pending.append(when)
+        self.supervisor.loop.call_later(seconds, self._restart, when)
+        self._refuse_if_hopeless()
+
+    def _restart(self, when: float) -> None:
+        with self._lock:
+            self._pending.remove(when)
+            if self._closing:
+                return
+        try:
+            worker = self._launch()
+        except BackworksError as error:
+            self._not_started(error)
+            return
+        self.restarts += 1
+        worker.started.add_done_callback(lambda started: self._restarted(worker, started))
+
+    def _restarted(self, worker: Worker, started: Future[Ready]) -> None:
+        error = started.exception()
+        if error is None:
+            self._backoff.started()
+            self.logger.info("worker process %d was started", worker.pid)
+            self._enlist(worker)
+        else:
+            self._retire_unstarted(worker)
+            self._not_started(error)
+
+    def _not_started(self, error: BaseException) -> None:
+        with self._lock:
+            if self._closing:
+                return
+            seconds = self._backoff.failed()
+            if seconds is not None:
+                self.logger.warning("a new worker process did not start: %s", error)
+                self._schedule(seconds)
+                return
+            self._stopped = error
+            self.logger.error(
+                "stopped after %d failed starts in a row: %s", self._settings.restart.give_up_after, error
+            )
+            self._refuse_if_hopeless()
+
+    # The end.
+
+    def _tell(self, told: set[Slot], until: float | None) -> None:
+        """Takes every slot as soon as it is free, and tells its worker to shut down; adds it to ``told``."""
+        while True:
+            with self._lock:
+                slot = self.slots.free.pop()
+                if slot is None:
+                    left = remaining(until)
+                    if not self._ready - told or left == 0.0:
+                        return
+                    self.slots.given_back.wait(left)
+                    continue
+                told.add(slot)
+            slot.worker.leaving = True
+            slot.worker.channel.begin_control(SHUTDOWN, b"")
+
+    def _await(self, told: Iterable[Slot], until: float | None) -> bool:
+        """Waits until those that were told to shut down have ended, and logs how. Returns whether none was killed."""
+        workers = [slot.worker for slot in told]
+        wait([worker.exited for worker in workers], remaining(until))
+        late = [worker for worker in workers if not worker.exited.done()]
+        for worker in late:
+            self.logger.warning("its worker process %d has not shut down in time, and is killed", worker.pid)
+            worker.kill("the plugin was closed")
+        wait([worker.exited for worker in workers], DEADLY)
+        for worker in workers:
+            if not worker.exited.done() or worker.why is not None:
+                continue
+            try:
+                reply = worker.channel.advance()
+            except (Gone, FrameError, ContractViolation):
+                self.logger.warning("its worker process %d %s in its shutdown", worker.pid, worker.exited.result().how)
+            else:
+                if reply is not None and reply.code:
+                    self.logger.warning("its shutdown returned %s", code_of(reply.code).name)
+        return not late
+
+    def _clean_up(self, told: Iterable[Slot]) -> bool:
+        """Ends what is left, whatever happened, and waits until it is gone. Returns whether no call was inside."""
+        with self._lock:
+            busy = [slot.worker for slot in self._ready.difference(told)]
+            starting = list(self._starting)
+            for worker in (*busy, *starting, *(slot.worker for slot in told)):
+                worker.kill("the plugin was closed")
+            if busy:
+                self.logger.warning("closed with %d calls inside, whose worker processes were killed", len(busy))
+            self.slots.refuse(refusal(self.plugin, State.CLOSED))
+            for slot in told:
+                self.slots.retire(slot)
+            for worker in starting:
+                self._retire_unstarted(worker)
+        wait([*(slot.worker.gone for slot in told), *(worker.gone for worker in starting)], DEADLY)
+        wait([worker.gone for worker in busy], LAST_BREATH)
+        supervision.release(self.supervisor)
+        return not busy
+
+    def _forget(self) -> None:
+        """Leaves the workers to the process that started them; in a child that was forked off."""
+        self._inherited = self._closing = True
+        self._lock = threading.RLock()
+        for worker in (*(slot.worker for slot in self._ready), *self._starting):
+            worker.forget()
+        self._ready.clear()
+        self._starting.clear()
+        self.slots.free.clear()
+        self.slots = Slots(self.plugin, self._lock, self._admit, self._retire)
+
+
+_sets: WeakSet[WorkerSet] = WeakSet()
+
+
+def _in_child() -> None:
+    for workers in list(_sets):
+        workers._forget()  # noqa: SLF001  # it is this module's own
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_in_child)

@@ -1,0 +1,722 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The type Calls: the methods process_endpoint_data and answer of backworks.compiled_plugin.CompiledPlugin, which take
+ * the place of those of backworks.Plugin. No Python code runs between the caller and the plugin, unless something is
+ * unusual: then the callables run that were given by `attach`, so that every binding has the same words for it.
+ *
+ * The path of a call: its arguments are sorted; it enters by the gate (admission.h), or asks; what makes it is one of
+ *
+ *   an instance  in this thread, for `isolation: none`: arguments are borrowed, and a plain answer is made without a
+ *                Reply; the turn of a plugin that is not thread-safe is given back as soon as the answer needs nothing
+ *                of the plugin any more
+ *   a slot       for `isolation: process`: it is taken, its `call` made, and given back (slots.h); if none is to be
+ *                had, Python waits for one
+ *   a function   for every other runner
+ *
+ * A plain answer (code OK, no HTTP field) is returned as it is, any other is settled in Python; the call leaves. */
+#include "admission.h"
+#include "slots.h"
+
+#include <stddef.h>
+#include <string.h>
+
+struct calls {
+  PyObject_HEAD
+  const struct state *state; /* of the module; NULL before attach */
+  struct gate *gate;         /* NULL before attach, and after the collector, as are the others */
+  PyObject *ask;             /* decides about a call that the gate does not let through: () -> period */
+  PyObject *settle;          /* makes the result of a Reply that is not plain: (period, reply) -> result */
+  PyObject *fail;            /* notes an exception, or raises another: (period, exception) -> None */
+  PyObject *not_text;        /* raises for bytes that are not UTF-8: (bytes) */
+  PyObject *timeout;         /* for calls without one of their own */
+  uint64_t time_left;        /* the same in nanoseconds */
+  bool judged;               /* whether `fail` wants to know every exception */
+  PyObject *get;             /* "GET" */
+  PyObject *empty;           /* "" */
+  /* What makes the calls. */
+  struct instance *instance;
+  struct turn *turn; /* NULL for a plugin that is thread-safe */
+  struct free_slots *slots;
+  PyObject *slow;     /* makes the call if no slot can be taken */
+  PyObject *failed;   /* sees to the slot of a call that has raised: (slot, exception, endpoint, timeout) -> exception */
+  PyObject *function;
+};
+
+/* What a call returns. */
+enum shape {
+  AS_TEXT,   /* str */
+  AS_BYTES,  /* bytes */
+  AS_ANSWER, /* bytes, or a PluginResult where the plugin has set HTTP fields */
+};
+
+static struct calls *
+calls_of(PyObject *object)
+{
+  return (struct calls *)object;
+}
+
+/* Arguments */
+
+static const char *const argument_names[CALL_ARGUMENTS] = {
+  "endpoint", "method", "data", "timeout", "traceparent", "tracestate", "as_bytes",
+};
+
+const struct signature call_signature = {
+  "process_endpoint_data", argument_names, CALL_ARGUMENTS, CALL_DATA + 1, CALL_ENDPOINT + 1,
+};
+const struct signature answer_signature = { "answer", argument_names, CALL_RAW, CALL_RAW, CALL_DATA + 1 };
+
+int
+calls_setup(struct state *state)
+{
+  size_t i;
+
+  for (i = 0; i < CALL_ARGUMENTS; i++) {
+    state->argument_names[i] = PyUnicode_InternFromString(argument_names[i]);
+    if (state->argument_names[i] == NULL) {
+      return -1;
+    }
+  }
+  return 0;
+}
+
+/* Borrows from a bytes object that nobody else keeps; takes the reference. NULL is passed on. */
+static int
+take_own(struct text *text, PyObject *bytes)
+{
+  int result;
+
+  if (bytes == NULL) {
+    return -1;
+  }
+  result = PyObject_GetBuffer(bytes, &text->buffer, PyBUF_SIMPLE);
+  Py_DECREF(bytes);
+  if (result == 0) {
+    text->data = text->buffer.buf;
+    text->size = (size_t)text->buffer.len;
+  }
+  return result;
+}
+
+int
+take_data(struct text *text, PyObject *value)
+{
+  if (text_take(text, value, argument_names[CALL_DATA]) == 0) {
+    return 0;
+  }
+  if (!PyErr_ExceptionMatches(PyExc_BufferError)) {
+    return -1;
+  }
+  PyErr_Clear();
+  return take_own(text, PyBytes_FromObject(value));
+}
+
+int
+take_field(struct text *text, PyObject *value, const char *what)
+{
+  if (value == NULL || value == Py_None) {
+    return 0;
+  }
+  if (text_take(text, value, what) < 0) {
+    return -1;
+  }
+  if (PyUnicode_Check(value) && PyUnicode_GetLength(value) != (Py_ssize_t)text->size) {
+    return take_own(text, PyUnicode_AsLatin1String(value));
+  }
+  return 0;
+}
+
+/* Answers */
+
+/* Makes text of bytes. */
+static PyObject *
+text_of(struct calls *calls, PyObject *data)
+{
+  PyObject *text = PyUnicode_DecodeUTF8(PyBytes_AsString(data), PyBytes_Size(data), NULL);
+
+  if (text == NULL && PyErr_ExceptionMatches(PyExc_UnicodeDecodeError)) {
+    PyErr_Clear();
+    return PyObject_CallFunctionObjArgs(calls->not_text, data, NULL);
+  }
+  return text;
+}
+
+/* Makes what the call returns of an answer: bytes, None, or a PluginResult, which is a tuple that begins with its data.
+ * Takes the reference; NULL is passed on. */
+static PyObject *
+shaped(struct calls *calls, PyObject *answer, enum shape shape)
+{
+  PyObject *data = answer, *made;
+
+  if (answer == NULL || shape == AS_ANSWER) {
+    return answer;
+  }
+  if (PyTuple_Check(answer)) {
+    data = PyTuple_GetItem(answer, 0);
+  }
+  if (data != NULL && shape == AS_TEXT && PyBytes_Check(data)) {
+    made = text_of(calls, data);
+  } else {
+    Py_XINCREF(data);
+    made = data;
+  }
+  Py_DECREF(answer);
+  return made;
+}
+
+/* Calls one of the two callables that take the period. */
+static PyObject *
+with_period(PyObject *callable, word period, PyObject *argument)
+{
+  PyObject *number = PyLong_FromLong(period), *result;
+
+  if (number == NULL) {
+    return NULL;
+  }
+  result = PyObject_CallFunctionObjArgs(callable, number, argument, NULL);
+  Py_DECREF(number);
+  return result;
+}
+
+/* Sees to the exception of a call. Returns NULL with that, or with the one that `fail` raises. */
+static PyObject *
+call_failed(struct calls *calls, word period)
+{
+  PyObject *type, *value, *traceback, *result;
+
+  if (!calls->judged && !PyErr_ExceptionMatches(calls->state->violation)) {
+    return NULL;
+  }
+  PyErr_Fetch(&type, &value, &traceback);
+  PyErr_NormalizeException(&type, &value, &traceback);
+  result = with_period(calls->fail, period, value);
+  if (result == NULL) {
+    Py_XDECREF(type);
+    Py_XDECREF(value);
+    Py_XDECREF(traceback);
+    return NULL;
+  }
+  Py_DECREF(result);
+  PyErr_Restore(type, value, traceback);
+  return NULL;
+}
+
+/* Calls of an instance, in this thread */
+
+/* Hands a large answer back to the plugin, after copying it to `copy` if that is not NULL, and ends the turn. */
+static void
+finish_large(struct calls *calls, struct answer *answer, char *copy)
+{
+  const struct functions *functions = &calls->instance->library->functions;
+  Py_BEGIN_ALLOW_THREADS
+  if (copy != NULL) {
+    memcpy(copy, answer->seen.data, answer->seen.size);
+  }
+  functions->free_string(answer->seen.data, answer->seen.size);
+  turn_give(calls->turn);
+  Py_END_ALLOW_THREADS
+  answer->freed = true;
+}
+
+/* Makes the answer of a call that went well and set no HTTP field. Returns NULL without an exception if the text is not
+ * UTF-8; the answer is then as it was. */
+static PyObject *
+make_plain(struct calls *calls, struct answer *answer, enum shape shape)
+{
+  const char *data = answer->seen.data;
+  Py_ssize_t size = (Py_ssize_t)answer->seen.size;
+  PyObject *made;
+
+  if (data == NULL) {
+    Py_RETURN_NONE;
+  }
+  if (shape == AS_TEXT) {
+    made = PyUnicode_DecodeUTF8(data, size, NULL);
+    if (made == NULL && PyErr_ExceptionMatches(PyExc_UnicodeDecodeError)) {
+      PyErr_Clear();
+      return NULL;
+    }
+  } else {
+    made = PyBytes_FromStringAndSize(answer->freed ? data : NULL, size);
+  }
+  if (!answer->freed) {
+    PyErr_Clear(); /* of a MemoryError, which is set again below */
+    finish_large(calls, answer, made != NULL && shape != AS_TEXT ? PyBytes_AsString(made) : NULL);
+  }
+  return made != NULL ? made : PyErr_NoMemory();
+}
+
+/* Makes what the call returns, and ends its turn if it still has that. */
+static PyObject *
+finish(struct calls *calls, struct answer *answer, enum shape shape, word period)
+{
+  const backworks_response *seen = &answer->seen;
+  const bool large = !answer->freed;
+  PyObject *made, *reply;
+
+  if (answer->broken_field == NULL && answer->code == BACKWORKS_OK && seen->http_status == 0 &&
+      seen->content_type_size == 0 && seen->headers_size == 0 && !gate_is_attentive(calls->gate)) {
+    made = make_plain(calls, answer, shape);
+    if (made != NULL || PyErr_Occurred()) {
+      return made;
+    }
+  }
+  reply = answer_reply(answer, calls->state, &calls->instance->library->functions);
+  if (large) {
+    turn_give(calls->turn);
+  }
+  if (reply == NULL) {
+    return call_failed(calls, period);
+  }
+  made = with_period(calls->settle, period, reply);
+  Py_DECREF(reply);
+  return shaped(calls, made, shape);
+}
+
+static PyObject *
+call_instance(struct calls *calls, PyObject *const *values, enum shape shape, word period)
+{
+  const struct functions *functions = &calls->instance->library->functions;
+  struct texts texts;
+  backworks_request request;
+  struct answer answer;
+  backworks_plugin *plugin;
+  PyObject *made = NULL;
+  uint64_t time_left = calls->time_left;
+
+  texts_none(&texts);
+  if (text_take(&texts.endpoint, values[CALL_ENDPOINT], argument_names[CALL_ENDPOINT]) < 0) {
+    return call_failed(calls, period);
+  }
+  if (values[CALL_METHOD] == NULL) {
+    texts.method.data = "GET";
+    texts.method.size = 3;
+  } else if (text_take(&texts.method, values[CALL_METHOD], argument_names[CALL_METHOD]) < 0) {
+    goto failed;
+  }
+  if (values[CALL_DATA] == NULL) {
+    texts.data.data = "";
+  } else if (take_data(&texts.data, values[CALL_DATA]) < 0) {
+    goto failed;
+  }
+  if (take_field(&texts.traceparent, values[CALL_TRACEPARENT], argument_names[CALL_TRACEPARENT]) < 0 ||
+      take_field(&texts.tracestate, values[CALL_TRACESTATE], argument_names[CALL_TRACESTATE]) < 0) {
+    goto failed;
+  }
+  if (values[CALL_TIMEOUT] != NULL && values[CALL_TIMEOUT] != Py_None) {
+    if (take_timeout(values[CALL_TIMEOUT], &time_left) < 0) {
+      goto failed;
+    }
+    time_left += time_left == 0; /* 0 would be no limit */
+  }
+  if (turn_take(calls->turn) < 0) {
+    goto failed;
+  }
+  plugin = calls->instance->plugin; /* read only now: taking the turn may have let others run */
+  if (plugin == NULL) {
+    turn_give(calls->turn);
+    PyErr_SetString(PyExc_RuntimeError, "the instance was shut down");
+    goto failed;
+  }
+
+  request_make(&request, &texts, time_left);
+  answer_prepare(&answer);
+  Py_BEGIN_ALLOW_THREADS
+  int32_t code = functions->process(plugin, &request, &answer.response);
+  answer_take(&answer, code, calls->state, functions);
+  if (answer.freed) {
+    turn_give(calls->turn);
+  }
+  Py_END_ALLOW_THREADS
+  made = finish(calls, &answer, shape, period);
+  texts_release(&texts);
+  return made;
+
+failed:
+  texts_release(&texts);
+  return call_failed(calls, period);
+}
+
+/* Calls of another runner */
+
+enum { ENDPOINT, METHOD, DATA, TIMEOUT, TRACEPARENT, TRACESTATE, ARGUMENTS };
+
+static PyObject *
+call_with(PyObject *callable, PyObject *const *given)
+{
+  return PyObject_CallFunctionObjArgs(callable, given[ENDPOINT], given[METHOD], given[DATA], given[TIMEOUT],
+                                      given[TRACEPARENT], given[TRACESTATE], NULL);
+}
+
+/* Has Python see to the slot of a call that has raised. Returns NULL with the exception that it makes. */
+static PyObject *
+slot_failed(struct calls *calls, struct slot *slot, PyObject *const *given)
+{
+  PyObject *type, *value, *traceback, *error;
+
+  PyErr_Fetch(&type, &value, &traceback);
+  PyErr_NormalizeException(&type, &value, &traceback);
+  error = PyObject_CallFunctionObjArgs(calls->failed, (PyObject *)slot, value, given[ENDPOINT], given[TIMEOUT], NULL);
+  Py_XDECREF(type);
+  Py_XDECREF(value);
+  Py_XDECREF(traceback);
+  if (error != NULL) {
+    PyErr_SetObject((PyObject *)Py_TYPE(error), error);
+    Py_DECREF(error);
+  }
+  return NULL;
+}
+
+/* Makes a call with a free slot. Returns its Reply. */
+static PyObject *
+call_slot(struct calls *calls, PyObject *const *given)
+{
+  uint64_t time_left = 1;
+  struct slot *slot = NULL;
+  PyObject *reply;
+
+  if (given[TIMEOUT] != Py_None && take_timeout(given[TIMEOUT], &time_left) < 0) {
+    PyErr_Clear(); /* said where the call waits */
+    time_left = 0;
+  }
+  if (time_left != 0) {
+    slot = slots_take(calls->slots);
+  }
+  if (slot == NULL) {
+    return PyErr_Occurred() ? NULL : call_with(calls->slow, given);
+  }
+  reply = call_with(slot->call, given);
+  if (reply == NULL) {
+    (void)slot_failed(calls, slot, given);
+  } else if (slots_give(calls->slots, slot) < 0) {
+    Py_CLEAR(reply);
+  }
+  Py_DECREF((PyObject *)slot);
+  return reply;
+}
+
+/* Returns the data of a Reply with code OK and no HTTP field, borrowed; or else NULL, without an exception. */
+static PyObject *
+plain(PyObject *reply)
+{
+  static const Py_ssize_t unset[] = { 0, 2, 3, 4 }; /* code, HTTP status, content type, headers */
+  PyObject *data;
+  size_t i;
+
+  if (!PyTuple_Check(reply) || PyTuple_Size(reply) != 5) {
+    return NULL;
+  }
+  for (i = 0; i < sizeof unset / sizeof *unset; i++) {
+    PyObject *value = PyTuple_GetItem(reply, unset[i]);
+    if (value != Py_None && PyObject_IsTrue(value) != 0) { /* an int or bytes: no exception */
+      return NULL;
+    }
+  }
+  data = PyTuple_GetItem(reply, 1);
+  return data == Py_None || PyBytes_Check(data) ? data : NULL;
+}
+
+static PyObject *
+call_runner(struct calls *calls, PyObject *const *values, enum shape shape, word period)
+{
+  PyObject *const timeout = values[CALL_TIMEOUT];
+  PyObject *given[ARGUMENTS], *reply, *answer;
+
+  given[ENDPOINT] = values[CALL_ENDPOINT];
+  given[METHOD] = values[CALL_METHOD] != NULL ? values[CALL_METHOD] : calls->get;
+  given[DATA] = values[CALL_DATA] != NULL ? values[CALL_DATA] : calls->empty;
+  given[TIMEOUT] = timeout != NULL && timeout != Py_None ? timeout : calls->timeout;
+  given[TRACEPARENT] = values[CALL_TRACEPARENT] != NULL ? values[CALL_TRACEPARENT] : Py_None;
+  given[TRACESTATE] = values[CALL_TRACESTATE] != NULL ? values[CALL_TRACESTATE] : Py_None;
+  reply = calls->slots != NULL ? call_slot(calls, given) : call_with(calls->function, given);
+  if (reply == NULL) {
+    return call_failed(calls, period);
+  }
+  answer = gate_is_attentive(calls->gate) ? NULL : plain(reply);
+  if (answer != NULL) {
+    Py_INCREF(answer);
+  } else {
+    answer = with_period(calls->settle, period, reply);
+  }
+  Py_DECREF(reply);
+  return shaped(calls, answer, shape);
+}
+
+/* Every call */
+
+/* Has Python decide about a call that the gate does not let through. Returns -1 with an exception. */
+static int
+ask(struct calls *calls, word *period)
+{
+  PyObject *number = PyObject_CallNoArgs(calls->ask);
+
+  if (number == NULL) {
+    return -1;
+  }
+  *period = PyLong_AsLong(number);
+  Py_DECREF(number);
+  return *period == -1 && PyErr_Occurred() ? -1 : 0;
+}
+
+static PyObject *
+call(struct calls *calls, PyObject *const *values, enum shape shape)
+{
+  struct gate *gate = calls->gate;
+  word period;
+  PyObject *made = NULL;
+
+  if (gate == NULL) {
+    PyErr_SetString(PyExc_RuntimeError, "the plugin was collected, or was not attached");
+    return NULL;
+  }
+  period = gate->period;
+  if (gate_enter(gate) || ask(calls, &period) == 0) {
+    if (calls->instance != NULL) {
+      made = call_instance(calls, values, shape, period);
+    } else {
+      made = call_runner(calls, values, shape, period);
+    }
+  }
+  gate_leave(gate);
+  return made;
+}
+
+/* The methods */
+
+static PyObject *
+calls_process(PyObject *self, PyObject *const *given, Py_ssize_t positional, PyObject *keywords)
+{
+  struct calls *calls = calls_of(self);
+  PyObject *values[CALL_ARGUMENTS];
+  int as_bytes;
+
+  if (calls->state == NULL) {
+    return call(calls, NULL, AS_TEXT); /* raises */
+  }
+  if (sort_arguments(&call_signature, calls->state->argument_names, given, positional, keywords, values) < 0) {
+    return NULL;
+  }
+  as_bytes = values[CALL_RAW] == Py_True;
+  if (!as_bytes && values[CALL_RAW] != NULL && (as_bytes = PyObject_IsTrue(values[CALL_RAW])) < 0) {
+    return NULL;
+  }
+  return call(calls, values, as_bytes ? AS_BYTES : AS_TEXT);
+}
+
+static PyObject *
+calls_answer(PyObject *self, PyObject *const *given, Py_ssize_t positional, PyObject *keywords)
+{
+  struct calls *calls = calls_of(self);
+  PyObject *values[CALL_ARGUMENTS];
+
+  if (calls->state == NULL) {
+    return call(calls, NULL, AS_ANSWER); /* raises */
+  }
+  if (sort_arguments(&answer_signature, calls->state->argument_names, given, positional, keywords, values) < 0) {
+    return NULL;
+  }
+  return call(calls, values, AS_ANSWER);
+}
+
+/* Keeps a reference to an object in a field that holds none yet. */
+static void
+keep(PyObject **field, PyObject *object)
+{
+  Py_INCREF(object);
+  *field = object;
+}
+
+static PyObject *
+calls_attach(PyObject *self, PyObject *arguments)
+{
+  struct calls *calls = calls_of(self);
+  PyObject *gate, *ask, *settle, *fail, *not_text, *timeout;
+  int judged;
+
+  if (!PyArg_ParseTuple(arguments, "OOOOOOp:_attach", &gate, &ask, &settle, &fail, &not_text, &timeout, &judged)) {
+    return NULL;
+  }
+  if (calls->gate != NULL) {
+    PyErr_SetString(PyExc_ValueError, "the plugin was attached before");
+    return NULL;
+  }
+  if (!gate_check(gate)) {
+    PyErr_SetString(PyExc_TypeError, "gate must be a Gate");
+    return NULL;
+  }
+  calls->state = PyType_GetModuleState(Py_TYPE(gate));
+  if (timeout != Py_None) {
+    if (take_timeout(timeout, &calls->time_left) < 0) {
+      calls->state = NULL;
+      return NULL;
+    }
+    calls->time_left += calls->time_left == 0; /* 0 is no limit */
+  }
+  calls->get = PyUnicode_InternFromString("GET");
+  calls->empty = PyUnicode_InternFromString("");
+  if (calls->get == NULL || calls->empty == NULL) {
+    return NULL;
+  }
+  calls->judged = judged != 0;
+  keep(&calls->ask, ask);
+  keep(&calls->settle, settle);
+  keep(&calls->fail, fail);
+  keep(&calls->not_text, not_text);
+  keep(&calls->timeout, timeout);
+  Py_INCREF(gate);
+  calls->gate = (struct gate *)gate;
+  Py_RETURN_NONE;
+}
+
+/* Checks that a plugin was attached, and has nothing yet that makes its calls. */
+static int
+check_unused(struct calls *calls)
+{
+  if (calls->gate == NULL || calls->instance != NULL || calls->slots != NULL || calls->function != NULL) {
+    PyErr_SetString(PyExc_ValueError, "the plugin was not attached, or has something that makes its calls");
+    return -1;
+  }
+  return 0;
+}
+
+static PyObject *
+calls_use_instance(PyObject *self, PyObject *arguments)
+{
+  struct calls *calls = calls_of(self);
+  PyObject *instance, *turn;
+
+  if (check_unused(calls) < 0 ||
+      !PyArg_ParseTuple(arguments, "O!O:_use_instance", calls->state->instance_type, &instance, &turn)) {
+    return NULL;
+  }
+  if (turn != Py_None && !Py_IS_TYPE(turn, calls->state->turn_type)) {
+    PyErr_SetString(PyExc_TypeError, "turn must be a Turn or None");
+    return NULL;
+  }
+  if (turn != Py_None) {
+    Py_INCREF(turn);
+    calls->turn = (struct turn *)turn;
+  }
+  Py_INCREF(instance);
+  calls->instance = (struct instance *)instance;
+  Py_RETURN_NONE;
+}
+
+static PyObject *
+calls_use_function(PyObject *self, PyObject *function)
+{
+  if (check_unused(calls_of(self)) < 0) {
+    return NULL;
+  }
+  keep(&calls_of(self)->function, function);
+  Py_RETURN_NONE;
+}
+
+#if !defined(Py_GIL_DISABLED)
+static PyObject *
+calls_use_slots(PyObject *self, PyObject *arguments)
+{
+  struct calls *calls = calls_of(self);
+  PyObject *slots, *slow, *failed;
+
+  if (check_unused(calls) < 0 ||
+      !PyArg_ParseTuple(arguments, "O!OO:_use_slots", calls->state->free_slots_type, &slots, &slow, &failed)) {
+    return NULL;
+  }
+  keep(&calls->slow, slow);
+  keep(&calls->failed, failed);
+  Py_INCREF(slots);
+  calls->slots = (struct free_slots *)slots;
+  Py_RETURN_NONE;
+}
+#endif
+
+static int
+calls_traverse(PyObject *self, visitproc visit, void *arg)
+{
+  const struct calls *calls = calls_of(self);
+
+  Py_VISIT(Py_TYPE(self));
+  Py_VISIT((PyObject *)calls->gate);
+  Py_VISIT(calls->ask);
+  Py_VISIT(calls->settle);
+  Py_VISIT(calls->fail);
+  Py_VISIT(calls->not_text);
+  Py_VISIT((PyObject *)calls->instance);
+  Py_VISIT((PyObject *)calls->turn);
+  Py_VISIT((PyObject *)calls->slots);
+  Py_VISIT(calls->slow);
+  Py_VISIT(calls->failed);
+  Py_VISIT(calls->function);
+  return 0;
+}
+
+/* After this a call raises. */
+static int
+calls_clear(PyObject *self)
+{
+  struct calls *calls = calls_of(self);
+
+  Py_CLEAR(calls->gate);
+  Py_CLEAR(calls->ask);
+  Py_CLEAR(calls->settle);
+  Py_CLEAR(calls->fail);
+  Py_CLEAR(calls->not_text);
+  Py_CLEAR(calls->timeout);
+  Py_CLEAR(calls->instance);
+  Py_CLEAR(calls->turn);
+  Py_CLEAR(calls->slots);
+  Py_CLEAR(calls->slow);
+  Py_CLEAR(calls->failed);
+  Py_CLEAR(calls->function);
+  return 0;
+}
+
+static void
+calls_dealloc(PyObject *self)
+{
+  PyTypeObject *type = Py_TYPE(self); /* a subclass written in Python, as a rule */
+  freefunc release = (freefunc)PyType_GetSlot(type, Py_tp_free);
+
+  PyObject_GC_UnTrack(self);
+  (void)calls_clear(self);
+  Py_XDECREF(calls_of(self)->get);
+  Py_XDECREF(calls_of(self)->empty);
+  release(self);
+  Py_DECREF(type);
+}
+
+static PyMethodDef calls_methods[] = {
+  { "process_endpoint_data", (PyCFunction)(void (*)(void))calls_process, METH_FASTCALL | METH_KEYWORDS,
+    PROCESS_DOC },
+  { "answer", (PyCFunction)(void (*)(void))calls_answer, METH_FASTCALL | METH_KEYWORDS, ANSWER_DOC },
+  { "_attach", calls_attach, METH_VARARGS,
+    "_attach($self, gate, ask, settle, fail, not_text, timeout, judged, /)\n--\n\n"
+    "Says by which gate calls enter, and what is called for those that are unusual." },
+  { "_use_instance", calls_use_instance, METH_VARARGS,
+    "_use_instance($self, instance, turn, /)\n--\n\nHas an Instance make the calls." },
+#if !defined(Py_GIL_DISABLED)
+  { "_use_slots", calls_use_slots, METH_VARARGS,
+    "_use_slots($self, free, slow, failed, /)\n--\n\nHas the workers of free slots make the calls." },
+#endif
+  { "_use_function", calls_use_function, METH_O,
+    "_use_function($self, function, /)\n--\n\nHas a function make the calls: backworks.isolation.runner.Runner.process." },
+  { NULL, NULL, 0, NULL },
+};
+
+static PyType_Slot calls_slots[] = {
+  { Py_tp_doc, "The calls of one plugin; see backworks.compiled_plugin." },
+  { Py_tp_new, (void *)PyType_GenericNew },
+  { Py_tp_methods, calls_methods },
+  { Py_tp_traverse, (void *)calls_traverse },
+  { Py_tp_clear, (void *)calls_clear },
+  { Py_tp_dealloc, (void *)calls_dealloc },
+  { 0, NULL },
+};
+
+PyType_Spec calls_spec = {
+  .name = "backworks.ffi._native.Calls",
+  .basicsize = sizeof(struct calls),
+  .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_IMMUTABLETYPE,
+  .slots = calls_slots,
+};
