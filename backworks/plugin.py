@@ -7,7 +7,6 @@ import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, overload
 
-from backworks import ffi
 from backworks.errors import BackworksError, Code, PluginContractError, PluginError
 from backworks.ffi.contract import ContractViolation
 from backworks.isolation.admission import State
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
     from backworks.isolation.admission import Admission
     from backworks.isolation.runner import Runner
 
-__all__ = ["Plugin", "PluginHealth", "PluginInfo", "plugin_of"]
+__all__ = ["Plugin", "PluginHealth", "PluginInfo"]
 
 
 @dataclass(frozen=True)
@@ -388,18 +387,3 @@ class Plugin:
 
 def _result(answer: bytes | PluginResult | None) -> PluginResult | None:
     return PluginResult(answer) if isinstance(answer, bytes) else answer
-
-
-def plugin_of(info: PluginInfo, admission: Admission, timeout: float | None) -> Plugin:
-    """Makes a plugin, of the compiled kind where there is one.
-
-    Args:
-        info: Who it is.
-        admission: How its calls enter, and what makes them.
-        timeout: Seconds that a call may take that brings no timeout of its own.
-    """
-    if ffi.compiled() is None:
-        return Plugin(info, admission, timeout)
-    from backworks.compiled_plugin import CompiledPlugin
-
-    return CompiledPlugin(info, admission, timeout)

@@ -78,8 +78,8 @@ class Defaults(NamedTuple):
 def defaults_of(isolation: str) -> Defaults:
     """Returns the defaults that depend on the isolation.
 
-    With ``none`` there is no timeout, because nothing can stop the call, and no breaker, because it would cost more
-    than the call.
+    With ``none`` there is no timeout, because nothing can stop the call, and no breaker, because the
+    caller sees every failure itself.
     """
     if isolation == "none":
         return Defaults(workers=4, timeout=None, breaker=None)

@@ -7,6 +7,7 @@ import logging
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from backworks import ffi
 from backworks.errors import Code, ConfigError, PluginContractError
 from backworks.ffi.contract import ContractViolation
 from backworks.isolation.admission import Admission
@@ -15,7 +16,7 @@ from backworks.loading.loader import DynamicPluginLoader
 from backworks.loading.paths import plain_name
 from backworks.loading.prepared import prepare
 from backworks.loading.schema import absolute_paths, violations
-from backworks.plugin import PluginInfo, plugin_of
+from backworks.plugin import Plugin, PluginInfo
 from backworks.reply import check_init, code_of
 from backworks.settings import Settings
 
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from backworks.ffi.contract import Engine
     from backworks.isolation.runner import Runner
     from backworks.loading.prepared import Prepared
-    from backworks.plugin import Plugin
     from backworks.settings import Isolation, Options
 
 __all__ = ["load", "name_of", "start", "start_object"]
@@ -220,7 +220,11 @@ def _run(info: PluginInfo, engine: Engine, settings: Settings, *, thread_safe: b
 def _open(info: PluginInfo, runner: Runner, settings: Settings, workers: int = 1, queue: int | None = None) -> Plugin:
     """Puts the door before a runner: ``workers`` calls run and ``queue`` wait, or any number."""
     admission = Admission(info.id, runner, workers=workers, queue=queue, breaker=settings.breaker)
-    return plugin_of(info, admission, settings.timeout)
+    if ffi.compiled() is None:
+        return Plugin(info, admission, settings.timeout)
+    from backworks.compiled_plugin import CompiledPlugin
+
+    return CompiledPlugin(info, admission, settings.timeout)
 
 
 def _shut_down(plugin_id: str, engine: Engine) -> None:

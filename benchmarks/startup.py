@@ -57,7 +57,7 @@ bytes(extism.Plugin(open(sys.argv[1], "rb").read()).call("echo", b"x"))
 _START = """
 import sys, time
 from backworks import PluginManager
-import backworks.config.plugins, backworks.direct, backworks.ffi, backworks.isolation.processes
+import backworks.config.plugins, backworks.starting, backworks.ffi, backworks.isolation.channels.process
 backworks.ffi.binding()
 start = time.perf_counter()
 manager = PluginManager.from_config(sys.argv[1])

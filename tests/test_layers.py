@@ -18,7 +18,7 @@ LAYERS = (
     ("loading",),
     ("isolation", "config"),
     ("plugin", "builtin"),
-    ("direct", "observing"),
+    ("compiled_plugin", "observing"),
     ("starting",),
     ("manager",),
     ("http",),
