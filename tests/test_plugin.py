@@ -22,7 +22,7 @@ import backworks
 from backworks import Code, Plugin, PluginResult, ffi
 from backworks.loading.loader import DynamicPluginLoader
 from backworks.loading.prepared import prepare
-from backworks.settings import Settings
+from backworks.settings import Isolation, Settings
 from backworks.starting import start
 
 if TYPE_CHECKING:
@@ -544,6 +544,51 @@ class TestThreads:
 
             assert [call.result(PATIENCE) for call in calls] == [str(i) for i in range(8)]
             assert gate.most_inside == 2
+
+
+#: A plugin that answers with the content type before the first ``|`` of its data, and the headers after it.
+FIELDS = ECHO.replace(
+    "return backworks_answer(",
+    """const char *bar = memchr(request->data, '|', request->data_size);
+  if (bar != NULL) {
+    response->content_type = request->data;
+    response->content_type_size = (size_t)(bar - request->data);
+    response->headers = bar + 1;
+    response->headers_size = request->data_size - response->content_type_size - 1;
+  }
+  return backworks_answer(""",
+).replace("#include <backworks_plugin.h>", "#include <backworks_plugin.h>\n#include <string.h>")
+
+
+class TestKnownFields:
+    """HTTP fields are checked once and remembered."""
+
+    @pytest.mark.parametrize("isolation", ["none", "thread", "process"])
+    def test_repeated(self, compile_plugin: CompilePlugin, isolation: Isolation) -> None:
+        """The same fields give the same result each time, others their own, and broken ones an error each time."""
+        long = "text/" + "x" * 300
+        with backworks.load(compile_plugin(FIELDS, "fields"), isolation=isolation, breaker=None) as plugin:
+            for _ in range(3):
+                for kind, lines, headers in (
+                    ("text/plain", "", ()),
+                    ("text/plain", "A: b\r\n", (("A", "b"),)),
+                    ("text/html", "A: c\r\nD: e\r\n", (("A", "c"), ("D", "e"))),
+                    (long, "", ()),
+                    ("", "", ()),
+                ):
+                    data = f"{kind}|{lines}"
+                    for _ in range(2):
+                        result = plugin.call("/", "POST", data)
+                        assert result == (data.encode(), None, kind or None, headers)
+                        assert isinstance(result, backworks.PluginResult)
+                        assert plugin.process_endpoint_data("/", "POST", data) == data
+                for data in ("text/\n|", "text/plain|A: b", "text/plain|Server: x\r\n"):
+                    with pytest.raises(backworks.PluginContractError):
+                        plugin.call("/", "POST", data)
+                    with pytest.raises(backworks.PluginContractError):
+                        plugin.process_endpoint_data("/", "POST", data)
+            plain = plugin.call("/", "POST", "plain")
+            assert plain == (b"plain", None, None, ())
 
 
 class TestTimeout:

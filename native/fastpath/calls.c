@@ -13,12 +13,23 @@
  *                had, Python waits for one
  *   a function   for every other runner
  *
- * A plain answer (code OK, no HTTP field) is returned as it is, any other is settled in Python; the call leaves. */
+ * An answer with code OK is returned as it is if it has no HTTP field, or the fields of the answer before it: Python has
+ * found those valid, and valid bytes stay valid. Any other answer is settled in Python. Then the call leaves. */
 #include "admission.h"
 #include "slots.h"
 
 #include <stddef.h>
 #include <string.h>
+
+/* The largest content type and block of headers that are remembered, in bytes. */
+#define LARGEST_FIELD 256
+
+/* An HTTP field that Python has found valid. */
+struct field {
+  size_t size;     /* 0 if none is remembered */
+  PyObject *value; /* what Python has made of it */
+  char bytes[LARGEST_FIELD];
+};
 
 struct calls {
   PyObject_HEAD
@@ -33,6 +44,10 @@ struct calls {
   bool judged;               /* whether `fail` wants to know every exception */
   PyObject *get;             /* "GET" */
   PyObject *empty;           /* "" */
+  PyObject *result_type;     /* PluginResult, once there was one */
+  PyObject *no_headers;      /* () */
+  struct field content_type; /* of the last answer that was settled well */
+  struct field headers;
   /* What makes the calls. */
   struct instance *instance;
   struct turn *turn; /* NULL for a plugin that is thread-safe */
@@ -164,6 +179,88 @@ shaped(struct calls *calls, PyObject *answer, enum shape shape)
   return made;
 }
 
+/* Whether a field is not set, or the one that was remembered. */
+static bool
+is_known(const struct field *field, const char *data, size_t size)
+{
+  return size == 0 || (size == field->size && memcmp(field->bytes, data, size) == 0);
+}
+
+static bool
+are_known(const struct calls *calls, unsigned long status, const char *type, size_t type_size, const char *headers,
+          size_t headers_size)
+{
+  return (status == 0 || (status >= 200 && status <= 599)) && is_known(&calls->content_type, type, type_size) &&
+         is_known(&calls->headers, headers, headers_size);
+}
+
+/* Makes the PluginResult of data and fields that are known; takes the reference to the data. Without fields, or without
+ * data, the result is the data itself. */
+static PyObject *
+with_fields(struct calls *calls, PyObject *data, unsigned long status, size_t type_size, size_t headers_size)
+{
+  PyObject *number, *fields, *arguments, *result = NULL;
+
+  if (data == NULL || data == Py_None || (status == 0 && type_size == 0 && headers_size == 0)) {
+    return data;
+  }
+  if (status == 0) {
+    Py_INCREF(Py_None);
+    number = Py_None;
+  } else {
+    number = PyLong_FromUnsignedLong(status);
+  }
+  fields = number == NULL ? NULL
+                          : PyTuple_Pack(4, data, number, type_size > 0 ? calls->content_type.value : Py_None,
+                                         headers_size > 0 ? calls->headers.value : calls->no_headers);
+  arguments = fields == NULL ? NULL : PyTuple_Pack(1, fields);
+  if (arguments != NULL) {
+    result = calls->state->tuple_new((PyTypeObject *)calls->result_type, arguments, NULL); /* as of a Reply */
+  }
+  Py_XDECREF(arguments);
+  Py_XDECREF(fields);
+  Py_XDECREF(number);
+  Py_DECREF(data);
+  return result;
+}
+
+static void
+remember_field(struct field *field, PyObject *raw, PyObject *value)
+{
+#if defined(Py_GIL_DISABLED)
+  (void)LARGEST_FIELD; /* another thread may compare at the same time: every field is settled in Python there */
+  (void)field;
+  (void)raw;
+  (void)value;
+#else
+  if (raw != NULL && value != NULL && PyBytes_Check(raw) && PyBytes_Size(raw) > 0 &&
+      PyBytes_Size(raw) <= LARGEST_FIELD) {
+    PyObject *old = field->value;
+
+    field->size = (size_t)PyBytes_Size(raw);
+    memcpy(field->bytes, PyBytes_AsString(raw), field->size);
+    Py_INCREF(value);
+    field->value = value;
+    Py_XDECREF(old);
+  }
+#endif
+}
+
+/* Remembers the fields of a Reply that Python has found valid. */
+static void
+remember(struct calls *calls, PyObject *reply, PyObject *result)
+{
+  if (!PyTuple_Check(reply) || PyTuple_Size(reply) != 5 || !PyTuple_Check(result) || PyTuple_Size(result) != 4) {
+    return;
+  }
+  if (calls->result_type == NULL) {
+    Py_INCREF((PyObject *)Py_TYPE(result));
+    calls->result_type = (PyObject *)Py_TYPE(result);
+  }
+  remember_field(&calls->content_type, PyTuple_GetItem(reply, 3), PyTuple_GetItem(result, 2));
+  remember_field(&calls->headers, PyTuple_GetItem(reply, 4), PyTuple_GetItem(result, 3));
+}
+
 /* Calls one of the two callables that take the period. */
 static PyObject *
 with_period(PyObject *callable, word period, PyObject *argument)
@@ -175,6 +272,18 @@ with_period(PyObject *callable, word period, PyObject *argument)
   }
   result = PyObject_CallFunctionObjArgs(callable, number, argument, NULL);
   Py_DECREF(number);
+  return result;
+}
+
+/* Has Python make the result of a Reply. */
+static PyObject *
+settle(struct calls *calls, word period, PyObject *reply)
+{
+  PyObject *result = with_period(calls->settle, period, reply);
+
+  if (result != NULL) {
+    remember(calls, reply, result);
+  }
   return result;
 }
 
@@ -254,11 +363,16 @@ finish(struct calls *calls, struct answer *answer, enum shape shape, word period
   const bool large = !answer->freed;
   PyObject *made, *reply;
 
-  if (answer->broken_field == NULL && answer->code == BACKWORKS_OK && seen->http_status == 0 &&
-      seen->content_type_size == 0 && seen->headers_size == 0 && !gate_is_attentive(calls->gate)) {
+  if (answer->broken_field == NULL && answer->code == BACKWORKS_OK && !gate_is_attentive(calls->gate) &&
+      (calls->result_type != NULL ||
+       (seen->http_status == 0 && seen->content_type_size == 0 && seen->headers_size == 0)) &&
+      are_known(calls, seen->http_status, seen->content_type, seen->content_type_size, seen->headers,
+                seen->headers_size)) {
     made = make_plain(calls, answer, shape);
     if (made != NULL || PyErr_Occurred()) {
-      return made;
+      return shape != AS_ANSWER ? made
+                                : with_fields(calls, made, seen->http_status, seen->content_type_size,
+                                              seen->headers_size);
     }
   }
   reply = answer_reply(answer, calls->state, &calls->instance->library->functions);
@@ -268,7 +382,7 @@ finish(struct calls *calls, struct answer *answer, enum shape shape, word period
   if (reply == NULL) {
     return call_failed(calls, period);
   }
-  made = with_period(calls->settle, period, reply);
+  made = settle(calls, period, reply);
   Py_DECREF(reply);
   return shaped(calls, made, shape);
 }
@@ -395,25 +509,52 @@ call_slot(struct calls *calls, PyObject *const *given)
   return reply;
 }
 
-/* Returns the data of a Reply with code OK and no HTTP field, borrowed; or else NULL, without an exception. */
-static PyObject *
-plain(PyObject *reply)
+/* Gives the bytes of an item that is bytes, or none for None. Returns whether it is one of the two. */
+static bool
+item_bytes(PyObject *tuple, Py_ssize_t index, const char **data, size_t *size)
 {
-  static const Py_ssize_t unset[] = { 0, 2, 3, 4 }; /* code, HTTP status, content type, headers */
-  PyObject *data;
-  size_t i;
+  PyObject *item = PyTuple_GetItem(tuple, index);
 
-  if (!PyTuple_Check(reply) || PyTuple_Size(reply) != 5) {
+  *data = NULL;
+  *size = 0;
+  if (item == Py_None) {
+    return true;
+  }
+  if (item == NULL || !PyBytes_Check(item)) {
+    return false;
+  }
+  *data = PyBytes_AsString(item);
+  *size = (size_t)PyBytes_Size(item);
+  return true;
+}
+
+/* Makes the result of a Reply with code OK whose fields are known. Returns NULL, without an exception, for any other. */
+static PyObject *
+quick(struct calls *calls, PyObject *reply)
+{
+  const char *data, *type, *headers;
+  size_t size, type_size, headers_size;
+  PyObject *answer;
+  unsigned long status;
+
+  if (!PyTuple_Check(reply) || PyTuple_Size(reply) != 5 || PyObject_IsTrue(PyTuple_GetItem(reply, 0)) != 0 ||
+      !item_bytes(reply, 1, &data, &size) || !item_bytes(reply, 3, &type, &type_size) ||
+      !item_bytes(reply, 4, &headers, &headers_size)) {
+    PyErr_Clear(); /* not a Reply: Python says so */
     return NULL;
   }
-  for (i = 0; i < sizeof unset / sizeof *unset; i++) {
-    PyObject *value = PyTuple_GetItem(reply, unset[i]);
-    if (value != Py_None && PyObject_IsTrue(value) != 0) { /* an int or bytes: no exception */
-      return NULL;
-    }
+  status = PyLong_AsUnsignedLong(PyTuple_GetItem(reply, 2));
+  if (status == (unsigned long)-1 && PyErr_Occurred()) {
+    PyErr_Clear();
+    return NULL;
   }
-  data = PyTuple_GetItem(reply, 1);
-  return data == Py_None || PyBytes_Check(data) ? data : NULL;
+  if (((status != 0 || type_size > 0 || headers_size > 0) && calls->result_type == NULL) ||
+      !are_known(calls, status, type, type_size, headers, headers_size)) {
+    return NULL;
+  }
+  answer = PyTuple_GetItem(reply, 1);
+  Py_INCREF(answer);
+  return with_fields(calls, answer, status, type_size, headers_size);
 }
 
 static PyObject *
@@ -432,11 +573,9 @@ call_runner(struct calls *calls, PyObject *const *values, enum shape shape, word
   if (reply == NULL) {
     return call_failed(calls, period);
   }
-  answer = gate_is_attentive(calls->gate) ? NULL : plain(reply);
-  if (answer != NULL) {
-    Py_INCREF(answer);
-  } else {
-    answer = with_period(calls->settle, period, reply);
+  answer = gate_is_attentive(calls->gate) ? NULL : quick(calls, reply);
+  if (answer == NULL && !PyErr_Occurred()) {
+    answer = settle(calls, period, reply);
   }
   Py_DECREF(reply);
   return shaped(calls, answer, shape);
@@ -554,7 +693,8 @@ calls_attach(PyObject *self, PyObject *arguments)
   }
   calls->get = PyUnicode_InternFromString("GET");
   calls->empty = PyUnicode_InternFromString("");
-  if (calls->get == NULL || calls->empty == NULL) {
+  calls->no_headers = PyTuple_New(0);
+  if (calls->get == NULL || calls->empty == NULL || calls->no_headers == NULL) {
     return NULL;
   }
   calls->judged = judged != 0;
@@ -648,6 +788,7 @@ calls_traverse(PyObject *self, visitproc visit, void *arg)
   Py_VISIT(calls->slow);
   Py_VISIT(calls->failed);
   Py_VISIT(calls->function);
+  Py_VISIT(calls->result_type);
   return 0;
 }
 
@@ -682,6 +823,10 @@ calls_dealloc(PyObject *self)
   (void)calls_clear(self);
   Py_XDECREF(calls_of(self)->get);
   Py_XDECREF(calls_of(self)->empty);
+  Py_XDECREF(calls_of(self)->no_headers);
+  Py_XDECREF(calls_of(self)->result_type);
+  Py_XDECREF(calls_of(self)->content_type.value);
+  Py_XDECREF(calls_of(self)->headers.value);
   release(self);
   Py_DECREF(type);
 }
