@@ -7,7 +7,7 @@ from pathlib import Path
 NATIVE = Path(__file__).resolve().parent.parent / "native"
 
 #: Of ``backworks.ffi._native``.
-EXTENSION = sorted([*(NATIVE / "binding").glob("*.c"), *(NATIVE / "fastpath").glob("*.c")])
+EXTENSION = sorted(path for part in ("binding", "fastpath", "wire") for path in (NATIVE / part).glob("*.c"))
 
 #: Of ``backworks-worker``; ``platform_windows.c`` is for Windows alone.
 WORKER = sorted([*(NATIVE / "wire").glob("*.c"), *(NATIVE / "worker").glob("*.c")])

@@ -6,17 +6,23 @@ The invariant: whatever the bytes, in whatever pieces they come, the reader give
 
 from __future__ import annotations
 
+import re
 import struct
+import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from backworks.ffi.contract import MAX_FIELD, ContractViolation, Reply
+from backworks.ffi.contract import MAX_ANSWER, MAX_FIELD, ContractViolation, Reply
+from backworks.ffi.logs import MAX_TEXT
 from backworks.isolation.process import codec
 from backworks.isolation.process.codec import FrameError, FrameReader, Ready, Refused
 from backworks.settings import Limits
+
+WIRE = Path(__file__).resolve().parent.parent / "native" / "wire"
 
 #: Kinds and sizes of the frames that the tests read.
 LARGEST = {codec.REPLY: 200_000, codec.LOG: 100}
@@ -246,3 +252,93 @@ class TestCall:
         """What a worker would not take is not sent."""
         with pytest.raises(error):
             codec.encode_call(1, *arguments)
+
+
+@pytest.fixture(scope="module", name="in_c")
+def _in_c(cc: list[str], tmp_path_factory: pytest.TempPathFactory) -> dict[str, int]:
+    """The numbers of protocol.h, as the compiler has them."""
+    source = (WIRE / "protocol.h").read_text(encoding="utf-8")
+    names = re.findall(r"#define (\w+) +\S", source) + re.findall(r"\b([A-Z_]+) = \d", source)
+    directory = tmp_path_factory.mktemp("numbers")
+    lines = [f'  printf("{name} %llu\\n", (unsigned long long){name});' for name in names]
+    program = ["#include <stdio.h>", '#include "protocol.h"', "int main(void) {", *lines, "  return 0;", "}"]
+    (directory / "numbers.c").write_text("\n".join(program), encoding="utf-8")
+    built = directory / "numbers"
+    subprocess.run([*cc, "-std=c11", f"-I{WIRE}", str(directory / "numbers.c"), "-o", str(built)], check=True)
+    printed = subprocess.run([built], check=True, capture_output=True, text=True).stdout
+    return {name: int(number) for name, number in (line.split() for line in printed.splitlines())}
+
+
+class TestNumbers:
+    """PROTOCOL.md, protocol.h and codec.py agree."""
+
+    PAGE = (WIRE / "PROTOCOL.md").read_text(encoding="utf-8")
+
+    def section(self, number: int) -> str:
+        """The text of one section of the page."""
+        found = re.search(rf"^## {number}\. .*?(?=^## |\Z)", self.PAGE, re.MULTILINE | re.DOTALL)
+        assert found is not None
+        return found[0]
+
+    def test_kinds(self, in_c: dict[str, int]) -> None:
+        """Each kind of frame has one number everywhere."""
+        page = {
+            name: int(kind) for kind, name in re.findall(r"^\| (\d+) \| ([A-Z]+) \|", self.section(2), re.MULTILINE)
+        }
+
+        assert page == {name[5:]: number for name, number in in_c.items() if name.startswith("KIND_")}
+        assert page == {name: getattr(codec, name) for name in page}
+
+    def test_sizes(self, in_c: dict[str, int]) -> None:
+        """The fixed part of each frame is as long everywhere."""
+        tables = dict(zip(("START", "READY", "REFUSED"), self.section(4).split("| offset |")[1:], strict=True))
+        tables |= {"HEADER": self.section(2), "CALL": self.section(5), "REPLY": self.section(6)}
+        page = {}
+        for name, table in tables.items():
+            rows = re.findall(r"^\| (\d+) \| (\d*) ?\|", table.split("| kind | name")[0], re.MULTILINE)
+            page[f"{name}_SIZE"] = max(int(offset) + int(size or 0) for offset, size in rows)
+
+        assert page == {name: number for name, number in in_c.items() if name in page}
+        layouts = {"HEADER_SIZE": codec.HEADER}
+        layouts |= {name: getattr(codec, f"_{name.removesuffix('_SIZE')}") for name in page if name != "HEADER_SIZE"}
+        assert page == {name: layout.size for name, layout in layouts.items()}
+
+    def test_limits(self, in_c: dict[str, int]) -> None:
+        """The limits, and what stands for a text or data that is missing, are the same everywhere."""
+        rows = re.findall(r"^\| ([^|]+) \| [^|]*?([\d,]{6,})", self.section(3), re.MULTILINE)
+        page = {what.split()[0].strip(","): int(number.replace(",", "")) for what, number in rows}
+        page["data"] = int(re.findall(r"^\| data .*\(([\d,]+)\)", self.section(3), re.MULTILINE)[0].replace(",", ""))
+        page["payload"] = int(
+            re.findall(r"^\| payload .*\(([\d,]+)\)", self.section(3), re.MULTILINE)[0].replace(",", "")
+        )
+
+        assert page == {
+            "payload": in_c["MAX_PAYLOAD"],
+            "data": in_c["MAX_DATA"],
+            "endpoint": in_c["MAX_TEXT"],
+            "path": in_c["MAX_PATH_SIZE"],
+            "name": in_c["MAX_TEXT"],
+            "text": in_c["MAX_TEXT"],
+        }
+        assert (in_c["MAX_PAYLOAD"], in_c["MAX_DATA"]) == (codec.MAX_PAYLOAD, MAX_ANSWER)
+        assert {MAX_FIELD, MAX_TEXT} == {in_c["MAX_TEXT"]}
+        assert (in_c["ABSENT_TEXT"], in_c["ABSENT_DATA"]) == (codec._NO_TEXT, codec._NO_DATA)
+        for number in (in_c["ABSENT_TEXT"], in_c["ABSENT_DATA"]):
+            assert f"{number:#X}".replace("X", "x") in self.section(6)
+
+    def test_versions_and_ends(self, in_c: dict[str, int]) -> None:
+        """The version, the stages of a refusal, the fields that may be broken, and the exit codes are the same."""
+        version = re.findall(r"version of the protocol: (\d+)", self.section(4))
+        stages = re.findall(r"^\| (\d) \| \w+", self.section(4).split("| stage | what")[1], re.MULTILINE)
+        broken = re.search(r"breaks the rules: (\d) data, (\d) content type, (\d) headers", self.section(6))
+        ends = re.findall(r"^\| (\d) \| ", self.section(8), re.MULTILINE)
+
+        assert {int(found) for found in version} == {in_c["PROTOCOL_VERSION"], codec.PROTOCOL}
+        assert [int(stage) for stage in stages] == [
+            number for name, number in in_c.items() if name.startswith("STAGE_")
+        ]
+        assert in_c["STAGE_INIT"] == codec._INIT
+        assert broken is not None
+        fields = [in_c["BROKEN_DATA"], in_c["BROKEN_CONTENT_TYPE"], in_c["BROKEN_HEADERS"]]
+        assert [int(field) for field in broken.groups()] == fields == list(codec._BROKEN)
+        assert [int(end) for end in ends] == [number for name, number in in_c.items() if name.startswith("END_")]

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "frame.h"
 
+#include <string.h>
+
 /* A payload that is being read. Once it turned out too short, `whole` is false and all that comes of it is 0. */
 struct cursor {
   const uint8_t *at;
@@ -19,29 +21,6 @@ static const struct {
   { KIND_RECONFIGURE, 0, MAX_PAYLOAD },
   { KIND_SHUTDOWN, 0, 0 },
 };
-
-uint8_t *
-put_u32(uint8_t *to, uint32_t number)
-{
-  int i;
-
-  for (i = 0; i < 4; i++) {
-    *to++ = (uint8_t)(number >> (8 * i));
-  }
-  return to;
-}
-
-uint8_t *
-put_u64(uint8_t *to, uint64_t number)
-{
-  return put_u32(put_u32(to, (uint32_t)number), (uint32_t)(number >> 32));
-}
-
-static uint32_t
-get_u32(const uint8_t *from)
-{
-  return (uint32_t)from[0] | (uint32_t)from[1] << 8 | (uint32_t)from[2] << 16 | (uint32_t)from[3] << 24;
-}
 
 static struct bytes
 take(struct cursor *cursor, uint64_t size)
@@ -69,9 +48,9 @@ take_u32(struct cursor *cursor)
 static uint64_t
 take_u64(struct cursor *cursor)
 {
-  uint64_t low = take_u32(cursor);
+  struct bytes taken = take(cursor, 8);
 
-  return low | (uint64_t)take_u32(cursor) << 32;
+  return taken.size == 8 ? get_u64(taken.data) : 0;
 }
 
 /* Takes a text of at most `most` bytes. */
@@ -90,7 +69,7 @@ take_optional(struct cursor *cursor, uint32_t size)
 {
   static const struct bytes none = { NULL, 0 };
 
-  return size == NO_TEXT ? none : take_text(cursor, size, MAX_TEXT);
+  return size == ABSENT_TEXT ? none : take_text(cursor, size, MAX_TEXT);
 }
 
 void
@@ -101,18 +80,24 @@ header_write(uint8_t *to, uint8_t kind, uint64_t id, uint32_t size)
   (void)put_u64(to, id);
 }
 
+struct header
+header_split(const uint8_t *from)
+{
+  return (struct header){ get_u32(from), get_u32(from + 4), get_u64(from + 8) };
+}
+
 bool
 header_read(const uint8_t *from, struct frame *frame)
 {
-  const uint32_t size = get_u32(from), kind = get_u32(from + 4); /* the kind, and three bytes that are 0 */
+  const struct header header = header_split(from);
   size_t i;
 
   for (i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
-    if (kind == sizes[i].kind && size >= sizes[i].least && size <= sizes[i].most) {
-      frame->kind = (uint8_t)kind;
-      frame->id = (uint64_t)get_u32(from + 8) | (uint64_t)get_u32(from + 12) << 32;
+    if (header.kind == sizes[i].kind && header.size >= sizes[i].least && header.size <= sizes[i].most) {
+      frame->kind = sizes[i].kind;
+      frame->id = header.id;
       frame->payload.data = NULL;
-      frame->payload.size = size;
+      frame->payload.size = header.size;
       return true;
     }
   }
@@ -170,4 +155,65 @@ call_read(struct bytes payload, struct call *call)
   call->tracestate = take_optional(&cursor, tracestate_size);
   call->data = take_text(&cursor, data_size, MAX_DATA);
   return cursor.whole && cursor.left == 0;
+}
+
+static uint32_t
+optional_size(struct bytes text)
+{
+  return text.data != NULL ? (uint32_t)text.size : ABSENT_TEXT;
+}
+
+static uint8_t *
+put_text(uint8_t *to, struct bytes text)
+{
+  if (text.size > 0) {
+    memcpy(to, text.data, text.size);
+  }
+  return to + text.size;
+}
+
+uint64_t
+call_size(const struct call *call)
+{
+  return CALL_SIZE + call->endpoint.size + call->method.size + call->traceparent.size + call->tracestate.size +
+         call->data.size;
+}
+
+uint8_t *
+call_write(uint8_t *to, const struct call *call)
+{
+  to = put_u64(to, call->time_left_ns);
+  to = put_u32(to, (uint32_t)call->endpoint.size);
+  to = put_u32(to, (uint32_t)call->method.size);
+  to = put_u32(to, optional_size(call->traceparent));
+  to = put_u32(to, optional_size(call->tracestate));
+  to = put_u64(to, call->data.size);
+  to = put_text(put_text(to, call->endpoint), call->method);
+  return put_text(put_text(to, call->traceparent), call->tracestate);
+}
+
+void
+reply_write(uint8_t *to, const struct reply *reply)
+{
+  to = put_u32(to, (uint32_t)reply->code);
+  to = put_u32(to, reply->status);
+  to = put_u32(to, reply->type_size);
+  to = put_u32(to, reply->headers_size);
+  to = put_u64(to, reply->data_size);
+  to = put_u32(to, reply->broken);
+  (void)put_u32(to, reply->zero);
+}
+
+struct reply
+reply_split(const uint8_t *from)
+{
+  return (struct reply){
+    .code = (int32_t)get_u32(from),
+    .status = get_u32(from + 4),
+    .type_size = get_u32(from + 8),
+    .headers_size = get_u32(from + 12),
+    .data_size = get_u64(from + 16),
+    .broken = get_u32(from + 24),
+    .zero = get_u32(from + 28),
+  };
 }

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * Frames as bytes: what PROTOCOL.md says, without any input or output. Nothing is read that was not counted before. */
-#ifndef BACKWORKS_WORKER_FRAME_H
-#define BACKWORKS_WORKER_FRAME_H
+ * Frames as bytes: what PROTOCOL.md says, without any input or output. Nothing is read that was not counted before.
+ *
+ * Both sides use this file. The worker reads START and CALL and writes REPLY; the host writes CALL and reads REPLY. */
+#ifndef BACKWORKS_WIRE_FRAME_H
+#define BACKWORKS_WIRE_FRAME_H
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -45,12 +47,59 @@ struct call {
   struct bytes data;
 };
 
-/* Writes a number at `to` and returns where the next one goes. */
-uint8_t *put_u32(uint8_t *to, uint32_t number);
-uint8_t *put_u64(uint8_t *to, uint64_t number);
+/* A header as it was sent, not judged: the kind includes the three bytes that have to be 0. */
+struct header {
+  uint32_t size;
+  uint32_t kind;
+  uint64_t id;
+};
+
+/* The fixed part of a REPLY as it was sent, not judged. */
+struct reply {
+  int32_t code;
+  uint32_t status;
+  uint32_t type_size;    /* or ABSENT_TEXT */
+  uint32_t headers_size; /* or ABSENT_TEXT */
+  uint64_t data_size;    /* or ABSENT_DATA */
+  uint32_t broken;       /* enum broken */
+  uint32_t zero;
+};
+
+/* Write a number at `to` and return where the next one goes. Compilers make one store of it. */
+static inline uint8_t *
+put_u32(uint8_t *to, uint32_t number)
+{
+  to[0] = (uint8_t)number;
+  to[1] = (uint8_t)(number >> 8);
+  to[2] = (uint8_t)(number >> 16);
+  to[3] = (uint8_t)(number >> 24);
+  return to + 4;
+}
+
+static inline uint8_t *
+put_u64(uint8_t *to, uint64_t number)
+{
+  return put_u32(put_u32(to, (uint32_t)number), (uint32_t)(number >> 32));
+}
+
+/* Read a number. Compilers make one load of it. */
+static inline uint32_t
+get_u32(const uint8_t *from)
+{
+  return (uint32_t)from[0] | (uint32_t)from[1] << 8 | (uint32_t)from[2] << 16 | (uint32_t)from[3] << 24;
+}
+
+static inline uint64_t
+get_u64(const uint8_t *from)
+{
+  return (uint64_t)get_u32(from) | (uint64_t)get_u32(from + 4) << 32;
+}
 
 /* Writes the HEADER_SIZE bytes of a frame's header. */
 void header_write(uint8_t *to, uint8_t kind, uint64_t id, uint32_t size);
+
+/* Reads the HEADER_SIZE bytes of any header. */
+struct header header_split(const uint8_t *from);
 
 /* Reads the HEADER_SIZE bytes of a header into `frame`, whose payload then has a size and no data. Returns false if no
  * frame begins like this: an unknown kind, a size that the kind cannot have, or bytes that must be 0 and are not. */
@@ -63,5 +112,15 @@ bool start_protocol(struct bytes payload, uint32_t *protocol);
 /* Read a whole payload. Return false if it is not exactly what the kind says; `start` and `call` then say nothing. */
 bool start_read(struct bytes payload, struct start *start);
 bool call_read(struct bytes payload, struct call *call);
+
+/* The size of a CALL's payload. */
+uint64_t call_size(const struct call *call);
+
+/* Writes a CALL's payload but for its data, and returns where the data goes. */
+uint8_t *call_write(uint8_t *to, const struct call *call);
+
+/* Writes and reads the REPLY_SIZE bytes that a REPLY begins with. */
+void reply_write(uint8_t *to, const struct reply *reply);
+struct reply reply_split(const uint8_t *from);
 
 #endif

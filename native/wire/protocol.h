@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * The numbers of PROTOCOL.md, which says what they mean. */
-#ifndef BACKWORKS_WORKER_PROTOCOL_H
-#define BACKWORKS_WORKER_PROTOCOL_H
+#ifndef BACKWORKS_WIRE_PROTOCOL_H
+#define BACKWORKS_WIRE_PROTOCOL_H
 
 #include <stdint.h>
 
@@ -49,7 +49,8 @@ enum end { END_SHUTDOWN = 0, END_USAGE = 2, END_REFUSED = 3, END_BROKEN = 4, END
 #define MAX_TEXT (UINT32_C(1) << 16)                        /* contract.MAX_FIELD and logs.MAX_TEXT */
 #define MAX_PATH_SIZE (UINT32_C(1) << 17)
 
-#define NO_TEXT UINT32_MAX
-#define NO_DATA UINT64_MAX
+/* The size of a text and of data that are NULL. */
+#define ABSENT_TEXT UINT32_MAX
+#define ABSENT_DATA UINT64_MAX
 
 #endif

@@ -79,9 +79,9 @@ static uint32_t
 claimed(const char *text, size_t size)
 {
   if (text == NULL && size == 0) {
-    return NO_TEXT;
+    return ABSENT_TEXT;
   }
-  return size < NO_TEXT ? (uint32_t)size : NO_TEXT - 1;
+  return size < ABSENT_TEXT ? (uint32_t)size : ABSENT_TEXT - 1;
 }
 
 static bool
@@ -94,7 +94,7 @@ void
 answer_take(struct answer *answer, int32_t code, uint64_t max_output)
 {
   const backworks_response seen = answer->response;
-  uint8_t *to = answer->head;
+  struct reply reply;
   size_t i;
 
   answer->broken = BROKEN_NONE;
@@ -108,13 +108,14 @@ answer_take(struct answer *answer, int32_t code, uint64_t max_output)
   answer->given = seen.data;
   answer->given_size = seen.size;
 
-  to = put_u32(to, (uint32_t)code);
-  to = put_u32(to, seen.http_status);
-  to = put_u32(to, claimed(seen.content_type, seen.content_type_size));
-  to = put_u32(to, claimed(seen.headers, seen.headers_size));
-  to = put_u64(to, seen.data == NULL && seen.size == 0 ? NO_DATA : seen.size);
-  to = put_u32(to, answer->broken);
-  (void)put_u32(to, 0);
+  reply.code = code;
+  reply.status = seen.http_status;
+  reply.type_size = claimed(seen.content_type, seen.content_type_size);
+  reply.headers_size = claimed(seen.headers, seen.headers_size);
+  reply.data_size = seen.data == NULL && seen.size == 0 ? ABSENT_DATA : seen.size;
+  reply.broken = answer->broken;
+  reply.zero = 0;
+  reply_write(answer->head, &reply);
 
   answer->parts[0] = (struct bytes){ answer->head, sizeof answer->head };
   answer->parts[1] = (struct bytes){ (const uint8_t *)seen.content_type, seen.content_type_size };

@@ -195,7 +195,7 @@ handle_start(struct worker *worker, const struct frame *frame)
   to = put_u32(to, library_optional(library));
   to = put_u32(to, platform_pid());
   for (i = 1; i < 4; i++) {
-    to = put_u32(to, parts[i].data != NULL ? (uint32_t)parts[i].size : NO_TEXT);
+    to = put_u32(to, parts[i].data != NULL ? (uint32_t)parts[i].size : ABSENT_TEXT);
   }
   send(worker, KIND_READY, frame->id, parts, 4, NULL, NULL);
 }

@@ -112,12 +112,18 @@ check_call(struct bytes payload)
 {
   const uint8_t *end = payload.data + payload.size, *at = payload.data;
   struct call call;
+  uint8_t *again;
 
   if (call_read(payload, &call)) {
+    MUST(call_size(&call) == payload.size);
+    again = malloc(payload.size);
+    MUST(again != NULL && call_write(again, &call) == again + payload.size - call.data.size);
+    MUST(memcmp(again, payload.data, payload.size - call.data.size) == 0);
+    free(again);
     MUST(call.time_left_ns == number(at, 8));
     MUST(call.endpoint.size <= MAX_TEXT && call.method.size <= MAX_TEXT && call.data.size <= MAX_DATA);
-    MUST((call.traceparent.data == NULL) == (number(at + 16, 4) == NO_TEXT));
-    MUST((call.tracestate.data == NULL) == (number(at + 20, 4) == NO_TEXT));
+    MUST((call.traceparent.data == NULL) == (number(at + 16, 4) == ABSENT_TEXT));
+    MUST((call.tracestate.data == NULL) == (number(at + 20, 4) == ABSENT_TEXT));
     at = compare(compare(at + CALL_SIZE, end, call.endpoint), end, call.method);
     at = compare(compare(at, end, call.traceparent), end, call.tracestate);
     MUST(compare(at, end, call.data) == end);
