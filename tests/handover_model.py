@@ -1,7 +1,7 @@
 """All schedules of the mailbox's hand-over: host, worker and the supervisor that tells of the worker's death.
 
 The steps are those of ``mailbox_post``, ``mailbox_sleep`` and ``mailbox_arm`` in ``native/wire/mailbox.h`` and of
-``notify``, ``wait_for`` and ``advance`` in ``native/fastpath/mailbox.c``, one memory access or system call each, in the
+``notify``, ``box_wait`` and ``box_look`` in ``native/fastpath/mailbox*.c``, one memory access or system call each, in the
 order of the source. Their accesses are sequentially consistent there, so that interleaving them is all that can happen.
 Polling is left out (one look, then sleep), and so are the host's time slices: what is found here is found without their
 help. A state from which nobody can go on, with the host still waiting, is a lost wake-up.
@@ -69,7 +69,7 @@ class Model(NamedTuple):
         elif s.host == "wake":
             woken = _wake_worker(s) if s.seen == ON_FUTEX else s
             yield woken._replace(host="look" if self.mode == "futex" else "arm")
-        elif s.host == "look":  # wait_for, and mailbox_sleep
+        elif s.host == "look":  # box_wait, and mailbox_sleep
             yield s._replace(host="take" if s.reply != old else "read ended")
         elif s.host == "read ended":
             yield s._replace(host="take" if s.ended else "sleeps")

@@ -18,50 +18,16 @@
  * Frames other than CALL are answered with code 0, no data, and the kind as HTTP status. */
 #include "../native/wire/mailbox.h"
 
+#include "../native/wire/frame.h"
+
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 
-#define HEADER 16
-#define CALL_SIZE 32
-#define REPLY_SIZE 32
-#define CALL 2
-#define REPLY 130
-
 static struct mailbox_worker worker;
 static uint64_t scribble_state;
-
-static uint32_t
-get32(const unsigned char *from)
-{
-  uint32_t number;
-
-  memcpy(&number, from, sizeof number);
-  return number;
-}
-
-static uint64_t
-get64(const unsigned char *from)
-{
-  uint64_t number;
-
-  memcpy(&number, from, sizeof number);
-  return number;
-}
-
-static void
-put32(unsigned char *to, uint32_t number)
-{
-  memcpy(to, &number, sizeof number);
-}
-
-static void
-put64(unsigned char *to, uint64_t number)
-{
-  memcpy(to, &number, sizeof number);
-}
 
 static void
 transfer(int descriptor, unsigned char *bytes, size_t size, bool out)
@@ -110,9 +76,9 @@ scribble(void *unused)
       value &= UINT64_C(0xffffffff) >> (random >> 16) % 32;
     }
     if ((random >> 24) % 16 == 0 && at != NUMBER) {
-      put64(base + at, value);
+      put_u64(base + at, value);
     } else if (at != NUMBER || (random >> 24) % 64 == 0) {
-      put32(base + at, (uint32_t)value);
+      put_u32(base + at, (uint32_t)value);
     }
     for (random >>= 48; random > 0; random -= random < 64 ? random : 64) { /* the host gets its chance */
       mailbox_pause();
@@ -132,48 +98,48 @@ wait_busily(uint64_t nanoseconds)
 }
 
 static bool
-is(const unsigned char *endpoint, size_t size, const char *name)
+is(const uint8_t *endpoint, size_t size, const char *name)
 {
   return size == strlen(name) && memcmp(endpoint, name, size) == 0;
 }
 
 static size_t
-write_reply(unsigned char *to, uint64_t id, uint32_t status, const unsigned char *data, size_t size)
+write_reply(uint8_t *to, uint64_t id, uint32_t status, const uint8_t *data, size_t size)
 {
-  put32(to, (uint32_t)(REPLY_SIZE + size));
-  put32(to + 4, REPLY);
-  put64(to + 8, id);
-  put32(to + 16, 0);
-  put32(to + 20, status);
-  put32(to + 24, UINT32_MAX);
-  put32(to + 28, UINT32_MAX);
-  put64(to + 32, data != NULL ? size : UINT64_MAX);
-  put64(to + 40, 0);
+  const struct reply reply = { .status = status,
+                               .type_size = ABSENT_TEXT,
+                               .headers_size = ABSENT_TEXT,
+                               .data_size = data != NULL ? size : ABSENT_DATA };
+
+  header_write(to, KIND_REPLY, id, (uint32_t)(REPLY_SIZE + size));
+  reply_write(to + HEADER_SIZE, &reply);
   if (data != NULL) {
-    memcpy(to + HEADER + REPLY_SIZE, data, size);
+    memcpy(to + HEADER_SIZE + REPLY_SIZE, data, size);
   }
-  return HEADER + REPLY_SIZE + size;
+  return HEADER_SIZE + REPLY_SIZE + size;
 }
 
 static void
-answer(const unsigned char *frame, uint32_t place)
+answer(const uint8_t *frame, uint32_t place)
 {
-  unsigned char *reply = worker.box->reply.message, *own = NULL;
-  const uint64_t id = get64(frame + 8);
-  const unsigned char *endpoint = frame + HEADER + CALL_SIZE, *data = NULL;
-  size_t endpoint_size = 0, size = 0, written;
-  unsigned long number = 0;
+  uint8_t *reply = worker.box->reply.message, *own = NULL;
+  const struct header header = header_split(frame);
+  const struct bytes payload = { frame + HEADER_SIZE, header.size };
+  struct call call = { .data = { NULL, 0 } };
+  const uint8_t *endpoint, *data;
+  size_t endpoint_size, size, written;
+  unsigned long number;
+  char digits[24] = "";
 
-  if (get32(frame + 4) == CALL) {
-    uint32_t traceparent = get32(frame + 32), tracestate = get32(frame + 36);
-    char digits[24] = "";
-    endpoint_size = get32(frame + 24);
-    data = endpoint + endpoint_size + get32(frame + 28) + (traceparent == UINT32_MAX ? 0 : traceparent) +
-           (tracestate == UINT32_MAX ? 0 : tracestate);
-    size = get64(frame + 40);
-    memcpy(digits, data, size < sizeof digits - 1 ? size : sizeof digits - 1);
-    number = strtoul(digits, NULL, 10);
+  if (header.kind == KIND_CALL && !call_read(payload, &call)) {
+    exit(4);
   }
+  endpoint = call.endpoint.data;
+  endpoint_size = call.endpoint.size;
+  data = call.data.data;
+  size = call.data.size;
+  memcpy(digits, data != NULL ? data : frame, size < sizeof digits - 1 ? size : sizeof digits - 1);
+  number = strtoul(digits, NULL, 10);
   if (is(endpoint, endpoint_size, "/exit")) {
     _exit(7);
   }
@@ -197,18 +163,18 @@ answer(const unsigned char *frame, uint32_t place)
       exit(6);
     }
   }
-  if (place == MAILBOX_PIPE || is(endpoint, endpoint_size, "/pipe") || size > MAILBOX_AREA - HEADER - REPLY_SIZE) {
-    own = malloc(HEADER + REPLY_SIZE + size);
+  if (place == MAILBOX_PIPE || is(endpoint, endpoint_size, "/pipe") || size > MAILBOX_AREA - HEADER_SIZE - REPLY_SIZE) {
+    own = malloc(HEADER_SIZE + REPLY_SIZE + size);
     if (own == NULL) {
       exit(6);
     }
-    written = write_reply(own, id, 0, data, size);
+    written = write_reply(own, header.id, 0, data, size);
     mailbox_answer(&worker, MAILBOX_PIPE);
     transfer(1, own, written, true);
     free(own);
     return;
   }
-  (void)write_reply(reply, id, data == NULL ? get32(frame + 4) : 0, data, size);
+  (void)write_reply(reply, header.id, data == NULL ? header.kind : 0, data, size);
   if (is(endpoint, endpoint_size, "/word")) {
     worker.number = (uint32_t)number;
     mailbox_answer(&worker, MAILBOX_HERE);
@@ -229,14 +195,16 @@ main(int count, char **arguments)
     if (place == MAILBOX_HERE) {
       answer(worker.box->request.message, place);
     } else if (place == MAILBOX_PIPE) {
-      unsigned char header[HEADER], *frame;
-      transfer(0, header, HEADER, false);
-      frame = malloc(HEADER + (size_t)get32(header));
+      uint8_t header[HEADER_SIZE], *frame;
+      size_t size;
+      transfer(0, header, sizeof header, false);
+      size = header_split(header).size;
+      frame = malloc(HEADER_SIZE + size);
       if (frame == NULL) {
         exit(6);
       }
-      memcpy(frame, header, HEADER);
-      transfer(0, frame + HEADER, get32(header), false);
+      memcpy(frame, header, HEADER_SIZE);
+      transfer(0, frame + HEADER_SIZE, size, false);
       answer(frame, place);
       free(frame);
     } else {

@@ -32,7 +32,7 @@ if sys.platform != "linux":
 if sys.platform == "linux":
     import resource
 
-    from backworks.isolation.channels.mailbox import MailboxChannel, create
+    from backworks.isolation.channels.mailbox import _LARGEST, MailboxChannel, create
     from backworks.isolation.channels.pipe import PipeChannel
     from backworks.isolation.channels.process import ProcessRunner
     from backworks.isolation.process.codec import HEADER, HEALTH, REPLY, FrameError, Gone, Late
@@ -125,7 +125,8 @@ def _echo(cc: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The program."""
     program = tmp_path_factory.mktemp("mailbox") / "mailbox_echo"
     flags = ["-std=c11", "-O2", "-Wall", "-Wextra", "-Werror", "-pthread"]
-    subprocess.run([*cc, *flags, str(HERE / "mailbox_echo.c"), "-o", str(program)], check=True)
+    sources = [HERE / "mailbox_echo.c", HERE.parent / "native" / "wire" / "frame.c"]
+    subprocess.run([*cc, *flags, *sources, "-o", program], check=True)
     return program
 
 
@@ -191,6 +192,17 @@ class TestCalls:
             peer.channel.call(*arguments)
 
         assert peer.call("/echo", b"next").data == b"next"
+
+    def test_largest(self, peer: Peer) -> None:
+        """Page, Python and C agree on the largest frame."""
+        page = (HERE.parent / "native" / "wire" / "PROTOCOL.md").read_text(encoding="utf-8")
+        largest = 33_554_288 - HEADER.size
+
+        assert page.count("33,554,288") == 2
+        assert largest == _LARGEST
+        assert peer.channel.control(HEALTH, bytes(largest), PATIENCE).http_status == HEALTH
+        with pytest.raises(ValueError, match="does not fit"):
+            peer.box.begin_control(HEALTH, bytes(largest + 1))
 
     def test_reply_by_pipe(self, peer: Peer) -> None:
         """A reply that the worker sends by pipe is taken from there, and the next one from the mailbox."""

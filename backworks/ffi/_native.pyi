@@ -8,7 +8,6 @@ from typing_extensions import Buffer
 from backworks.ffi import contract
 from backworks.ffi.contract import Library, Reply
 from backworks.isolation import admission, slots
-from backworks.isolation.channels.mailbox import MailboxChannel
 from backworks.isolation.process.worker import Worker
 
 def open(path: str) -> Library: ...  # noqa: A001, the contract's name for it
@@ -144,7 +143,21 @@ class Mailbox:
     def is_open(self) -> bool: ...
     @property
     def is_ready(self) -> bool: ...
-    def attach(self, owner: MailboxChannel, max_output: int, /) -> None: ...
+    def attach(
+        self,
+        max_output: int,
+        /,
+        *,
+        large: Callable[[], object],
+        judge: Callable[[bytes, int], Reply],
+        by_pipe: Callable[..., Reply],
+        begin_by_pipe: Callable[..., Reply | None],
+        from_pipe: Callable[[int, float | None], Reply],
+        begin_from_pipe: Callable[[int], Reply | None],
+        gone: type[Exception],
+        late: type[Exception],
+        frame_error: type[Exception],
+    ) -> None: ...
     def call(
         self,
         endpoint: str | bytes,

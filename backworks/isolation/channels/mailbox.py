@@ -11,7 +11,16 @@ import time
 from typing import TYPE_CHECKING, cast
 
 from backworks import ffi
-from backworks.isolation.process.codec import HEADER, FrameError, FrameReader, checked, reply_limits, reply_of
+from backworks.isolation.process.codec import (
+    HEADER,
+    FrameError,
+    FrameReader,
+    Gone,
+    Late,
+    checked,
+    reply_limits,
+    reply_of,
+)
 
 if TYPE_CHECKING:
     import asyncio
@@ -63,7 +72,18 @@ class MailboxChannel:
         # The loops that watch the eventfd, also between calls. Each adds and removes itself, in its own thread.
         self._loops: set[asyncio.AbstractEventLoop] = set()
         self._closing = False
-        mailbox.attach(self, limits.output)
+        mailbox.attach(
+            limits.output,
+            large=self._large,
+            judge=self._judge,
+            by_pipe=self._by_pipe,
+            begin_by_pipe=self._begin_by_pipe,
+            from_pipe=self._from_pipe,
+            begin_from_pipe=self._begin_from_pipe,
+            gone=Gone,
+            late=Late,
+            frame_error=FrameError,
+        )
         # No frame of Python between the caller and C.
         self.call = mailbox.call
         self.begin = mailbox.begin
@@ -121,11 +141,6 @@ class MailboxChannel:
         else:
             self._box.begin_control(kind, payload)
 
-    def large(self) -> None:
-        """A large message has been in the mailbox: gives its pages back when nobody needs them for a while."""
-        with contextlib.suppress(RuntimeError):  # the interpreter ends
-            self._timers.call_soon_threadsafe(self._timers.call_later, _IDLE, self._trim)
-
     def notify(self) -> None:
         """Tells that the worker has ended; from any thread."""
         self._box.notify()
@@ -145,9 +160,14 @@ class MailboxChannel:
                 loop.call_soon_threadsafe(self._forget, loop)
         self._close_if_forgotten()
 
-    # What the mailbox leaves to its owner
+    # What the mailbox leaves to Python; its attach is given these methods.
 
-    def by_pipe(
+    def _large(self) -> None:
+        """A large message has been in the mailbox: gives its pages back when nobody needs them for a while."""
+        with contextlib.suppress(RuntimeError):  # the interpreter ends
+            self._timers.call_soon_threadsafe(self._timers.call_later, _IDLE, self._trim)
+
+    def _by_pipe(
         self,
         endpoint: str | bytes,
         method: str | bytes,
@@ -162,7 +182,7 @@ class MailboxChannel:
         self._box.announce()
         return self._pipe.wait(until)
 
-    def begin_by_pipe(
+    def _begin_by_pipe(
         self,
         endpoint: str | bytes,
         method: str | bytes,
@@ -176,20 +196,20 @@ class MailboxChannel:
         self._box.announce()
         return None
 
-    def from_pipe(self, number: int, timeout: float | None) -> Reply:
+    def _from_pipe(self, number: int, timeout: float | None) -> Reply:
         """Takes a reply that does not fit into the mailbox."""
         until = None if timeout is None else time.monotonic() + timeout
         self._pipe.expect(number)
         return self._pipe.wait(until)
 
-    def begin_from_pipe(self, number: int) -> Reply | None:
+    def _begin_from_pipe(self, number: int) -> Reply | None:
         """Begins to take such a reply."""
         self._pipe.expect(number)
         if self._watcher is not None:
             self._pipe.watch(*self._watcher)
         return self.advance()
 
-    def judge(self, frame: bytes, number: int) -> Reply:
+    def _judge(self, frame: bytes, number: int) -> Reply:
         """Says what is wrong with a frame, or what it means after all."""
         reader = FrameReader(self._allowed)
         view = memoryview(frame)
