@@ -253,7 +253,8 @@ class TestCalls:
 
         assert held > 30 << 20
         assert shared_memory(peer.process.pid) < 8 << 20
-        assert peer.call("/echo", b"next").data == b"next"
+        for size in (4, 3 << 20, 16 << 20):
+            assert peer.call("/echo", b"n" * size).data == b"n" * size
 
 
 def shared_memory(pid: int) -> int:

@@ -199,13 +199,6 @@ box_notify(PyObject *self, PyObject *unused)
   Py_RETURN_NONE;
 }
 
-/* Gives back the pages that a large message has needed. */
-static void
-give_back(struct mailbox_line *line)
-{
-  (void)madvise((unsigned char *)line + MAILBOX_KEPT, MAILBOX_BLOCK - MAILBOX_KEPT, MADV_REMOVE);
-}
-
 static PyObject *
 box_trim(PyObject *self, PyObject *unused)
 {
@@ -219,8 +212,8 @@ box_trim(PyObject *self, PyObject *unused)
     if (!idle) {
       Py_RETURN_FALSE;
     }
-    give_back(&box->shared->request);
-    give_back(&box->shared->reply);
+    mailbox_give_back(&box->shared->request);
+    mailbox_give_back(&box->shared->reply);
     box->dirty = false;
   }
   Py_RETURN_TRUE;

@@ -9,8 +9,8 @@
 
 /* A message up to this size is copied with the interpreter lock. */
 #define SMALL_COPY ((size_t)64 << 10)
-/* Above this, the areas' pages are worth giving back. */
-#define LARGE ((size_t)1 << 20)
+/* An object of at least this size may have huge pages. */
+#define HUGE_OBJECT ((size_t)4 << 20)
 
 /* Notes that a large message is in the areas. */
 static void
@@ -78,10 +78,11 @@ send_last(struct box *box, uint8_t *to, struct bytes last)
   if (last.size <= SMALL_COPY) {
     put_bytes(to, last);
   } else {
-    if (last.size > LARGE) {
+    if (box->sent > MAILBOX_LARGE) {
       note_large(box);
     }
     Py_BEGIN_ALLOW_THREADS
+    mailbox_prepare(&box->shared->request, box->sent);
     put_bytes(to, last);
     Py_END_ALLOW_THREADS
   }
@@ -173,6 +174,18 @@ fetch(void *to, const uint8_t *from, size_t size)
   atomic_signal_fence(memory_order_seq_cst);
 }
 
+/* Lets the system use huge pages for a large object that is about to be filled: one page fault in place of 512. */
+static void
+allow_huge(char *object, size_t size)
+{
+  const size_t page = (size_t)2 << 20;
+  const size_t before = -(uintptr_t)object % page;
+
+  if (size >= HUGE_OBJECT) {
+    (void)madvise(object + before, (size - before) / page * page, MADV_HUGEPAGE);
+  }
+}
+
 /* Makes bytes of what is in the mapping. */
 static PyObject *
 copy_out(const uint8_t *from, size_t size)
@@ -187,6 +200,7 @@ copy_out(const uint8_t *from, size_t size)
   if (bytes != NULL) {
     to = PyBytes_AsString(bytes);
     Py_BEGIN_ALLOW_THREADS
+    allow_huge(to, size);
     memcpy(to, from, size);
     Py_END_ALLOW_THREADS
   }
@@ -260,7 +274,7 @@ take_here(struct box *box)
   if (!bound(box, &header, &reply, &sizes)) {
     return judge(box, header.size);
   }
-  if (header.size > LARGE) {
+  if (HEADER_SIZE + (size_t)header.size > MAILBOX_LARGE) {
     note_large(box);
   }
   frame += sizeof head;

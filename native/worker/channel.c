@@ -42,6 +42,7 @@ put(struct mailbox_worker *mailbox, uint8_t kind, uint64_t id, const struct byte
     return false;
   }
   mailbox->sent = HEADER_SIZE + size;
+  mailbox_prepare(&mailbox->box->reply, mailbox->sent);
   header_write(to, kind, id, (uint32_t)size);
   to += HEADER_SIZE;
   for (i = 0; i < count; i++) {

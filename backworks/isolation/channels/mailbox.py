@@ -38,8 +38,8 @@ __all__ = ["MailboxChannel", "create"]
 #: The largest payload of a frame in the mailbox.
 _LARGEST = (32 << 20) - 0x90 - HEADER.size
 
-#: How many seconds nothing has to happen before the pages of large messages are given back: filling them with zeros
-#: again takes about as long as a large call.
+#: How many seconds nothing has to happen before the pages of large messages are given back: getting them again takes
+#: about as long as a large call, and several times as long where the system has no huge pages.
 _IDLE = 1.0
 
 
