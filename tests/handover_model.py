@@ -1,8 +1,8 @@
 """All schedules of the mailbox's hand-over: host, worker and the supervisor that tells of the worker's death.
 
 The steps are those of ``mailbox_post``, ``mailbox_sleep`` and ``mailbox_arm`` in ``native/wire/mailbox.h`` and of
-``notify``, ``box_wait`` and ``box_look`` in ``native/fastpath/mailbox*.c``, one memory access or system call each, in the
-order of the source. Their accesses are sequentially consistent there, so that interleaving them is all that can happen.
+``notify``, ``box_wait`` and ``box_look`` in ``native/fastpath/mailbox*.c``, one memory access or system call each, in
+the order of the source. Their accesses are sequentially consistent, so that interleaving them is all that can happen.
 Polling is left out (one look, then sleep), and so are the host's time slices: what is found here is found without their
 help. A state from which nobody can go on, with the host still waiting, is a lost wake-up.
 """
