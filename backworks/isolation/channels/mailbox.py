@@ -40,7 +40,7 @@ _LARGEST = (32 << 20) - 0x90 - HEADER.size
 
 #: How many seconds nothing has to happen before the pages of large messages are given back: getting them again takes
 #: about as long as a large call, and several times as long where the system has no huge pages.
-_IDLE = 1.0
+_IDLE = 10.0
 
 
 def create() -> Mailbox | None:
