@@ -13,7 +13,7 @@ from backworks.isolation.admission import State
 from backworks.reply import PluginResult, code_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Coroutine, Mapping
     from pathlib import Path
     from types import TracebackType
     from typing import Self
@@ -297,7 +297,7 @@ class Plugin:
             timeout = self._timeout
         return self._admission.answer(endpoint, method, data, timeout, traceparent, tracestate)
 
-    async def answer_async(
+    def answer_async(
         self,
         endpoint: str | bytes,
         method: str | bytes,
@@ -305,13 +305,13 @@ class Plugin:
         timeout: float | None = None,
         traceparent: str | bytes | None = None,
         tracestate: str | bytes | None = None,
-    ) -> bytes | PluginResult | None:
+    ) -> Coroutine[Any, Any, bytes | PluginResult | None]:
         """As :meth:`answer`, from an event loop."""
         if self._is_inline:
-            return self.answer(endpoint, method, data, timeout, traceparent, tracestate)
+            return self._answer_inline(endpoint, method, data, timeout, traceparent, tracestate)
         if timeout is None:
             timeout = self._timeout
-        return await self._admission.answer_async(endpoint, method, data, timeout, traceparent, tracestate)
+        return self._admission.answer_async(endpoint, method, data, timeout, traceparent, tracestate)
 
     def health(self, timeout: float | None = 1.0) -> PluginHealth:
         """Asks the plugin how it is; one that cannot be asked is well while it runs.
@@ -363,6 +363,9 @@ class Plugin:
         admission = getattr(self, "_admission", None)
         if admission is not None and admission.state not in (State.CLOSING, State.CLOSED, State.ABANDONED):
             warnings.warn(f"{self!r} was never closed", ResourceWarning, source=self, stacklevel=2)
+
+    async def _answer_inline(self, *arguments: Any) -> bytes | PluginResult | None:
+        return self.answer(*arguments)
 
     def _shaped(self, answer: bytes | PluginResult | None, as_bytes: bool) -> str | bytes | None:
         data = answer.data if isinstance(answer, PluginResult) else answer
