@@ -206,7 +206,14 @@ class Plugin:
             PluginUnavailable: It takes no calls now.
             PluginStateError: It is closing or closed.
         """
-        answer = self.answer(endpoint, method, data, timeout, traceparent, tracestate)
+        if timeout is None:
+            timeout = self._timeout
+        answer = self._admission.answer(endpoint, method, data, timeout, traceparent, tracestate)
+        if type(answer) is bytes and not as_bytes:  # most answers are
+            try:
+                return answer.decode()
+            except UnicodeDecodeError:  # raised below in words
+                pass
         return self._shaped(answer, as_bytes)
 
     @overload

@@ -48,11 +48,57 @@ def _copy(pointer: Any, size: int) -> bytes:
     return bytes(ffi.buffer(pointer, size))
 
 
+class _Request:
+    """A ``backworks_request`` that one call after the other fills: most calls differ only in their data."""
+
+    __slots__ = ("_endpoint", "_method", "_special", "structure")
+
+    def __init__(self) -> None:
+        self.structure = ffi.new(_new_request)
+        self.structure.struct_size = _REQUEST_SIZE
+        self._endpoint: bytes | None = None
+        self._method: bytes | None = None
+        self._special = False  # whether it has a deadline or a trace context
+
+    def fill(
+        self,
+        endpoint: bytes,
+        method: bytes,
+        data: bytes,
+        time_left_ns: int,
+        traceparent: bytes | None,
+        tracestate: bytes | None,
+    ) -> None:
+        """Fills the structure; from_buffer borrows the bytes, which the caller keeps alive during the call."""
+        structure = self.structure
+        if endpoint != self._endpoint:
+            self._endpoint = endpoint
+            structure.endpoint = ffi.from_buffer(endpoint)
+            structure.endpoint_size = len(endpoint)
+        if method != self._method:
+            self._method = method
+            structure.method = ffi.from_buffer(method)
+            structure.method_size = len(method)
+        structure.data = ffi.from_buffer(data)
+        structure.data_size = len(data)
+        special = bool(time_left_ns or traceparent is not None or tracestate is not None)
+        if special or self._special:
+            self._special = special
+            structure.time_left_ns = time_left_ns
+            structure.traceparent = ffi.NULL if traceparent is None else ffi.from_buffer(traceparent)
+            structure.traceparent_size = len(traceparent or b"")
+            structure.tracestate = ffi.NULL if tracestate is None else ffi.from_buffer(tracestate)
+            structure.tracestate_size = len(tracestate or b"")
+
+
 class _Instance:
     def __init__(self, library: _Library, pointer: Any, host: Any) -> None:
         self._library = library
         self._pointer = pointer
         self._host = host  # kept alive, because the plugin holds its address
+        self._process = library.lib.backworks_plugin_process_endpoint_data
+        self._free = library.lib.backworks_plugin_free_string
+        self._requests: list[_Request] = []  # that no call uses now
 
     def process(
         self,
@@ -63,25 +109,18 @@ class _Instance:
         traceparent: bytes | None = None,
         tracestate: bytes | None = None,
     ) -> Reply:
-        request = ffi.new(_new_request)
-        request.struct_size = _REQUEST_SIZE
-        # from_buffer borrows the memory of the bytes objects, which the arguments keep alive during the call.
-        request.endpoint = ffi.from_buffer(endpoint)
-        request.endpoint_size = len(endpoint)
-        request.method = ffi.from_buffer(method)
-        request.method_size = len(method)
-        request.data = ffi.from_buffer(data)
-        request.data_size = len(data)
-        request.time_left_ns = time_left_ns
-        if traceparent is not None:
-            request.traceparent = ffi.from_buffer(traceparent)
-            request.traceparent_size = len(traceparent)
-        if tracestate is not None:
-            request.tracestate = ffi.from_buffer(tracestate)
-            request.tracestate_size = len(tracestate)
-        response = self._library.response()
-        code = self._library.lib.backworks_plugin_process_endpoint_data(self._pointer, request, response)
-        return self._library.reply(code, response)
+        try:
+            request = self._requests.pop()
+        except IndexError:
+            request = _Request()
+        response = ffi.new(_new_response)
+        response.struct_size = _RESPONSE_SIZE
+        try:
+            request.fill(endpoint, method, data, time_left_ns, traceparent, tracestate)
+            code = self._process(self._pointer, request.structure, response)
+        finally:
+            self._requests.append(request)
+        return take_reply(code, response, _copy, self._free)
 
     def health_check(self) -> Reply:
         response = self._library.response()

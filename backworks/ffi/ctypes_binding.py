@@ -108,11 +108,52 @@ def _get_extension(_context: int | None, _id: bytes | None) -> None:
     return None
 
 
+class _Request:
+    """A ``backworks_request`` that one call after the other fills: most calls differ only in their data."""
+
+    __slots__ = ("_endpoint", "_method", "_special", "structure")
+
+    def __init__(self) -> None:
+        self.structure = BackworksRequest(_REQUEST_SIZE)
+        self._endpoint: bytes | None = None
+        self._method: bytes | None = None
+        self._special = False  # whether it has a deadline or a trace context
+
+    def fill(
+        self,
+        endpoint: bytes,
+        method: bytes,
+        data: bytes,
+        time_left_ns: int,
+        traceparent: bytes | None,
+        tracestate: bytes | None,
+    ) -> None:
+        """Fills the structure, which keeps the bytes alive until it is filled again."""
+        structure = self.structure
+        if endpoint != self._endpoint:
+            structure.endpoint = self._endpoint = endpoint
+            structure.endpoint_size = len(endpoint)
+        if method != self._method:
+            structure.method = self._method = method
+            structure.method_size = len(method)
+        structure.data = data
+        structure.data_size = len(data)
+        special = bool(time_left_ns or traceparent is not None or tracestate is not None)
+        if special or self._special:
+            self._special = special
+            structure.time_left_ns = time_left_ns
+            structure.traceparent = traceparent
+            structure.traceparent_size = len(traceparent or b"")
+            structure.tracestate = tracestate
+            structure.tracestate_size = len(tracestate or b"")
+
+
 class _Instance:
     def __init__(self, library: _Library, pointer: c_void_p, host: BackworksHost) -> None:
         self._library = library
         self._pointer = pointer
         self._host = host  # kept alive, because the plugin holds its address
+        self._requests: list[_Request] = []  # that no call uses now
 
     def process(
         self,
@@ -123,24 +164,17 @@ class _Instance:
         traceparent: bytes | None = None,
         tracestate: bytes | None = None,
     ) -> Reply:
-        request = BackworksRequest(
-            _REQUEST_SIZE,
-            0,
-            endpoint,
-            len(endpoint),
-            method,
-            len(method),
-            data,
-            len(data),
-            time_left_ns,
-            traceparent,
-            len(traceparent or b""),
-            tracestate,
-            len(tracestate or b""),
-        )
+        try:
+            request = self._requests.pop()
+        except IndexError:
+            request = _Request()
         response = BackworksResponse(_RESPONSE_SIZE)
-        code = self._library.process(self._pointer, request, response)
-        return self._library.reply(code, response)
+        try:
+            request.fill(endpoint, method, data, time_left_ns, traceparent, tracestate)
+            code = self._library.process(self._pointer, request.structure, response)
+        finally:
+            self._requests.append(request)
+        return take_reply(code, response, ctypes.string_at, self._library.free)
 
     def health_check(self) -> Reply:
         response = BackworksResponse(_RESPONSE_SIZE)
@@ -178,13 +212,13 @@ class _Library:
         for name, function in self._functions.items():
             function.restype, function.argtypes = _SIGNATURES[name]
         self.process = self._functions.get("process_endpoint_data", _missing)
-        self._free = self._functions.get("free_string", _missing)
+        self.free = self._functions.get("free_string", _missing)
 
     def function(self, name: str) -> Any:
         return self._functions[name]
 
     def reply(self, code: int, response: BackworksResponse) -> Reply:
-        return take_reply(code, response, ctypes.string_at, self._free)
+        return take_reply(code, response, ctypes.string_at, self.free)
 
     def symbols(self) -> frozenset[str]:
         return frozenset(

@@ -18,6 +18,7 @@ from __future__ import annotations
 import logging
 import sys
 import threading
+from collections import deque
 from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
@@ -141,31 +142,28 @@ class PythonGate:
         self.period = 0
         self._most = sys.maxsize if most is None else most
         self._stopped = False
-        self._inside = 0
-        self._lock = threading.Lock()
-        self._changed = threading.Condition(self._lock)
+        self._inside: deque[None] = deque()  # one item for each call: appending and popping take no lock
+        self._changed = threading.Condition()
 
     @property
     def inside(self) -> int:
-        return self._inside
+        return len(self._inside)
 
     def enter(self) -> bool:
-        with self._lock:
-            self._inside += 1
-        return not self.attentive and not self._stopped and self._inside <= self._most
+        self._inside.append(None)
+        return not (self.attentive or self._stopped) and len(self._inside) <= self._most
 
     def leave(self) -> None:
-        with self._lock:
-            self._inside -= 1
-            if self._stopped and not self._inside:
+        self._inside.pop()
+        if self._stopped and not self._inside:
+            with self._changed:
                 self._changed.notify_all()
 
     def stop(self) -> None:
-        with self._lock:
-            self._stopped = True
+        self._stopped = True
 
     def drain(self, timeout: float | None, /) -> bool:
-        with self._lock:
+        with self._changed:
             return self._changed.wait_for(lambda: not self._inside, timeout)
 
 
