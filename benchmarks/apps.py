@@ -75,40 +75,11 @@ def configuration(isolation: str, data: str, endpoints: int = 1) -> dict[str, An
     }
 
 
-def _ours(isolation: str, data: str) -> HttpApp:
-    from backworks import create_app
-
-    return create_app(configuration(isolation, data))
-
-
-def none_body() -> HttpApp:
-    """Backworks with ``isolation: none``, where the plugin receives only the body."""
-    return _ours("none", "body")
-
-
 def none_request() -> HttpApp:
     """Backworks with ``isolation: none``, where the plugin receives the request as JSON."""
-    return _ours("none", "request")
+    from backworks import create_app
 
-
-def thread_body() -> HttpApp:
-    """Backworks with ``isolation: thread``, where the plugin receives only the body."""
-    return _ours("thread", "body")
-
-
-def thread_request() -> HttpApp:
-    """Backworks with ``isolation: thread``, where the plugin receives the request as JSON."""
-    return _ours("thread", "request")
-
-
-def process_body() -> HttpApp:
-    """Backworks with ``isolation: process``, where the plugin receives only the body."""
-    return _ours("process", "body")
-
-
-def process_request() -> HttpApp:
-    """Backworks with ``isolation: process``, where the plugin receives the request as JSON."""
-    return _ours("process", "request")
+    return create_app(configuration("none", "request"))
 
 
 def fastapi_ctypes() -> Any:

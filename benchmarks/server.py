@@ -17,29 +17,28 @@ from benchmarks.serving import Load, free_port, python, running
 #: The same server for all, which `backworks serve` also uses; see server_choice.py.
 _UVICORN = ("-m", "uvicorn", "--factory", "--loop", "uvloop", "--http", "httptools", "--no-access-log")
 
-#: Request -> the contenders: their application in apps.py, and the requested path.
-CASES = {
+#: Request -> the contenders: their application in apps.py, or what `backworks serve` gets; and the requested path.
+CASES: dict[str, dict[str, tuple[str | tuple[str, str], str]]] = {
     "GET, an answer of 64 B": {
         "bare ASGI": ("bare", "/constant"),
-        "Backworks, none, data: body": ("none_body", "/constant"),
-        "Backworks, none, data: request": ("none_request", "/constant"),
-        "Backworks, thread, data: body": ("thread_body", "/constant"),
-        "Backworks, thread, data: request": ("thread_request", "/constant"),
-        "Backworks, process, data: body": ("process_body", "/constant"),
-        "Backworks, process, data: request": ("process_request", "/constant"),
+        "Backworks, none, data: body": (("none", "body"), "/constant"),
+        "Backworks, none, data: request": (("none", "request"), "/constant"),
+        "Backworks, thread, data: body": (("thread", "body"), "/constant"),
+        "Backworks, thread, data: request": (("thread", "request"), "/constant"),
+        "Backworks, process, data: body": (("process", "body"), "/constant"),
+        "Backworks, process, data: request": (("process", "request"), "/constant"),
+        "Backworks under uvicorn, none, data: request": ("none_request", "/constant"),
         "FastAPI and ctypes, async def": ("fastapi_ctypes", "/constant"),
         "FastAPI and ctypes, def": ("fastapi_ctypes", "/constant/thread"),
     },
     "POST, 1 KiB there and back": {
         "bare ASGI": ("bare_echo", "/echo"),
-        "Backworks, none, data: body": ("none_body", "/echo"),
-        "Backworks, thread, data: body": ("thread_body", "/echo"),
-        "Backworks, process, data: body": ("process_body", "/echo"),
+        "Backworks, none, data: body": (("none", "body"), "/echo"),
+        "Backworks, thread, data: body": (("thread", "body"), "/echo"),
+        "Backworks, process, data: body": (("process", "body"), "/echo"),
         "FastAPI and ctypes, async def": ("fastapi_ctypes", "/echo"),
     },
 }
-#: `backworks serve` with its defaults, compared with the same application under the server above.
-SERVE = "Backworks serve, none, data: request"
 
 
 def figure(quick: bool) -> Figure:
@@ -52,26 +51,21 @@ def figure(quick: bool) -> Figure:
             contenders = []
             for name, (application, path) in applications.items():
                 port = free_port()
-                serve = python(
-                    *_UVICORN, "--log-level", "warning", "--port", str(port), f"benchmarks.apps:{application}"
-                )
+                serve = _serve(*application, port) if isinstance(application, tuple) else _uvicorn(application, port)
                 with optional(name) if name.startswith("FastAPI") else nullcontext():
                     stack.enter_context(running(serve, port, path))
                     contenders.append(_contender(name, load, port, path, post=post))
-            if not post:
-                port = free_port()
-                stack.enter_context(running(_serve(port), port, "/constant"))
-                contenders.append(_contender(SERVE, load, port, "/constant", post=post))
             groups[case] = interleave(contenders, 1 if quick else 9)
     return Figure(
         "server",
-        "Requests per second of one endpoint on uvicorn (uvloop, httptools), higher is better",
+        "Requests per second of one endpoint (uvloop, httptools), higher is better",
         "requests/s",
         groups,
         ("bare ASGI", "FastAPI and ctypes, async def"),
         (
             load.note(),
             "wrk (one thread, 32 connections) and the server share the machine's cores, without CPU pinning.",
+            "Backworks is `backworks serve`, or its ASGI application under the same uvicorn as the others.",
             (
                 "The bare application returns a constant, or the request's body; the others get the same bytes from "
                 "the same C code."
@@ -86,9 +80,13 @@ def _contender(name: str, load: Load, port: int, path: str, *, post: bool) -> Co
     return Contender(name, partial(load.measure, port, path, post=post))
 
 
-def _serve(port: int) -> list[str]:
-    file = BUILD / "serve.yaml"
-    file.write_text(json.dumps(configuration("none", "request")))  # JSON is YAML
+def _uvicorn(application: str, port: int) -> list[str]:
+    return python(*_UVICORN, "--log-level", "warning", "--port", str(port), f"benchmarks.apps:{application}")
+
+
+def _serve(isolation: str, data: str, port: int) -> list[str]:
+    file = BUILD / f"serve_{isolation}_{data}.yaml"
+    file.write_text(json.dumps(configuration(isolation, data)))  # JSON is YAML
     return python("-P", "-m", "backworks", "serve", str(file), "--port", str(port))
 
 
