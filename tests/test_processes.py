@@ -781,6 +781,29 @@ class TestClose:
         assert pids <= {str(pid) for pid in plugin.runner.pids}  # type: ignore[attr-defined]
         assert plugin.close(PATIENCE)
 
+    def test_abandoned_call_that_crashes(self, load: Load, tmp_path: Path) -> None:
+        """A close without a limit does not wait for a worker that dies in a call that no task waits for."""
+        plugin = load()
+        fifo = Fifo(tmp_path)
+
+        async def main() -> None:
+            task = asyncio.ensure_future(plugin.process_endpoint_data_async("/x", data=f"!wait {fifo.path}"))
+            await asyncio.to_thread(fifo.wait)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+
+        asyncio.run(main())
+        (pid,) = plugin.runner.pids  # type: ignore[attr-defined]
+        closing = threading.Thread(target=plugin.close)
+        closing.start()
+        eventually(lambda: plugin.state == "closing")
+        os.kill(pid, KILL)
+        closing.join(PATIENCE)
+
+        assert (closing.is_alive(), plugin.state) == (False, "closed")
+        fifo.close()
+
     @pytest.mark.skipif(sys.platform == "win32", reason="a FIFO holds the start up")
     def test_while_restarting(self, load: Load, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
         """A worker that is being started when the plugin is closed is ended once."""

@@ -201,7 +201,7 @@ class Slots:
     Attributes:
         free: The free slots.
         waiting: What waits for one, the first in the front.
-        given_back: Notified when a slot was given back while the list is attentive.
+        given_back: Notified when a slot was given back while the list is attentive, or retired.
     """
 
     def __init__(
@@ -230,8 +230,8 @@ class Slots:
         """
         until = deadline(timeout)
         waiter = ThreadWaiter()
-        self.join(waiter, timeout, until)
         try:
+            self.join(waiter, timeout, until)
             waiter.wait(timeout)
         except BaseException:
             self.leave(waiter)
@@ -296,6 +296,7 @@ class Slots:
             self._doomed.discard(slot)
             self._attend()
             self._retire(slot)
+            self.given_back.notify_all()
 
     def doom(self, slot: Slot) -> bool:
         """Notes that a worker has ended: its slot is retired, now or when it is given back.

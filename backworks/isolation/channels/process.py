@@ -95,12 +95,16 @@ class ProcessRunner:
         traceparent: str | bytes | None,
         tracestate: str | bytes | None,
     ) -> Reply:
-        slot = self.free.take() if timeout is None or 0 < timeout <= MAX_TIMEOUT else None
-        if slot is None:
-            slot, timeout = self.workers.slots.wait(timeout)
+        slot: Slot | None = None
         try:
+            if timeout is None or 0 < timeout <= MAX_TIMEOUT:
+                slot = self.free.take()
+            if slot is None:
+                slot, timeout = self.workers.slots.wait(timeout)
             reply = slot.call(endpoint, method, data, timeout, traceparent, tracestate)
-        except BaseException as error:  # noqa: BLE001  # it is raised again, as itself or in words
+        except BaseException as error:
+            if slot is None:
+                raise
             raise self.failure(slot, error, endpoint, timeout) from None
         self.free.give(slot)
         return reply
