@@ -26,6 +26,10 @@ TREE, LAYERS, _STARTING, _CALL = BLOCKS
 HEIGHT = {part: height for height, line in enumerate(reversed(LAYERS.splitlines())) for part in line.split()}
 
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path.parent != PACKAGE or not path.name.startswith("__"))
+EXTENSION = sorted(path for part in ("binding", "fastpath") for path in (NATIVE / part).glob("*.[ch]"))
+
+#: Takes what the extension needs from Python modules, once, when it is imported.
+AT_IMPORT = [NATIVE / "binding" / "module.c"]
 
 
 def name_of(path: Path) -> str:
@@ -95,6 +99,17 @@ def test_imports_go_down(path: Path) -> None:
     parts = {part for name in names for part in re.findall(r"^backworks\.(\w+)", name) if part in HEIGHT}
 
     assert {part for part in parts - {part_of(path)} if HEIGHT[part] >= HEIGHT[part_of(path)]} == set()
+
+
+# C
+
+
+@pytest.mark.parametrize("path", [path for path in EXTENSION if path not in AT_IMPORT], ids=name_of)
+def test_c_calls_no_method_by_name(path: Path) -> None:
+    """C calls what it was given, and looks up nothing in a Python object by its name."""
+    found = re.findall(r"\bPyObject_(?:CallMethod|VectorcallMethod|GetAttr)\w*", path.read_text(encoding="utf-8"))
+
+    assert found == []
 
 
 # What the page names
