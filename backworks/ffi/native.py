@@ -1,4 +1,4 @@
-"""The compiled binding: ``backworks.ffi._native``, built from ``native/binding``.
+"""The compiled binding: ``backworks.ffi._native``, built from ``native/binding`` and ``native/fastpath``.
 
 It is the fastest, but needs a wheel or a C compiler. Beyond the contract, it accepts ``str`` (as UTF-8) and any object
 with a buffer in place of bytes, without a copy. Log records are dropped while the interpreter shuts down.
