@@ -11,7 +11,7 @@
  * tries all schedules of mailbox_post, mailbox_sleep and mailbox_arm, line by line: what changes here changes there.
  *
  * The host must not believe anything in here: it reads each value once, bounds it, and copies before it looks. The
- * worker believes its host. Words and messages are in the machine's own byte order, which is little-endian wherever
+ * worker checks what its host sends only to find bugs. Words and messages are in the machine's own byte order, which is little-endian wherever
  * this is built. */
 #ifndef BACKWORKS_MAILBOX_H
 #define BACKWORKS_MAILBOX_H

@@ -9,7 +9,7 @@
  *   channel.c    where frames come from: pipes or mailbox
  *   pipes.c      frames over the pipes
  *   log.c        the plugin's log records
- *   frame.c      frames as bytes
+ *   ../wire/     frames as bytes, and the mailbox: shared with the host
  *   platform_posix.c, watch.c, limits.c, children.c, platform_windows.c
  *                the system */
 #include <stdio.h>
