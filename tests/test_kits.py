@@ -58,7 +58,7 @@ def _library(kit: str, build_probe: Callable[[str], Path]) -> Path:
 def _probe(request: pytest.FixtureRequest, build_probe: Callable[[str], Path]) -> Iterator[Plugin]:
     """The loaded probe of one SDK."""
     kit, _, isolation = request.param.partition("-")
-    with backworks.load(build_probe(kit), {"a": 1}, isolation=isolation) as plugin:
+    with backworks.load(build_probe(kit), {"a": 1}, isolation=isolation, timeout=None) as plugin:
         yield plugin
 
 
