@@ -40,7 +40,7 @@ struct call_object {
 struct waker_object {
   PyObject_HEAD
   struct waker *waker;
-  PyObject *done, *set_result; /* names of methods */
+  PyObject *settle; /* sets the result of a future, unless it is done: (future) */
 };
 
 /* Calls */
@@ -457,18 +457,17 @@ waker_of(PyObject *object)
 }
 
 static PyObject *
-pool_waker(PyObject *self, PyObject *unused)
+pool_waker(PyObject *self, PyObject *settle)
 {
   const struct state *state = PyType_GetModuleState(Py_TYPE(self));
   struct waker_object *object = waker_of(PyType_GenericAlloc(state->waker_type, 0));
 
-  (void)unused;
   if (object == NULL) {
     return NULL;
   }
-  object->done = PyUnicode_InternFromString("done");
-  object->set_result = PyUnicode_InternFromString("set_result");
-  object->waker = object->done != NULL && object->set_result != NULL ? waker_make() : NULL;
+  Py_INCREF(settle);
+  object->settle = settle;
+  object->waker = waker_make();
   if (object->waker == NULL) {
     Py_DECREF((PyObject *)object);
     return PyErr_Occurred() ? NULL : PyErr_SetFromErrno(PyExc_OSError);
@@ -543,7 +542,8 @@ static PyMethodDef pool_methods[] = {
     "drain($self, timeout, /)\n--\n\nLets no call in and waits for those inside. Returns whether the caller has to shut "
     "the instance\ndown and then call ended()." },
   { "ended", pool_ended, METH_O, "ended($self, shut_down, /)\n--\n\nNotes that the shutdown has returned, or does not." },
-  { "waker", pool_waker, METH_NOARGS, "waker($self)\n--\n\nMakes a Waker, for the calls of any pool." },
+  { "waker", pool_waker, METH_O,
+    "waker($self, settle, /)\n--\n\nMakes a Waker, for the calls of any pool; settle(future) ends a future's wait." },
   { NULL, NULL, 0, NULL },
 };
 
@@ -755,12 +755,8 @@ waker_wait_for(PyObject *self, PyObject *unused)
 static void
 tell(struct waker_object *waker, PyObject *future)
 {
-  PyObject *result = PyObject_CallMethodObjArgs(future, waker->done, NULL);
+  PyObject *result = PyObject_CallFunctionObjArgs(waker->settle, future, NULL);
 
-  if (result == Py_False) {
-    Py_DECREF(result);
-    result = PyObject_CallMethodObjArgs(future, waker->set_result, Py_None, NULL);
-  }
   if (result == NULL) {
     PyErr_WriteUnraisable(future);
   }
@@ -787,8 +783,8 @@ waker_wake(PyObject *self, PyObject *unused)
 static int
 waker_traverse(PyObject *self, visitproc visit, void *arg)
 {
-  (void)arg;
   Py_VISIT(Py_TYPE(self));
+  Py_VISIT(waker_of(self)->settle);
   return 0;
 }
 
@@ -801,8 +797,7 @@ waker_dealloc(PyObject *self)
   if (waker_of(self)->waker != NULL) {
     waker_let_go(waker_of(self)->waker);
   }
-  Py_XDECREF(waker_of(self)->done);
-  Py_XDECREF(waker_of(self)->set_result);
+  Py_XDECREF(waker_of(self)->settle);
   PyObject_GC_Del(self);
   Py_DECREF(type);
 }

@@ -269,7 +269,7 @@ class NativeThreadRunner:
     def _waker_of(self, loop: asyncio.AbstractEventLoop) -> Waker:
         waker = _wakers.get(loop)
         if waker is None:
-            waker = _wakers[loop] = self._pool.waker()
+            waker = _wakers[loop] = self._pool.waker(_set)
             try:
                 loop.add_reader(waker.fileno(), waker.wake)
             except NotImplementedError:  # the event loop of Windows
