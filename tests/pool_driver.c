@@ -5,6 +5,7 @@
 #include "threadpool.h"
 
 #include <assert.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -15,7 +16,7 @@ struct work {
   unsigned question, answer;
 };
 
-static signpost callers, run, forgotten, given_up, nested, refused;
+static signpost callers, run, forgotten, taken_back, nested, refused;
 static struct pool *pool;
 
 static void
@@ -56,7 +57,7 @@ submit(unsigned question)
   if (submitted == SUBMITTED) {
     return work;
   }
-  assert(submitted == NESTED || (int)submitted == QUARANTINED);
+  assert(submitted == NESTED || submitted == QUARANTINED);
   finish(work);
   return NULL;
 }
@@ -64,11 +65,10 @@ submit(unsigned question)
 static void
 wait_for(struct work *work)
 {
-  if (!job_is_near(&work->job) || !job_poll(&work->job)) {
+  if (!job_poll(&work->job)) {
     while (!job_sleep(&work->job, NANOSECONDS)) {
     }
   }
-  job_taken(&work->job);
   assert(work->answer == work->question + 1);
   finish(work);
 }
@@ -100,7 +100,21 @@ sweep(void)
   }
 }
 
-/* Waits for some jobs, lets a waker tell about others, drops or gives up the rest. */
+/* Leaves a job in whatever stage it is. */
+static void
+leave(struct work *work, bool overran)
+{
+  enum stage stage = job_leave(&work->job, overran);
+
+  if (stage == QUEUED) {
+    count(&taken_back);
+  }
+  if (stage != INSIDE) {
+    finish(work);
+  }
+}
+
+/* Waits for some jobs, lets a waker tell about others, leaves the rest. */
 static thread_result THREAD_CALL
 call(void *unused)
 {
@@ -112,25 +126,15 @@ call(void *unused)
   for (i = 0; i < CALLS; i++) {
     struct work *work;
     while ((work = submit(i)) == NULL) {
-      thread_yield();
+      (void)sched_yield();
     }
-    if (i % 7 == 0) {
-      if (job_drop(&work->job)) {
-        finish(work);
-      }
-    } else if (i % 11 == 0) {
-      enum stage stage = job_give_up(&work->job);
-      if (stage == QUEUED) {
-        count(&given_up);
-      }
-      if (stage != INSIDE) {
-        finish(work);
-      }
+    if (i % 7 == 0 || i % 11 == 0) {
+      leave(work, i % 11 == 0);
     } else if (i % 13 == 0) { /* its time is over while the waker is about to tell that it is done */
       (void)job_watch(&work->job, waker);
       while (!job_sleep(&work->job, NANOSECONDS)) {
       }
-      assert(job_give_up(&work->job) == DONE);
+      assert(job_leave(&work->job, true) == DONE);
       finish(work);
     } else if (i % 3 == 0 && job_watch(&work->job, waker)) {
       watched++;
@@ -142,7 +146,7 @@ call(void *unused)
       (void)waker_wait(waker, NANOSECONDS / 100);
       waker_clear(waker);
       while ((job = waker_take(waker)) != NULL) {
-        (void)job_drop(job);
+        assert(job_leave(job, false) == DONE);
         finish((struct work *)job);
         told++;
       }
@@ -157,7 +161,6 @@ call(void *unused)
 int
 main(void)
 {
-  bool first = false;
   int i;
 
   pool_setup();
@@ -169,15 +172,14 @@ main(void)
     }
   }
   while (SIGNPOST_GET(&callers) > 0) {
-    thread_yield();
+    (void)sched_yield();
   }
-  while (pool_close(pool, &first, NANOSECONDS) != EMPTY) {
+  while (!pool_wait(pool, NANOSECONDS)) {
   }
-  pool_closed(pool, true);
   sweep();
-  assert(pool_life(pool) == CLOSED && pool_inside(pool) == 0);
+  assert(pool_in_flight(pool) == 0 && pool_overran(pool) == 0);
   pool_let_go(pool);
   assert(nested > 0);
-  printf("%ld of %d jobs ended\n", (long)(run + given_up - nested), CALLERS * CALLS);
+  printf("%ld of %d jobs ended\n", (long)(run + taken_back - nested), CALLERS * CALLS);
   return 0;
 }

@@ -2,8 +2,8 @@
  *
  * What Python sees of threadpool.c: the types Pool, Call and Waker.
  *
- * A call keeps what it was given alive until it is done: its Python objects, and a copy of what its caller could change.
- * Who waits for it, waits without the interpreter lock; the threads of the pool never have that. */
+ * A call keeps what its request borrows from until it is done: Python objects, and copies of what its caller could
+ * change. A caller waits without the interpreter lock; the threads of the pool never have it. */
 #include "../binding/binding.h"
 #include "threadpool.h"
 
@@ -13,34 +13,35 @@
 /* How long a waiting thread sleeps before it looks whether a signal has come, in nanoseconds: people notice no less. */
 #define SLICE UINT64_C(50000000)
 
+/* One call. It belongs to the owner of its job. */
 struct call {
   struct job job; /* first: a job of ours is a call */
-  const struct state *state;
-  struct instance *instance;
-  PyObject *owner;   /* the Call, borrowed; NULL for a call that is waited for in C */
-  PyObject *kept[5]; /* what the request borrows from */
+  struct pool_object *pool;
+  struct call_object *object; /* borrowed; NULL if no event loop waits */
+  PyObject *kept[CALL_RAW];   /* what the request borrows from */
   backworks_request request;
   struct answer answer;
 };
 
 struct pool_object {
   PyObject_HEAD
+  const struct state *state;
   struct pool *pool;
   struct instance *instance;
-  PyObject *problem;
+  PyObject *problem; /* makes the exception of a call that has no reply: (kind, timeout) -> exception */
 };
 
+/* What an event loop has of a call. */
 struct call_object {
   PyObject_HEAD
-  struct call *call; /* NULL once it was taken or dropped */
   struct pool_object *pool;
+  struct call *call; /* NULL once it was taken or dropped */
   PyObject *waker, *future;
 };
 
 struct waker_object {
   PyObject_HEAD
   struct waker *waker;
-  PyObject *settle; /* sets the result of a future, unless it is done: (future) */
 };
 
 /* Calls */
@@ -48,10 +49,10 @@ struct waker_object {
 static const struct functions *
 functions_of(const struct call *call)
 {
-  return &call->instance->library->functions;
+  return &call->pool->instance->library->functions;
 }
 
-/* Hands an answer that nobody takes back to the plugin. Without the interpreter lock. */
+/* Hands an answer that is not taken back to the plugin. Without the interpreter lock. */
 static void
 forget(struct job *job)
 {
@@ -63,7 +64,6 @@ forget(struct job *job)
   }
 }
 
-/* Frees a call that is done, or was never submitted. */
 static void
 call_free(struct call *call)
 {
@@ -77,24 +77,15 @@ call_free(struct call *call)
     Py_END_ALLOW_THREADS
     PyErr_Restore(type, value, traceback);
   }
-  for (i = 0; i < 5; i++) {
+  for (i = 0; i < CALL_RAW; i++) {
     Py_XDECREF(call->kept[i]);
   }
-  Py_DECREF((PyObject *)call->instance);
+  Py_DECREF((PyObject *)call->pool);
   condition_end(&call->job.done);
   free(call);
 }
 
-/* Lets a call run on without anybody who waits for it. */
-static void
-call_drop(struct call *call)
-{
-  if (job_drop(&call->job)) {
-    call_free(call);
-  }
-}
-
-/* Frees the calls that were dropped and have ended since. */
+/* Frees the calls that were left and have ended since. */
 static void
 sweep(void)
 {
@@ -113,8 +104,8 @@ run_process(struct job *job, uint64_t time_left)
   int32_t code;
 
   call->request.time_left_ns = time_left;
-  code = functions->process(call->instance->plugin, &call->request, &call->answer.response);
-  answer_take(&call->answer, code, call->state, functions);
+  code = functions->process(call->pool->instance->plugin, &call->request, &call->answer.response);
+  answer_take(&call->answer, code, call->pool->state, functions);
 }
 
 static void
@@ -124,13 +115,9 @@ run_health_check(struct job *job, uint64_t time_left)
   const struct functions *functions = functions_of(call);
 
   (void)time_left;
-  answer_take(&call->answer, functions->health_check(call->instance->plugin, &call->answer.response), call->state,
-              functions);
+  answer_take(&call->answer, functions->health_check(call->pool->instance->plugin, &call->answer.response),
+              call->pool->state, functions);
 }
-
-/* The values of enum life, and then those of enum submitted. */
-static const char *const names[] = { "running", "quarantined", "closing", "closed", "abandoned",
-                                     "nested",  "no thread",   "forked" };
 
 /* Raises the exception that problem(kind, timeout) makes. */
 static PyObject *
@@ -147,15 +134,16 @@ raise_problem(struct pool_object *pool, const char *kind, PyObject *timeout)
 
 /* Makes a call without a request. `timeout` is a number of seconds or None. */
 static struct call *
-call_new(struct pool_object *pool, PyObject *timeout)
+call_new(struct pool_object *pool, PyObject *timeout, void (*run)(struct job *, uint64_t))
 {
   struct call *call;
   uint64_t nanoseconds = 0;
 
+  sweep();
   if (timeout != Py_None && take_timeout(timeout, &nanoseconds) < 0) {
     return NULL;
   }
-  if (pool->instance->plugin == NULL && pool_life(pool->pool) == RUNNING) { /* behind the pool's back */
+  if (pool->instance->plugin == NULL) {
     PyErr_SetString(PyExc_RuntimeError, "the instance was shut down");
     return NULL;
   }
@@ -166,53 +154,43 @@ call_new(struct pool_object *pool, PyObject *timeout)
   }
   memset(call, 0, offsetof(struct call, answer));
   condition_make(&call->job.done);
+  call->job.run = run;
   call->job.forget = forget;
   call->job.until = timeout != Py_None ? clock_now() + nanoseconds : 0;
-  call->state = PyType_GetModuleState(Py_TYPE((PyObject *)pool));
-  Py_INCREF((PyObject *)pool->instance);
-  call->instance = pool->instance;
+  Py_INCREF((PyObject *)pool);
+  call->pool = pool;
   answer_prepare(&call->answer);
   call->answer.freed = true; /* there is nothing yet */
   return call;
 }
 
-/* Borrows the bytes of a value for the life of the call; what could change is copied. Takes the reference. */
+/* Borrows the bytes of an argument until the call is freed; what could change is copied. An HTTP field is Latin-1, and
+ * may be None. */
 static int
-keep(struct call *call, size_t index, PyObject *value, const char *what, const char **data, size_t *size)
+keep(struct call *call, PyObject *const *values, enum call_argument which, const char **data, size_t *size)
 {
+  static const char *const names[] = { "endpoint", "method", "data", "timeout", "traceparent", "tracestate" };
+  const bool is_field = which > CALL_TIMEOUT;
+  PyObject *value = values[which];
   struct text text;
 
-  call->kept[index] = value;
-  if (value == NULL || text_take(&text, value, what) < 0) {
+  if (is_field && value == Py_None) {
+    return 0;
+  }
+  if (is_field && PyUnicode_Check(value)) {
+    value = PyUnicode_AsLatin1String(value);
+  } else if (!PyUnicode_Check(value) && !PyBytes_Check(value) && PyObject_CheckBuffer(value)) {
+    value = PyBytes_FromObject(value);
+  } else {
+    Py_INCREF(value);
+  }
+  call->kept[which] = value;
+  if (value == NULL || text_take(&text, value, names[which]) < 0) {
     return -1;
   }
   *data = text.data; /* of a str or bytes, which hold still */
   *size = text.size;
   return 0;
-}
-
-static int
-keep_text(struct call *call, size_t index, PyObject *value, const char *what, const char **data, size_t *size)
-{
-  if (!PyUnicode_Check(value) && !PyBytes_Check(value) && PyObject_CheckBuffer(value)) {
-    value = PyBytes_FromObject(value);
-  } else {
-    Py_INCREF(value);
-  }
-  return keep(call, index, value, what, data, size);
-}
-
-/* The same for the value of an HTTP field, which is Latin-1; None is allowed. */
-static int
-keep_field(struct call *call, size_t index, PyObject *value, const char *what, const char **data, size_t *size)
-{
-  if (value == Py_None) {
-    return 0;
-  }
-  if (PyUnicode_Check(value)) {
-    return keep(call, index, PyUnicode_AsLatin1String(value), what, data, size);
-  }
-  return keep_text(call, index, value, what, data, size);
 }
 
 /* Makes a call of endpoint, method, data, timeout, traceparent and tracestate, in that order. */
@@ -222,60 +200,72 @@ call_of_request(struct pool_object *pool, PyObject *const *values, Py_ssize_t co
   struct call *call;
   backworks_request *request;
 
-  sweep();
-  if (count != 6) {
-    PyErr_Format(PyExc_TypeError, "a call takes 6 arguments (%zd given)", count);
+  if (count != CALL_RAW) {
+    PyErr_Format(PyExc_TypeError, "a call takes %d arguments (%zd given)", CALL_RAW, count);
     return NULL;
   }
-  call = call_new(pool, values[3]);
+  call = call_new(pool, values[CALL_TIMEOUT], run_process);
   if (call == NULL) {
     return NULL;
   }
-  call->job.run = run_process;
   request = &call->request;
   request->struct_size = sizeof *request;
-  if (keep_text(call, 0, values[0], "endpoint", &request->endpoint, &request->endpoint_size) < 0 ||
-      keep_text(call, 1, values[1], "method", &request->method, &request->method_size) < 0 ||
-      keep_text(call, 2, values[2], "data", &request->data, &request->data_size) < 0 ||
-      keep_field(call, 3, values[4], "traceparent", &request->traceparent, &request->traceparent_size) < 0 ||
-      keep_field(call, 4, values[5], "tracestate", &request->tracestate, &request->tracestate_size) < 0) {
+  if (keep(call, values, CALL_ENDPOINT, &request->endpoint, &request->endpoint_size) < 0 ||
+      keep(call, values, CALL_METHOD, &request->method, &request->method_size) < 0 ||
+      keep(call, values, CALL_DATA, &request->data, &request->data_size) < 0 ||
+      keep(call, values, CALL_TRACEPARENT, &request->traceparent, &request->traceparent_size) < 0 ||
+      keep(call, values, CALL_TRACESTATE, &request->tracestate, &request->tracestate_size) < 0) {
     call_free(call);
     return NULL;
   }
   return call;
 }
 
-/* Raises why a call was not queued, and frees it. */
-static PyObject *
-raise_not_submitted(struct pool_object *pool, struct call *call, enum submitted submitted)
+/* Submits a call and polls for its end. Returns 1 if it is done, 0 if not, -1 with an exception if it was refused; then
+ * it is freed. */
+static int
+call_start(struct pool_object *pool, struct call *call)
 {
-  call_free(call);
-  return raise_problem(pool, names[submitted], Py_None);
+  static const char *const names[] = { "", "quarantined", "nested", "no thread", "inherited" };
+  enum submitted submitted;
+  bool is_done = false;
+
+  Py_BEGIN_ALLOW_THREADS
+  submitted = pool_submit(pool->pool, &call->job);
+  if (submitted == SUBMITTED) {
+    is_done = job_poll(&call->job);
+  }
+  Py_END_ALLOW_THREADS
+  if (submitted != SUBMITTED) {
+    call_free(call);
+    (void)raise_problem(pool, names[submitted], Py_None);
+    return -1;
+  }
+  return is_done;
 }
 
 /* Makes the Reply of a call that is done, and frees the call. */
 static PyObject *
-call_take(struct pool_object *pool, struct call *call, PyObject *timeout)
+call_reply(struct pool_object *pool, struct call *call, PyObject *timeout)
 {
   PyObject *reply = NULL;
 
   if (call->job.late) {
     (void)raise_problem(pool, "queued", timeout);
   } else {
-    reply = answer_reply(&call->answer, call->state, functions_of(call));
+    reply = answer_reply(&call->answer, pool->state, functions_of(call));
   }
-  job_taken(&call->job);
   call_free(call);
   return reply;
 }
 
-/* Gives up a call whose time is over: raises that, or returns its Reply if it is done after all. */
+/* Returns the Reply of a call if it is done; if not, leaves it, and raises that its time is over. */
 static PyObject *
-call_give_up(struct pool_object *pool, struct call *call, PyObject *timeout)
+call_take(struct pool_object *pool, struct call *call, PyObject *timeout)
 {
-  switch (job_give_up(&call->job)) {
+  switch (job_leave(&call->job, true)) {
   case DONE:
-    return call_take(pool, call, timeout);
+    return call_reply(pool, call, timeout);
   case QUEUED:
     call_free(call);
     return raise_problem(pool, "queued", timeout);
@@ -284,42 +274,39 @@ call_give_up(struct pool_object *pool, struct call *call, PyObject *timeout)
   }
 }
 
+/* Leaves a call: it does not begin, or its answer is dropped. */
+static void
+call_drop(struct call *call)
+{
+  if (job_leave(&call->job, false) != INSIDE) {
+    call_free(call);
+  }
+}
+
 /* Runs a call and waits for it. */
 static PyObject *
 call_run(struct pool_object *pool, struct call *call, PyObject *timeout)
 {
-  enum submitted submitted;
-  struct job *job = &call->job;
-  uint64_t until = job->until, now, left;
-  bool done = false;
+  uint64_t until = call->job.until, left = SLICE;
+  int is_done = call_start(pool, call);
 
-  Py_BEGIN_ALLOW_THREADS
-  submitted = pool_submit(pool->pool, job);
-  if (submitted == SUBMITTED) {
-    done = job_is_near(job) && job_poll(job);
-  }
-  Py_END_ALLOW_THREADS
-  if (submitted != SUBMITTED) {
-    return raise_not_submitted(pool, call, submitted);
-  }
-  while (!done) {
-    left = SLICE;
+  while (is_done == 0) {
     if (until != 0) {
-      now = clock_now();
+      uint64_t now = clock_now();
       if (now >= until) {
-        return call_give_up(pool, call, timeout);
+        break;
       }
       left = until - now < SLICE ? until - now : SLICE;
     }
     Py_BEGIN_ALLOW_THREADS
-    done = job_sleep(job, left);
+    is_done = job_sleep(&call->job, left);
     Py_END_ALLOW_THREADS
-    if (!done && PyErr_CheckSignals() < 0) {
+    if (!is_done && PyErr_CheckSignals() < 0) {
       call_drop(call);
       return NULL;
     }
   }
-  return call_take(pool, call, timeout);
+  return is_done < 0 ? NULL : call_take(pool, call, timeout);
 }
 
 /* The type Pool */
@@ -335,7 +322,7 @@ pool_call(PyObject *self, PyObject *const *values, Py_ssize_t count)
 {
   struct call *call = call_of_request(pool_of(self), values, count);
 
-  return call != NULL ? call_run(pool_of(self), call, values[3]) : NULL;
+  return call != NULL ? call_run(pool_of(self), call, values[CALL_TIMEOUT]) : NULL;
 }
 
 static PyObject *
@@ -344,31 +331,21 @@ pool_begin(PyObject *self, PyObject *const *values, Py_ssize_t count)
   struct pool_object *pool = pool_of(self);
   struct call *call = call_of_request(pool, values, count);
   struct call_object *object;
-  enum submitted submitted;
-  bool done = false;
+  int is_done;
 
-  if (call == NULL) {
+  if (call == NULL || (is_done = call_start(pool, call)) < 0) {
     return NULL;
   }
-  submitted = pool_submit(pool->pool, &call->job);
-  if (submitted != SUBMITTED) {
-    return raise_not_submitted(pool, call, submitted);
+  if (is_done) {
+    return call_take(pool, call, values[CALL_TIMEOUT]);
   }
-  if (job_is_near(&call->job)) {
-    Py_BEGIN_ALLOW_THREADS
-    done = job_poll(&call->job);
-    Py_END_ALLOW_THREADS
-  }
-  if (done) {
-    return call_take(pool, call, values[3]);
-  }
-  object = (struct call_object *)PyType_GenericAlloc(call->state->call_type, 0);
+  object = (struct call_object *)PyType_GenericAlloc(pool->state->call_type, 0);
   if (object == NULL) {
     call_drop(call);
     return NULL;
   }
+  call->object = object;
   object->call = call;
-  call->owner = (PyObject *)object;
   Py_INCREF(self);
   object->pool = pool;
   return (PyObject *)object;
@@ -379,75 +356,56 @@ pool_health_check(PyObject *self, PyObject *timeout)
 {
   struct call *call;
 
-  sweep();
-  call = call_new(pool_of(self), timeout);
-  if (call == NULL) {
-    return NULL;
-  }
-  if (functions_of(call)->health_check == NULL) {
-    call_free(call);
+  if (pool_of(self)->instance->library->functions.health_check == NULL) {
     return PyErr_Format(PyExc_LookupError, "the library has no backworks_plugin_health_check");
   }
-  call->job.run = run_health_check;
-  return call_run(pool_of(self), call, timeout);
+  call = call_new(pool_of(self), timeout, run_health_check);
+  return call != NULL ? call_run(pool_of(self), call, timeout) : NULL;
 }
 
 static PyObject *
-pool_drain(PyObject *self, PyObject *timeout)
+pool_wait_method(PyObject *self, PyObject *timeout)
 {
-  struct pool *pool = pool_of(self)->pool;
-  enum closing closing;
-  bool first = false, interrupted;
-  uint64_t until = 0, now, left;
+  uint64_t nanoseconds = SLICE;
+  bool is_empty;
 
-  if (timeout != Py_None) {
-    if (take_timeout(timeout, &until) < 0) {
-      return NULL;
-    }
-    until += clock_now();
-  }
-  do {
-    left = SLICE;
-    if (until != 0) {
-      now = clock_now();
-      left = now >= until ? 0 : until - now < SLICE ? until - now : SLICE;
-    }
-    Py_BEGIN_ALLOW_THREADS
-    closing = pool_close(pool, &first, left);
-    Py_END_ALLOW_THREADS
-    interrupted = closing == NOT_YET && PyErr_CheckSignals() < 0;
-  } while (closing == NOT_YET && left > 0 && !interrupted);
-  if (closing == NOT_YET && first) {
-    pool_closed(pool, false);
-  }
-  sweep();
-  return interrupted ? NULL : PyBool_FromLong(closing == EMPTY);
-}
-
-static PyObject *
-pool_ended(PyObject *self, PyObject *shut_down)
-{
-  int truth = PyObject_IsTrue(shut_down);
-
-  if (truth < 0) {
+  if (timeout != Py_None && take_timeout(timeout, &nanoseconds) < 0) {
     return NULL;
   }
-  pool_closed(pool_of(self)->pool, truth);
-  Py_RETURN_NONE;
+  Py_BEGIN_ALLOW_THREADS
+  is_empty = pool_wait(pool_of(self)->pool, nanoseconds < SLICE ? nanoseconds : SLICE);
+  Py_END_ALLOW_THREADS
+  sweep();
+  return PyBool_FromLong(is_empty);
 }
 
 static PyObject *
-pool_get_state(PyObject *self, void *unused)
+pool_close_method(PyObject *self, PyObject *unused)
 {
   (void)unused;
-  return PyUnicode_FromString(names[pool_life(pool_of(self)->pool)]);
+  pool_close(pool_of(self)->pool);
+  Py_RETURN_NONE;
 }
 
 static PyObject *
 pool_get_in_flight(PyObject *self, void *unused)
 {
   (void)unused;
-  return PyLong_FromSize_t(pool_inside(pool_of(self)->pool));
+  return PyLong_FromSize_t(pool_in_flight(pool_of(self)->pool));
+}
+
+static PyObject *
+pool_get_overran(PyObject *self, void *unused)
+{
+  (void)unused;
+  return PyLong_FromSize_t(pool_overran(pool_of(self)->pool));
+}
+
+static PyObject *
+pool_get_is_inherited(PyObject *self, void *unused)
+{
+  (void)unused;
+  return PyBool_FromLong(pool_is_inherited(pool_of(self)->pool));
 }
 
 static struct waker_object *
@@ -457,20 +415,19 @@ waker_of(PyObject *object)
 }
 
 static PyObject *
-pool_waker(PyObject *self, PyObject *settle)
+pool_waker(PyObject *self, PyObject *unused)
 {
-  const struct state *state = PyType_GetModuleState(Py_TYPE(self));
-  struct waker_object *object = waker_of(PyType_GenericAlloc(state->waker_type, 0));
+  struct waker_object *object = waker_of(PyType_GenericAlloc(pool_of(self)->state->waker_type, 0));
 
+  (void)unused;
   if (object == NULL) {
     return NULL;
   }
-  Py_INCREF(settle);
-  object->settle = settle;
   object->waker = waker_make();
   if (object->waker == NULL) {
+    (void)PyErr_SetFromErrno(PyExc_OSError);
     Py_DECREF((PyObject *)object);
-    return PyErr_Occurred() ? NULL : PyErr_SetFromErrno(PyExc_OSError);
+    return NULL;
   }
   return (PyObject *)object;
 }
@@ -492,6 +449,7 @@ pool_new(struct instance *instance, const struct state *state, PyObject *argumen
   if (object == NULL) {
     return NULL;
   }
+  object->state = state;
   Py_INCREF((PyObject *)instance);
   object->instance = instance;
   Py_INCREF(problem);
@@ -513,7 +471,6 @@ pool_traverse(PyObject *self, visitproc visit, void *arg)
   return 0;
 }
 
-/* Its threads end by themselves. */
 static void
 pool_dealloc(PyObject *self)
 {
@@ -538,18 +495,17 @@ static PyMethodDef pool_methods[] = {
     "As call, but returns a Call where the Reply is not there within microseconds." },
   { "health_check", pool_health_check, METH_O,
     "health_check($self, timeout, /)\n--\n\nHas a thread call backworks_plugin_health_check." },
-  { "drain", pool_drain, METH_O,
-    "drain($self, timeout, /)\n--\n\nLets no call in and waits for those inside. Returns whether the caller has to shut "
-    "the instance\ndown and then call ended()." },
-  { "ended", pool_ended, METH_O, "ended($self, shut_down, /)\n--\n\nNotes that the shutdown has returned, or does not." },
-  { "waker", pool_waker, METH_O,
-    "waker($self, settle, /)\n--\n\nMakes a Waker, for the calls of any pool; settle(future) ends a future's wait." },
+  { "wait", pool_wait_method, METH_O,
+    "wait($self, timeout, /)\n--\n\nWaits until no call is in it. Returns whether that is so, which it may deny early." },
+  { "close", pool_close_method, METH_NOARGS, "close($self)\n--\n\nHas the threads end after the calls that were made." },
+  { "waker", pool_waker, METH_NOARGS, "waker($self)\n--\n\nMakes a Waker, for the calls of any pool." },
   { NULL, NULL, 0, NULL },
 };
 
 static PyGetSetDef pool_members[] = {
-  { "state", pool_get_state, NULL, "The state of the instance: a value of admission.State.", NULL },
   { "in_flight", pool_get_in_flight, NULL, "How many calls are in it.", NULL },
+  { "overran", pool_get_overran, NULL, "How many of them overran, and have not returned.", NULL },
+  { "is_inherited", pool_get_is_inherited, NULL, "Whether its threads are in the process that forked this one.", NULL },
   { NULL, NULL, NULL, NULL, NULL },
 };
 
@@ -577,94 +533,71 @@ call_object_of(PyObject *object)
   return (struct call_object *)object;
 }
 
-/* Takes the call from the object, which lets go of who is to be told. */
-static struct call *
-call_from(PyObject *self)
+static bool
+is_gone(PyObject *self)
 {
-  struct call *call = call_object_of(self)->call;
-
-  if (call == NULL) {
+  if (call_object_of(self)->call == NULL) {
     PyErr_SetString(PyExc_RuntimeError, "the call was taken or dropped before");
+    return true;
   }
-  return call;
-}
-
-static void
-let_go(PyObject *self)
-{
-  call_object_of(self)->call = NULL;
-  Py_CLEAR(call_object_of(self)->future);
-  Py_CLEAR(call_object_of(self)->waker);
+  return false;
 }
 
 static PyObject *
 call_watch(PyObject *self, PyObject *const *values, Py_ssize_t count)
 {
-  struct call *call = call_from(self);
+  struct call_object *object = call_object_of(self);
 
-  if (call == NULL) {
+  if (is_gone(self)) {
     return NULL;
   }
-  if (count != 2 || !PyObject_TypeCheck(values[0], call->state->waker_type)) {
+  if (count != 2 || !PyObject_TypeCheck(values[0], object->pool->state->waker_type)) {
     PyErr_SetString(PyExc_TypeError, "watch() takes a Waker and a future");
     return NULL;
   }
-  if (call_object_of(self)->waker != NULL) {
+  if (object->waker != NULL) {
     PyErr_SetString(PyExc_RuntimeError, "the call is watched already");
     return NULL;
   }
   Py_INCREF(values[0]);
-  call_object_of(self)->waker = values[0];
+  object->waker = values[0];
   Py_INCREF(values[1]);
-  call_object_of(self)->future = values[1];
-  return PyBool_FromLong(job_watch(&call->job, ((struct waker_object *)values[0])->waker));
+  object->future = values[1];
+  return PyBool_FromLong(job_watch(&object->call->job, waker_of(values[0])->waker));
 }
 
 static PyObject *
-call_result(PyObject *self, PyObject *timeout)
+call_take_method(PyObject *self, PyObject *timeout)
 {
-  struct call *call = call_from(self);
+  struct call *call = call_object_of(self)->call;
 
-  if (call == NULL) {
+  if (is_gone(self)) {
     return NULL;
   }
-  if (!job_sleep(&call->job, 0)) { /* asked under the mutex: the waker is told a moment before the job is done */
-    PyErr_SetString(PyExc_RuntimeError, "the call is not done");
-    return NULL;
-  }
-  (void)job_drop(&call->job); /* out of the list of its waker */
-  let_go(self);
+  call_object_of(self)->call = NULL;
   return call_take(call_object_of(self)->pool, call, timeout);
 }
 
-static PyObject *
-call_expire(PyObject *self, PyObject *timeout)
-{
-  struct call *call = call_from(self);
-
-  if (call == NULL) {
-    return NULL;
-  }
-  let_go(self);
-  return call_give_up(call_object_of(self)->pool, call, timeout);
-}
-
-static void
-drop(PyObject *self)
+/* Leaves the call, and lets go of what is told about it. */
+static int
+call_clear(PyObject *self)
 {
   struct call *call = call_object_of(self)->call;
 
   if (call != NULL) {
+    call_object_of(self)->call = NULL;
     call_drop(call);
-    let_go(self);
   }
+  Py_CLEAR(call_object_of(self)->future);
+  Py_CLEAR(call_object_of(self)->waker);
+  return 0;
 }
 
 static PyObject *
 call_drop_method(PyObject *self, PyObject *unused)
 {
   (void)unused;
-  drop(self);
+  (void)call_clear(self);
   Py_RETURN_NONE;
 }
 
@@ -678,20 +611,13 @@ call_traverse(PyObject *self, visitproc visit, void *arg)
   return 0;
 }
 
-static int
-call_clear(PyObject *self)
-{
-  drop(self);
-  return 0;
-}
-
 static void
 call_dealloc(PyObject *self)
 {
   PyTypeObject *type = Py_TYPE(self);
 
   PyObject_GC_UnTrack(self);
-  drop(self);
+  (void)call_clear(self);
   Py_XDECREF((PyObject *)call_object_of(self)->pool);
   PyObject_GC_Del(self);
   Py_DECREF(type);
@@ -699,12 +625,12 @@ call_dealloc(PyObject *self)
 
 static PyMethodDef call_methods[] = {
   { "watch", (PyCFunction)(void (*)(void))call_watch, METH_FASTCALL,
-    "watch($self, waker, future, /)\n--\n\nHas the waker set the future's result, None, when the call is done. Returns "
-    "False if it is." },
-  { "result", call_result, METH_O, "result($self, timeout, /)\n--\n\nReturns the Reply of a call that is done." },
-  { "expire", call_expire, METH_O,
-    "expire($self, timeout, /)\n--\n\nGives up the call, which raises, or returns its Reply if it is done." },
-  { "drop", call_drop_method, METH_NOARGS, "drop($self)\n--\n\nLets the call run on without anybody who waits for it." },
+    "watch($self, waker, future, /)\n--\n\nHas the waker hand out the future when the call is done. Returns False if it is "
+    "done already." },
+  { "take", call_take_method, METH_O,
+    "take($self, timeout, /)\n--\n\nReturns the Reply; if there is none yet, gives the call up, and raises that." },
+  { "drop", call_drop_method, METH_NOARGS,
+    "drop($self)\n--\n\nHas the call not begin, or its answer dropped; does nothing after take." },
   { NULL, NULL, 0, NULL },
 };
 
@@ -740,52 +666,38 @@ waker_fileno(PyObject *self, PyObject *unused)
 }
 
 static PyObject *
-waker_wait_for(PyObject *self, PyObject *unused)
+waker_wait_method(PyObject *self, PyObject *unused)
 {
-  bool ringing;
+  bool calling;
 
   (void)unused;
   Py_BEGIN_ALLOW_THREADS
-  ringing = waker_wait(waker_of(self)->waker, NANOSECONDS);
+  calling = waker_wait(waker_of(self)->waker, NANOSECONDS);
   Py_END_ALLOW_THREADS
-  return PyBool_FromLong(ringing);
-}
-
-/* Tells one future that its call is done. */
-static void
-tell(struct waker_object *waker, PyObject *future)
-{
-  PyObject *result = PyObject_CallFunctionObjArgs(waker->settle, future, NULL);
-
-  if (result == NULL) {
-    PyErr_WriteUnraisable(future);
-  }
-  Py_XDECREF(result);
+  return PyBool_FromLong(calling);
 }
 
 static PyObject *
-waker_wake(PyObject *self, PyObject *unused)
+waker_clear_method(PyObject *self, PyObject *unused)
 {
-  struct job *job;
-
   (void)unused;
   waker_clear(waker_of(self)->waker);
-  while ((job = waker_take(waker_of(self)->waker)) != NULL) {
-    struct call_object *owner = call_object_of(((struct call *)job)->owner);
-    PyObject *future = owner->future;
-    owner->future = NULL;
-    tell(waker_of(self), future);
-    Py_DECREF(future);
-  }
   Py_RETURN_NONE;
 }
 
-static int
-waker_traverse(PyObject *self, visitproc visit, void *arg)
+static PyObject *
+waker_take_method(PyObject *self, PyObject *unused)
 {
-  Py_VISIT(Py_TYPE(self));
-  Py_VISIT(waker_of(self)->settle);
-  return 0;
+  struct job *job = waker_take(waker_of(self)->waker);
+  PyObject *future;
+
+  (void)unused;
+  if (job == NULL) {
+    Py_RETURN_NONE;
+  }
+  future = ((struct call *)job)->object->future;
+  ((struct call *)job)->object->future = NULL;
+  return future;
 }
 
 static void
@@ -793,27 +705,25 @@ waker_dealloc(PyObject *self)
 {
   PyTypeObject *type = Py_TYPE(self);
 
-  PyObject_GC_UnTrack(self);
   if (waker_of(self)->waker != NULL) {
     waker_let_go(waker_of(self)->waker);
   }
-  Py_XDECREF(waker_of(self)->settle);
-  PyObject_GC_Del(self);
+  PyObject_Free(self);
   Py_DECREF(type);
 }
 
 static PyMethodDef waker_methods[] = {
   { "fileno", waker_fileno, METH_NOARGS, "fileno($self)\n--\n\nReturns a descriptor that is readable when calls are done." },
-  { "wait", waker_wait_for, METH_NOARGS,
-    "wait($self)\n--\n\nWaits until calls are done, for a second at most; tells whether wake() may find some." },
-  { "wake", waker_wake, METH_NOARGS, "wake($self)\n--\n\nSets the futures of the calls that are done." },
+  { "wait", waker_wait_method, METH_NOARGS,
+    "wait($self)\n--\n\nWaits until calls are done, for a second at most. Returns whether there may be some." },
+  { "clear", waker_clear_method, METH_NOARGS, "clear($self)\n--\n\nMakes the descriptor unreadable, until the next call." },
+  { "take", waker_take_method, METH_NOARGS, "take($self)\n--\n\nReturns the future of a call that is done, or None." },
   { NULL, NULL, 0, NULL },
 };
 
 static PyType_Slot waker_slots[] = {
   { Py_tp_doc, "Tells an event loop that calls are done: one descriptor for all of them." },
   { Py_tp_methods, waker_methods },
-  { Py_tp_traverse, (void *)waker_traverse },
   { Py_tp_dealloc, (void *)waker_dealloc },
   { 0, NULL },
 };
@@ -821,21 +731,23 @@ static PyType_Slot waker_slots[] = {
 static PyType_Spec waker_spec = {
   .name = "backworks.ffi._native.Waker",
   .basicsize = sizeof(struct waker_object),
-  .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_DISALLOW_INSTANTIATION | Py_TPFLAGS_IMMUTABLETYPE,
+  .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION | Py_TPFLAGS_IMMUTABLETYPE,
   .slots = waker_slots,
 };
+
+static int
+add_type(PyObject *module, PyType_Spec *spec, PyTypeObject **type)
+{
+  *type = (PyTypeObject *)PyType_FromModuleAndSpec(module, spec, NULL);
+  return *type == NULL ? -1 : PyModule_AddType(module, *type);
+}
 
 int
 pool_types(PyObject *module, struct state *state)
 {
   pool_setup();
-  state->pool_type = (PyTypeObject *)PyType_FromModuleAndSpec(module, &pool_spec, NULL);
-  state->call_type = (PyTypeObject *)PyType_FromModuleAndSpec(module, &call_spec, NULL);
-  state->waker_type = (PyTypeObject *)PyType_FromModuleAndSpec(module, &waker_spec, NULL);
-  if (state->pool_type == NULL || state->call_type == NULL || state->waker_type == NULL) {
+  if (add_type(module, &pool_spec, &state->pool_type) < 0 || add_type(module, &call_spec, &state->call_type) < 0) {
     return -1;
   }
-  return PyModule_AddType(module, state->pool_type) < 0 || PyModule_AddType(module, state->call_type) < 0
-             ? -1
-             : PyModule_AddType(module, state->waker_type);
+  return add_type(module, &waker_spec, &state->waker_type);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * The little of an operating system's threads that threadpool.c needs: a mutex, a condition, a thread, a clock, and a number
- * that one thread writes and another polls. Nothing here needs the interpreter. */
+ * What threadpool.c needs of an operating system: a mutex, a condition, a thread, a clock, a bell that an event loop hears,
+ * and a number that one thread writes and another polls. Nothing here needs the interpreter. */
 #ifndef BACKWORKS_THREADS_H
 #define BACKWORKS_THREADS_H
 
@@ -35,12 +35,6 @@ static inline void
 mutex_make(thread_mutex *mutex)
 {
   InitializeSRWLock(mutex);
-}
-
-static inline void
-mutex_end(thread_mutex *mutex)
-{
-  (void)mutex;
 }
 
 static inline bool
@@ -77,12 +71,6 @@ static inline void
 condition_wake(thread_condition *condition)
 {
   WakeConditionVariable(condition);
-}
-
-static inline void
-condition_wake_all(thread_condition *condition)
-{
-  WakeAllConditionVariable(condition);
 }
 
 static inline void
@@ -135,8 +123,46 @@ thread_yield(void)
   (void)SwitchToThread();
 }
 
+/* The event loop of Windows watches no descriptors. */
+struct bell {
+  int descriptor;
+};
+
+static inline bool
+bell_make(struct bell *bell)
+{
+  bell->descriptor = -1;
+  return true;
+}
+
+static inline void
+bell_ring(struct bell *bell)
+{
+  (void)bell;
+}
+
+static inline void
+bell_clear(struct bell *bell)
+{
+  (void)bell;
+}
+
+static inline void
+bell_end(struct bell *bell)
+{
+  (void)bell;
+}
+
+static inline void
+after_fork(void (*in_child)(void))
+{
+  (void)in_child;
+}
+
 #else
 
+#include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
 #include <time.h>
@@ -151,12 +177,6 @@ static inline void
 mutex_make(thread_mutex *mutex)
 {
   (void)pthread_mutex_init(mutex, NULL); /* fails on no system for a plain mutex */
-}
-
-static inline void
-mutex_end(thread_mutex *mutex)
-{
-  (void)pthread_mutex_destroy(mutex);
 }
 
 static inline bool
@@ -202,12 +222,6 @@ static inline void
 condition_wake(thread_condition *condition)
 {
   (void)pthread_cond_signal(condition);
-}
-
-static inline void
-condition_wake_all(thread_condition *condition)
-{
-  (void)pthread_cond_broadcast(condition);
 }
 
 static inline void
@@ -276,6 +290,59 @@ thread_yield(void)
   (void)sched_yield();
 }
 
+/* A descriptor that is readable from a ring until it is cleared. */
+struct bell {
+  int descriptor, write_end;
+};
+
+/* Returns whether it was made; errno says why not. */
+static inline bool
+bell_make(struct bell *bell)
+{
+  int ends[2], i;
+
+  if (pipe(ends) < 0) {
+    return false;
+  }
+  for (i = 0; i < 2; i++) {
+    (void)fcntl(ends[i], F_SETFD, FD_CLOEXEC);
+    (void)fcntl(ends[i], F_SETFL, O_NONBLOCK);
+  }
+  bell->descriptor = ends[0];
+  bell->write_end = ends[1];
+  return true;
+}
+
+static inline void
+bell_ring(struct bell *bell)
+{
+  while (write(bell->write_end, "", 1) < 0 && errno == EINTR) {
+  }
+}
+
+static inline void
+bell_clear(struct bell *bell)
+{
+  char rings[16];
+
+  while (read(bell->descriptor, rings, sizeof rings) == (ssize_t)sizeof rings) {
+  }
+}
+
+static inline void
+bell_end(struct bell *bell)
+{
+  (void)close(bell->descriptor);
+  (void)close(bell->write_end);
+}
+
+/* Has a function run in each process that is forked off. */
+static inline void
+after_fork(void (*in_child)(void))
+{
+  (void)pthread_atfork(NULL, NULL, in_child);
+}
+
 #endif
 
 /* A number that is written under a mutex, and read also without. */
@@ -309,7 +376,8 @@ spin_pause(void)
 #endif
 }
 
-/* Locks a mutex that others hold for some dozens of instructions at a time: sleeping at once would cost far more. */
+/* Locks a mutex that others hold for some dozens of instructions at a time: sleeping at once costs a third of the calls
+ * per second where four threads call. */
 static inline void
 mutex_lock(thread_mutex *mutex)
 {

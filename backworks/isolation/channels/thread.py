@@ -201,8 +201,6 @@ class ThreadRunner:
 class NativeThreadRunner:
     """A :class:`backworks.isolation.runner.Runner` over a ``backworks.ffi._native.Pool``.
 
-    The pool keeps the life cycle as well, under the mutex that a call takes anyway.
-
     Args:
         plugin: The plugin's id, for messages.
         pool: The pool.
@@ -217,15 +215,19 @@ class NativeThreadRunner:
         self.process = pool.call
         self.health_check = pool.health_check
 
-    is_inherited = False
-
     @property
     def state(self) -> State:
-        return State(self._pool.state)
+        if self._pool.is_inherited:
+            return State.CLOSED
+        return State.QUARANTINED if self._pool.overran else State.RUNNING
 
     @property
     def in_flight(self) -> int:
         return self._pool.in_flight
+
+    @property
+    def is_inherited(self) -> bool:
+        return self._pool.is_inherited
 
     async def process_async(
         self,
@@ -236,19 +238,19 @@ class NativeThreadRunner:
         traceparent: str | bytes | None,
         tracestate: str | bytes | None,
     ) -> Reply:
-        begun = self._pool.begin(endpoint, method, data, timeout, traceparent, tracestate)
-        if isinstance(begun, Reply):
-            return begun
+        call = self._pool.begin(endpoint, method, data, timeout, traceparent, tracestate)
+        if isinstance(call, Reply):
+            return call
         loop = asyncio.get_running_loop()
         future = loop.create_future()
-        if not begun.watch(self._waker_of(loop), future):
-            return begun.result(timeout)
+        if not call.watch(self._waker_of(loop), future):
+            return call.take(timeout)
         timer = None if timeout is None else loop.call_later(timeout, _set, future)
         try:
             await future
-            return begun.result(timeout) if timer is None else begun.expire(timeout)
+            return call.take(timeout)
         finally:
-            begun.drop()  # if the task was cancelled: the call runs on, and its reply is dropped
+            call.drop()  # if the task was cancelled
             if timer is not None:
                 timer.cancel()
 
@@ -256,22 +258,26 @@ class NativeThreadRunner:
         pass
 
     def end(self, until: float | None, *, empty: bool) -> Ending:
-        if not self._pool.drain(remaining(until)):  # in a process that was forked off, there is nothing to end
-            return Ending.PEACEFUL if self._pool.state == State.CLOSED else Ending.LEFT_BEHIND
-        ending = Ending.LEFT_BEHIND
         try:
+            if not empty or not self._drain(until):
+                return Ending.LEFT_BEHIND
             # Not in the caller's thread: a shutdown that hangs has to be left behind.
-            ending = _end(ThreadPool(1, f"backworks-{self._plugin}"), self._shutdown, until)
+            return _end(ThreadPool(1, f"backworks-{self._plugin}"), self._shutdown, until)
         finally:
-            self._pool.ended(ending is Ending.PEACEFUL)
-        return ending
+            self._pool.close()
+
+    def _drain(self, until: float | None) -> bool:
+        while not self._pool.wait(left := remaining(until)):
+            if left == 0.0:
+                return False
+        return True
 
     def _waker_of(self, loop: asyncio.AbstractEventLoop) -> Waker:
         waker = _wakers.get(loop)
         if waker is None:
             waker = _wakers[loop] = self._pool.waker(_set)
             try:
-                loop.add_reader(waker.fileno(), waker.wake)
+                loop.add_reader(waker.fileno(), _wake, waker)
             except NotImplementedError:  # the event loop of Windows
                 threading.Thread(target=_ring, args=(waker, ref(loop)), name="backworks-waker", daemon=True).start()
         return waker
@@ -290,8 +296,15 @@ def _ring(waker: Waker, loop_reference: ref[asyncio.AbstractEventLoop]) -> None:
             return
         if ringing:
             with contextlib.suppress(RuntimeError):  # it was closed just now
-                loop.call_soon_threadsafe(waker.wake)
+                loop.call_soon_threadsafe(_wake, waker)
         del loop
+
+
+def _wake(waker: Waker) -> None:
+    """Has the tasks go on whose calls are done."""
+    waker.clear()
+    while (future := waker.take()) is not None:
+        _set(future)
 
 
 def _set(future: asyncio.Future[None]) -> None:
@@ -331,7 +344,7 @@ def _problem(plugin: str, kind: str, timeout: float | None) -> Exception:
             return called_by_itself(plugin)
         case "no thread":
             return RuntimeError(f"{plugin}: the system gives it no thread")
-        case "forked":
+        case "inherited":
             return PluginStateError(
                 f"{plugin}: called in a process that was forked off after it was loaded, and its threads are not "
                 "there; load it after the fork",
