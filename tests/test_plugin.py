@@ -656,6 +656,26 @@ class TestTimeout:
             asyncio.run(main())
             assert plugin.state == "running"
 
+    def test_cancelled_before_it_began(self, compile_plugin: CompilePlugin, caplog: pytest.LogCaptureFixture) -> None:
+        """A call whose task is cancelled while it waits for a thread never begins."""
+
+        async def main() -> str | None:
+            first = asyncio.create_task(plugin.process_endpoint_data_async("/", "GET", "first"))
+            await asyncio.to_thread(gate.wait)
+            others = [asyncio.create_task(plugin.process_endpoint_data_async("/")) for _ in range(8)]
+            await asyncio.sleep(0)  # each of them begins to wait
+            assert plugin.in_flight == 9
+            for task in others:
+                task.cancel()
+            await asyncio.wait(others)
+            gate.open()
+            assert await first == "first"
+            return await plugin.process_endpoint_data_async("/", "GET", "last")
+
+        with backworks.load(compile_plugin(GATED, "gated"), isolation="thread", workers=1) as plugin, Gate() as gate:
+            assert asyncio.run(main()) == "last"
+        assert caplog.messages.count("inside") == 2
+
 
 class TestClose:
     """The end of a plugin."""

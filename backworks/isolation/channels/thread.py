@@ -132,8 +132,11 @@ class ThreadRunner:
         future = self._submit(job)
         waiting = asyncio.wrap_future(future)
         waiting.add_done_callback(_retrieve)
-        # wait() leaves the call alone if the waiting task is cancelled: it runs on, and its reply is dropped.
-        await asyncio.wait((waiting,), timeout=timeout)
+        try:
+            await asyncio.wait((waiting,), timeout=timeout)
+        except asyncio.CancelledError:
+            future.cancel()  # in vain if it has begun: then it runs on, and its reply is dropped
+            raise
         if future.done():
             return future.result()
         raise self._give_up(future, job)
@@ -171,6 +174,8 @@ class ThreadRunner:
             if future.done():  # the job's own exception, or it made it in the last moment
                 return future.result()
             raise self._give_up(future, job) from None
+        finally:
+            future.cancel()  # of use if the waiting was interrupted, and the call has not begun
 
     def _submit(self, job: _Job) -> Future[Reply]:
         if self._lost:
