@@ -17,9 +17,9 @@ struct list {
 
 struct pool {
   struct list queue;
-  signpost queued;        /* how many are in it */
-  size_t running;         /* jobs that threads run */
-  size_t overran, nested; /* jobs of these kinds */
+  signpost queued;         /* how many are in it */
+  size_t running;          /* jobs that threads run */
+  size_t overran, nested;  /* jobs of these kinds */
   unsigned threads, size;
   unsigned asleep;         /* threads that sleep and were not woken */
   unsigned woken;          /* threads that were woken and still sleep */
@@ -133,23 +133,19 @@ average(uint64_t *mean, uint64_t sample, uint64_t limit)
 
 /* Polls until a number is at least `least`, for as long as it takes to wake a thread. Without the mutex. */
 static bool
-poll(const signpost *at, long least, uint64_t yield_after)
+poll(const signpost *at, long least)
 {
-  uint64_t start = clock_now(), spent = 0;
+  uint64_t end = clock_now() + WAKE_UP;
   int i;
 
   do {
-    if (spent > yield_after) {
-      thread_yield();
-    }
     for (i = 0; i < 16; i++) {
       if (SIGNPOST_GET(at) >= least) {
         return true;
       }
       spin_pause();
     }
-    spent = clock_now() - start;
-  } while (spent < WAKE_UP);
+  } while (clock_now() < end);
   return false;
 }
 
@@ -162,7 +158,7 @@ poll_for_job(struct pool *pool)
   if (pool->polls && !pool->polling && pool->pause < SHORT_PAUSE) {
     pool->polling = true;
     mutex_unlock(&mutex);
-    (void)poll(&pool->queued, 1, SHORT_PAUSE);
+    (void)poll(&pool->queued, 1);
     mutex_lock(&mutex);
     pool->polling = false;
   }
@@ -493,7 +489,7 @@ pool_submit(struct pool *pool, struct job *job)
 bool
 job_poll(const struct job *job)
 {
-  return job->is_near && poll(&job->stage, DONE, WAKE_UP);
+  return job->is_near && poll(&job->stage, DONE);
 }
 
 bool

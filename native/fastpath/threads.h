@@ -117,12 +117,6 @@ processors(void)
   return (unsigned)GetActiveProcessorCount(ALL_PROCESSOR_GROUPS);
 }
 
-static inline void
-thread_yield(void)
-{
-  (void)SwitchToThread();
-}
-
 /* The event loop of Windows watches no descriptors. */
 struct bell {
   int descriptor;
@@ -284,12 +278,6 @@ processors(void)
   return (unsigned)sysconf(_SC_NPROCESSORS_ONLN);
 }
 
-static inline void
-thread_yield(void)
-{
-  (void)sched_yield();
-}
-
 /* A descriptor that is readable from a ring until it is cleared. */
 struct bell {
   int descriptor, write_end;
@@ -376,7 +364,7 @@ spin_pause(void)
 #endif
 }
 
-/* Locks a mutex that others hold for some dozens of instructions at a time: sleeping at once costs a third of the calls
+/* Locks a mutex that others hold for some dozens of instructions at a time: sleeping at once costs a quarter of the calls
  * per second where four threads call. */
 static inline void
 mutex_lock(thread_mutex *mutex)
