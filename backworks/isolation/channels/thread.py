@@ -280,7 +280,7 @@ class NativeThreadRunner:
     def _waker_of(self, loop: asyncio.AbstractEventLoop) -> Waker:
         waker = _wakers.get(loop)
         if waker is None:
-            waker = _wakers[loop] = self._pool.waker(_set)
+            waker = _wakers[loop] = self._pool.waker()
             try:
                 loop.add_reader(waker.fileno(), _wake, waker)
             except NotImplementedError:  # the event loop of Windows
