@@ -1,4 +1,4 @@
-"""How a plugin is run: one record, and the only defaults, wherever a plugin is loaded.
+"""How a plugin runs: one record with the defaults for every way to load a plugin.
 
 A configuration and the arguments of :func:`backworks.load` both become a :class:`Settings`. The two differ in one
 default: a configuration runs a plugin in a worker process, because a server must survive its plugins;
@@ -18,13 +18,13 @@ Isolation = Literal["none", "thread", "process"]
 
 @dataclass(frozen=True)
 class Breaker:
-    """When calls are refused because the ones before them have failed.
+    """When to reject calls because previous ones failed.
 
     Attributes:
-        failures: How many calls in a row must fail.
-        window: Seconds within which all of them must fail.
-        open: Seconds for which calls are then refused.
-        probes: How many calls are let through after that, to see whether they succeed.
+        failures: How many consecutive calls must fail.
+        window: The number of seconds within which all these calls must fail.
+        open: How many seconds to reject calls after that.
+        probes: How many trial calls then run; if all succeed, the circuit breaker closes.
     """
 
     failures: int = 5
@@ -35,12 +35,12 @@ class Breaker:
 
 @dataclass(frozen=True)
 class Restart:
-    """How worker processes that have ended are replaced.
+    """How the host replaces worker processes that have ended.
 
     Attributes:
-        initial: Seconds to wait before the second start in a row; the first is immediate.
-        maximum: The longest wait between two starts, in seconds.
-        give_up_after: How many starts in a row may fail before the plugin is stopped.
+        initial: The delay before the second start in a row, in seconds; the first start is immediate.
+        maximum: The longest delay between two starts, in seconds.
+        give_up_after: How many starts in a row may fail before the host stops the plugin.
     """
 
     initial: float = 0.1
@@ -50,14 +50,14 @@ class Restart:
 
 @dataclass(frozen=True)
 class Limits:
-    """What one worker process may use; ``None`` is no limit. The system enforces those that it can.
+    """The resource limits of one worker process; ``None`` means no limit. A platform enforces those that it supports.
 
     Attributes:
-        memory: Bytes of memory.
-        cpu_time: Seconds of processor time over the life of the process.
+        memory: The memory of the process in bytes.
+        cpu_time: The processor time over the lifetime of the process, in seconds.
         open_files: How many descriptors may be open.
         processes: How many processes and threads the plugin may start.
-        output: Bytes of one response; the worker refuses to send more, and the host to accept more.
+        output: The size of one response in bytes; neither the worker sends nor the host accepts a larger one.
     """
 
     memory: int | None = None
@@ -78,35 +78,37 @@ class Defaults(NamedTuple):
 def defaults_of(isolation: str) -> Defaults:
     """Returns the defaults that depend on the isolation.
 
-    With ``none`` there is no timeout, because nothing can stop the call, and no breaker, because the
-    caller sees every failure itself.
+    With ``none`` there is no timeout, because the host cannot stop the call, and no breaker, because the caller sees
+    every failure.
     """
     if isolation == "none":
         return Defaults(workers=4, timeout=None, breaker=None)
     return Defaults(workers=1 if isolation == "process" else 4, timeout=30.0, breaker=Breaker())
 
 
-#: Stands for "what :func:`defaults_of` returns".
+#: Marks a default that :func:`defaults_of` supplies.
 _DEPENDS: Any = ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """How one plugin is run.
+    """How one plugin runs.
 
     Attributes:
-        isolation: ``"none"``: calls run in the calling thread. ``"thread"``: in threads of the host. ``"process"``: in
-            worker processes.
-        workers: How many calls run at a time, each in its own thread or process; 4 threads or 1 process by default.
-        timeout: Seconds that a call may take, or ``None``; 30 by default, and no limit with ``"none"``.
-        breaker: When calls are refused, or ``None`` for never, which is the default with ``"none"``.
-        queue: How many calls may wait for a worker. With ``"none"`` nothing waits.
-        health_check: Seconds from one health check to the next, or ``None`` for no checks.
-        critical: Whether the host fails to start, or is not ready, when the plugin does not run.
-        restart: How worker processes that have ended are replaced.
-        limits: What one worker process may use.
-        environment: The names of the host's environment variables that worker processes get.
-        start_timeout: Seconds that a worker process may take to open and initialise the plugin.
+        isolation: Where calls run: ``"none"``, in the calling thread; ``"thread"``, in worker threads of the host;
+            ``"process"``, in worker processes.
+        workers: How many calls run at the same time, each in its own thread or process; by default 4 threads or 1
+            process.
+        timeout: How many seconds a call may take, or ``None`` for no limit; by default 30, and no limit with
+            ``"none"``.
+        breaker: When to reject calls, or ``None`` for never, which is the default with ``"none"``.
+        queue: How many calls may wait for a worker. With ``"none"`` calls never wait.
+        health_check: The interval between health checks in seconds, or ``None`` for no periodic checks.
+        critical: Whether the host needs the plugin to start and to be ready.
+        restart: How the host replaces worker processes that have ended.
+        limits: The resource limits of one worker process.
+        environment: The names of the host's environment variables that worker processes receive.
+        start_timeout: How many seconds a worker process may take to open and initialise the plugin.
 
     Raises:
         ValueError: The isolation or the number of workers is not valid.
@@ -132,11 +134,11 @@ class Settings:
             if getattr(self, name) is _DEPENDS:
                 object.__setattr__(self, name, value)  # the dataclass is frozen
         if self.workers < 1:
-            raise ValueError(f"workers is {self.workers}; it takes at least 1")
+            raise ValueError(f"workers must be at least 1, not {self.workers}")
 
 
 class Options(TypedDict, total=False):
-    """The settings that :func:`backworks.load` takes as keyword arguments; see :class:`Settings`."""
+    """The keyword arguments of :func:`backworks.load`; see :class:`Settings`."""
 
     workers: int
     timeout: float | None
@@ -149,7 +151,7 @@ class Options(TypedDict, total=False):
 
 
 class ManagedOptions(Options, total=False):
-    """The settings that a :class:`backworks.PluginManager` takes in addition."""
+    """The keyword arguments of :class:`backworks.PluginManager`, which include those of :func:`backworks.load`."""
 
     health_check: float | None
     critical: bool

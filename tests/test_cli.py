@@ -222,7 +222,7 @@ class TestConfig:
 
     def test_check_missing(self, tmp_path: Path) -> None:
         """A missing file also exits with 3."""
-        assert run("config", "check", "c.yaml", cwd=tmp_path) == (3, "", "backworks: c.yaml: there is no such file\n")
+        assert run("config", "check", "c.yaml", cwd=tmp_path) == (3, "", "backworks: c.yaml: the file does not exist\n")
 
     def test_check_asks_the_plugins(self, config: Path) -> None:
         """A value that a plugin's schema rejects exits with 3; an unloadable library alone exits with 4."""

@@ -1,4 +1,4 @@
-"""The configuration: what it accepts, and the sentence and place of everything that it does not."""
+"""The configuration: what it accepts, and the message and position of every error."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def _write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> WriteConfig:
 
 
 def errors_of(path: str | Path) -> list[str]:
-    """Loads a file that is wrong."""
+    """Loads an invalid file and returns its errors."""
     with pytest.raises(ConfigError) as caught:
         load_config(path)
     assert str(caught.value) == "\n".join(caught.value.errors)
@@ -91,14 +91,14 @@ def errors_of(path: str | Path) -> list[str]:
 
 
 def dict_errors(data: dict[str, Any]) -> list[str]:
-    """Parses a dict that is wrong."""
+    """Parses an invalid dict and returns its errors."""
     with pytest.raises(ConfigError) as caught:
         parse_config(data)
     return list(caught.value.errors)
 
 
 class TestAccepted:
-    """What a configuration may say, and what becomes of it."""
+    """Valid configurations and the models they become."""
 
     def test_everything(self, write: WriteConfig, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         """Every field of the documented example arrives in the models."""
@@ -119,7 +119,7 @@ class TestAccepted:
         assert (all_weather.timeout, all_weather.description) == (60.0, "Everything.")
 
     def test_defaults(self) -> None:
-        """What nobody configures has the documented values."""
+        """Settings that are not configured have the documented values."""
         config = parse_config(
             {"plugins": {"a": {"path": "a"}, "b": {"path": "b", "isolation": "none"}, "c": {"plugin_type": "builtin"}}}
         )
@@ -142,7 +142,7 @@ class TestAccepted:
         assert (config.plugins["b"].workers, config.plugins["c"].isolation) == (4, "thread")
 
     def test_supervision(self) -> None:
-        """What a plugin may use, and what is done when it fails, arrives in the models."""
+        """Limits, restarts and the circuit breaker arrive in the models."""
         config = parse_config(
             {
                 "plugins": {
@@ -196,13 +196,13 @@ class TestAccepted:
         ],
     )
     def test_breaker(self, isolation: str, written: dict[str, Any], is_on: bool) -> None:
-        """A breaker is there by default but for isolation none, and can be had or left out everywhere."""
+        """The breaker is on by default except with isolation none, and can be set explicitly with any isolation."""
         plugin = parse_config({"plugins": {"a": {"path": "a", "isolation": isolation, **written}}}).plugins["a"]
 
         assert (plugin.breaker is not None) is is_on
 
     def test_models_are_frozen_and_comparable(self) -> None:
-        """A configuration cannot be changed, and two of the same dict are equal."""
+        """A configuration cannot be changed, and two made from equal dicts are equal."""
         config = parse_config({"server": {"port": 1}})
 
         assert config == parse_config({"server": {"port": 1}})
@@ -210,7 +210,7 @@ class TestAccepted:
             config.server.port = 2
 
     def test_a_dict_means_what_a_file_means(self, write: WriteConfig, monkeypatch: pytest.MonkeyPatch) -> None:
-        """The same document as a file and as a dict gives the same models."""
+        """A document produces the same models as a file and as a dict."""
         monkeypatch.setenv("WEATHER_API_KEY", "12345")
         from_file = load_config(write(FULL))
         from_dict = parse_config(yaml.safe_load(FULL))
@@ -218,7 +218,7 @@ class TestAccepted:
         assert from_dict.model_dump() == from_file.model_dump()
 
     def test_a_dict_may_hold_paths_and_tuples(self) -> None:
-        """A program may say Path and tuple where a file says text and list."""
+        """A program may pass a Path or a tuple where a file has a string or a list."""
         config = parse_config(
             {"plugins": {"a": {"path": Path("x"), "config": {"at": Path("y"), "of": (1, 2)}}}}, base="/base"
         )
@@ -227,7 +227,7 @@ class TestAccepted:
         assert config.plugins["a"].config == {"at": "y", "of": [1, 2]}
 
     def test_relative_paths_start_at_the_file(self, write: WriteConfig, tmp_path: Path) -> None:
-        """Wherever the host runs; in a plugin's own configuration only its manifest can tell what is a path."""
+        """Relative paths do not depend on the working directory; a plugin's own configuration stays unchanged."""
         write("""\
             plugin_discovery: {directories: [plugins, ../p]}
             plugins: {a: {path: x/../a, config: {x: ./r.txt}}}
@@ -272,14 +272,14 @@ class TestAccepted:
         ],
     )
     def test_yaml_is_that_of_version_1_2(self, write: WriteConfig, text: str, value: object) -> None:
-        """Scalars mean what YAML 1.2's core schema says, and keys are text."""
+        """Scalars follow the core schema of YAML 1.2, and keys are strings."""
         config = load_config(write(f"plugins:\n  a:\n    path: a\n    config:\n      it: {text}\n"))
 
         assert config.plugins["a"].config == {"it": value}
         assert type(config.plugins["a"].config["it"]) is type(value)
 
     def test_anchors_and_merges(self, write: WriteConfig) -> None:
-        """Aliases repeat a value; << merges mappings, and what is written beside it wins."""
+        """Aliases repeat a value; << merges mappings, and explicit keys take precedence."""
         config = load_config(
             write("""\
                 plugins:
@@ -293,7 +293,7 @@ class TestAccepted:
         assert [config.plugins[name].timeout for name in "abc"] == [1.0, 1.0, 1.0]
 
     def test_a_byte_order_mark_is_passed_over(self, write: WriteConfig) -> None:
-        """A file as Windows' editors save it is read, and its first line keeps its columns."""
+        """A file with a byte order mark is read, and the mark does not shift the columns of the first line."""
         assert load_config(write(b"\xef\xbb\xbfserver: {port: 1}\r\n")).server.port == 1
         assert errors_of(write(b"\xef\xbb\xbfserver: 1\r\n"))[0].startswith("c.yaml:1:9: server: ")
 
@@ -302,7 +302,7 @@ class TestAccepted:
         [("2s", 2), ("500ms", 0.5), ("1m", 60), ("1.5 h", 5400), ("3", 3), (2, 2), (0.25, 0.25), ("24h", 86400)],
     )
     def test_durations(self, text: object, seconds: float) -> None:
-        """Times have a unit or are seconds."""
+        """Durations have a unit or are in seconds."""
         config = parse_config({"server": {"shutdown_timeout": text}})
 
         assert config.server.shutdown_timeout == pytest.approx(seconds)
@@ -312,11 +312,11 @@ class TestAccepted:
         [("1MiB", 1 << 20), ("64KiB", 65536), ("10MB", 10_000_000), ("1.5kB", 1500), (77, 77), ("77", 77), (0, 0)],
     )
     def test_sizes(self, text: object, size: int) -> None:
-        """Sizes have a unit or are bytes."""
+        """Sizes have a unit or are in bytes."""
         assert parse_config({"server": {"max_body": text}}).server.max_body == size
 
     def test_handlers_that_discovery_may_find_are_left_to_it(self) -> None:
-        """With a directory to look through, an endpoint may name a plugin that is not in the file."""
+        """With a directory to search, an endpoint may name a plugin that the file does not list."""
         config = parse_config(
             {
                 "plugin_discovery": {"directories": ["x"]},
@@ -352,7 +352,7 @@ class TestVariables:
         ],
     )
     def test_expansion(self, write: WriteConfig, monkeypatch: pytest.MonkeyPatch, text: str, value: object) -> None:
-        """Unquoted and alone, a variable is read as YAML; else it is text. Nothing is expanded twice."""
+        """A single unquoted variable is read as YAML; any other is a string. Nothing is expanded twice."""
         for name, content in {"SET": "12", "EMPTY": "", "NESTED": "${SET}"}.items():
             monkeypatch.setenv(name, content)
         monkeypatch.delenv("UNSET", raising=False)
@@ -361,7 +361,7 @@ class TestVariables:
         assert config.plugins["a"].config == {"it": value}
 
     def test_typed_fields_take_text(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """A quoted variable still makes a number or a switch where one is asked for."""
+        """A quoted variable is converted in a field that is a number or a switch."""
         monkeypatch.setenv("PORT", "81")
         monkeypatch.setenv("ON", "yes")
         config = parse_config(
@@ -371,7 +371,7 @@ class TestVariables:
         assert (config.server.port, config.plugin_discovery.recursive) == (81, True)
 
     def test_unset(self, write: WriteConfig, monkeypatch: pytest.MonkeyPatch) -> None:
-        """An unset variable is named with its place, once, and hides no other error."""
+        """An unset variable is reported once, with its position, and hides no other error."""
         monkeypatch.delenv("NOT_THERE", raising=False)
 
         assert errors_of(
@@ -379,31 +379,31 @@ class TestVariables:
         ) == [
             (
                 "c.yaml:2:9: server.port: the environment variable NOT_THERE is not set; "
-                "set it, or write ${NOT_THERE:-default}"
+                "set it or write ${NOT_THERE:-default}"
             ),
-            "c.yaml:3:9: server.host: found a list, accepted a host name or an IP address",
+            "c.yaml:3:9: server.host: must be a host name or an IP address, not a list",
             (
                 "c.yaml:5:13: plugins.a.path: the environment variable NOT_THERE is not set; "
-                "set it, or write ${NOT_THERE:-default}"
+                "set it or write ${NOT_THERE:-default}"
             ),
         ]
 
     @pytest.mark.parametrize("text", ["${}", "${1A}", "${A", "${A-b}", "${A:b}"])
     def test_broken(self, text: str) -> None:
-        """What begins like a variable and is none is an error that shows the forms."""
+        """Text that starts like a variable but is not one is an error that shows the valid forms."""
         assert dict_errors({"server": {"host": text}}) == [
             (
-                f"server.host: found {text!r}, accepted ${{NAME}}, ${{NAME:-default}}, "
-                "or $${ for the characters themselves"
+                f"server.host: a variable must be ${{NAME}} or ${{NAME:-default}}, not {text!r}; "
+                "write $${ for a literal ${"
             )
         ]
 
     def test_the_error_shows_the_variable(self, write: WriteConfig, monkeypatch: pytest.MonkeyPatch) -> None:
-        """A wrong value out of the environment is shown together with what the file says."""
+        """An invalid value from the environment is shown with the variable it comes from."""
         monkeypatch.setenv("PORT", "http")
 
         assert errors_of(write("server:\n  port: ${PORT}\n")) == [
-            "c.yaml:2:9: server.port: found 'http', accepted a whole number from 0 to 65535 (written as '${PORT}')"
+            "c.yaml:2:9: server.port: must be a whole number from 0 to 65535, not 'http' (expanded from '${PORT}')"
         ]
 
 
@@ -412,86 +412,86 @@ PLUGIN = "plugins: {a: {path: a}}\n"
 WRONG_FILES = {
     "empty": (
         "",
-        ["c.yaml:1:1: found nothing, accepted a mapping with server, plugin_discovery, plugins and endpoints"],
+        ["c.yaml:1:1: the configuration must be a mapping with server, plugin_discovery, plugins and endpoints, not"],
     ),
-    "only a comment": ("# x\n", ["c.yaml:1:1: found nothing, accepted"]),
-    "a list": ("- a\n", ["c.yaml:1:1: found a list, accepted a mapping with server"]),
-    "a text": ("hello\n", ["c.yaml:1:1: found 'hello', accepted a mapping with server"]),
+    "only a comment": ("# x\n", ["c.yaml:1:1: the configuration must be a mapping with server, plugin_discovery,"]),
+    "a list": ("- a\n", ["c.yaml:1:1: the configuration must be a mapping with server, plugin_discovery, plugins and"]),
+    "a text": ("hello\n", ["c.yaml:1:1: the configuration must be a mapping with server, plugin_discovery, plugins"]),
     "a tab": (
         "server:\n\tport: 1\n",
-        ["c.yaml:2:1: no YAML: found character '\\t' that cannot start any token; indent with spaces, not with tabs"],
+        ["c.yaml:2:1: invalid YAML: found character '\\t' that cannot start any token; indent with spaces, not tabs"],
     ),
     "unclosed": (
         "server: {port: 1\n",
-        ["c.yaml:2:1: no YAML: expected ',' or '}', but got '<stream end>' (while parsing a flow mapping from line 1)"],
+        ["c.yaml:2:1: invalid YAML: expected ',' or '}', but got '<stream end>' (while parsing a flow mapping from"],
     ),
     "unquoted variable in braces": (
         "server: {host: ${HOST}}\n",
-        ["c.yaml:1:17: no YAML: expected ',' or '}', but got '{'; within [ ] and { } a ${NAME} needs quotes"],
+        ["c.yaml:1:17: invalid YAML: expected ',' or '}', but got '{'; quote ${NAME} inside [ ] and { }"],
     ),
-    "two documents": ("server:\n---\nserver:\n", ["c.yaml:2:1: found a second document; a configuration is one"]),
+    "two documents": ("server:\n---\nserver:\n", ["c.yaml:2:1: the file contains a second document; remove it"]),
     "duplicate keys": (
         "server:\n  port: 1\n  port: 2\nserver: {}\n",
         [
-            "c.yaml:3:3: server.port: duplicate key (first at line 2)",
-            "c.yaml:4:1: server: duplicate key (first at line 1)",
+            "c.yaml:3:3: server.port: duplicate key; it first appears in line 2",
+            "c.yaml:4:1: server: duplicate key; it first appears in line 1",
         ],
     ),
-    "undefined alias": ("server: *x\n", ["c.yaml:1:9: found the alias *x, but no &x before it"]),
-    "recursive alias": ("plugins: &x {a: *x}\n", ["c.yaml:1:17: found the alias *x inside of what it names"]),
+    "undefined alias": ("server: *x\n", ["c.yaml:1:9: the alias *x has no anchor &x before it"]),
+    "recursive alias": ("plugins: &x {a: *x}\n", ["c.yaml:1:17: the alias *x is inside the value that it refers to"]),
     "python tag": (
         "server: !!python/object/apply:os.system ['true']\n",
-        ["c.yaml:1:9: server: found the tag !!python/object/apply:os.system; accepted are values without one"],
+        ["c.yaml:1:9: server: the tag !!python/object/apply:os.system is not supported; remove it"],
     ),
     "own tag": (
         "server: {host: !x a}\n",
-        ["c.yaml:1:16: server.host: found the tag !x; accepted are values without one"],
+        ["c.yaml:1:16: server.host: the tag !x is not supported; remove it"],
     ),
-    "wrong core tag": ("server: {port: !!int 80}\n", ["c.yaml:1:16: server.port: found the tag !!int; accepted"]),
+    "wrong core tag": ("server: {port: !!int 80}\n", ["c.yaml:1:16: server.port: the tag !!int is not supported;"]),
     "infinity": (
         PLUGIN + "server: {shutdown_timeout: .inf, port: .nan}\n",
         [
-            "c.yaml:2:28: server.shutdown_timeout: found a number that JSON cannot carry",
-            "c.yaml:2:40: server.port: found a number that JSON cannot carry",
+            "c.yaml:2:28: server.shutdown_timeout: must be a finite number: JSON cannot represent infinity and NaN",
+            "c.yaml:2:40: server.port: must be a finite number: JSON cannot represent infinity and NaN",
         ],
     ),
-    "huge number": ("server: {port: " + "9" * 5000 + "}\n", ["c.yaml:1:16: server.port: found a number that JSON"]),
-    "complex key": ("? [a]\n: b\n", ["c.yaml:1:3: found a key that is a list or a mapping; keys are text"]),
-    "merge of a scalar": ("server: {<<: 5}\n", ["c.yaml:1:10: server: found no mapping after <<, accepted one or"]),
-    "a control character": ("server: {host: 'a\x01'}\n", ["c.yaml:1:18: found the character U+0001, which YAML does"]),
-    "not UTF-8": (b"server:\n  host: \xe9\n", ["c.yaml:2:9: found the byte 0xe9, accepted UTF-8 text"]),
-    "UTF-16": ("server:\n".encode("utf-16"), ["c.yaml:1:1: found the byte 0xff, accepted UTF-8 text"]),
-    "deep": ("server: " + "[" * 100_000, ["c.yaml:1:72: found more than 64 levels of nesting"]),
+    "huge number": ("server: {port: " + "9" * 5000 + "}\n", ["c.yaml:1:16: server.port: must be a finite number:"]),
+    "complex key": ("? [a]\n: b\n", ["c.yaml:1:3: a key must be a string, not a list or a mapping"]),
+    "merge of a scalar": ("server: {<<: 5}\n", ["c.yaml:1:10: server: the value of << must be a mapping or a list of"]),
+    "a control character": ("server: {host: 'a\x01'}\n", ["c.yaml:1:18: YAML does not allow the character U+0001;"]),
+    "not UTF-8": (b"server:\n  host: \xe9\n", ["c.yaml:2:9: the file must be UTF-8 text; the byte 0xe9 is not valid"]),
+    "UTF-16": ("server:\n".encode("utf-16"), ["c.yaml:1:1: the file must be UTF-8 text; the byte 0xff is not valid"]),
+    "deep": ("server: " + "[" * 100_000, ["c.yaml:1:72: the file nests more than 64 levels deep"]),
     "anchor bomb": (
         "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n"
         + "".join(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]\n" for i in range(1, 12)),
-        ["found more than 100,000 values, each use of an alias counted"],
+        ["the file has more than 100,000 values, counting each use of an alias"],
     ),
-    "too large": (b"#" * (5 << 20), ["c.yaml: found more than 4,194,304 bytes, accepted a configuration of at most"]),
+    "too large": (b"#" * (5 << 20), ["c.yaml: the file is larger than 4,194,304 bytes, the limit of a configuration"]),
     "unknown keys": (
         "servers: {}\nserver: {hots: x}\nx: 1\n",
         [
-            "c.yaml:1:1: servers: unknown key; did you mean server? Known are: server, plugin_",
-            "c.yaml:2:10: server.hots: unknown key; did you mean host? Known are: host, port",
-            "c.yaml:3:1: x: unknown key; known are: server, plugin_discovery, plugins, endpoints",
+            "c.yaml:1:1: servers: unknown key; did you mean server? Expected one of server, plugin_discovery, plugins,",
+            "c.yaml:2:10: server.hots: unknown key; did you mean host? Expected one of host, port, max_body, workers,",
+            "c.yaml:3:1: x: unknown key; expected one of server, plugin_discovery, plugins, endpoints",
         ],
     ),
     "wrong shapes": (
         "server: 5\nplugins: [a]\nendpoints: x\nplugin_discovery: {directories: ./plugins}\n",
         [
-            "c.yaml:1:9: server: found 5, accepted a mapping with host, port, max_body, workers and shutdown_timeout",
-            "c.yaml:2:10: plugins: found a list, accepted a mapping",
-            "c.yaml:3:12: endpoints: found 'x', accepted a mapping",
-            "c.yaml:4:33: plugin_discovery.directories: found './plugins', accepted a list",
+            "c.yaml:1:9: server: must be a mapping with host, port, max_body, workers and shutdown_timeout, not 5",
+            "c.yaml:2:10: plugins: must be a mapping, not a list",
+            "c.yaml:3:12: endpoints: must be a mapping, not 'x'",
+            "c.yaml:4:33: plugin_discovery.directories: must be a list, not './plugins'",
         ],
     ),
     "wrong scalars": (
         "server:\n  host: ''\n  port: true\n  max_body: 1 elephant\n  shutdown_timeout: -1\n",
         [
-            "c.yaml:2:9: server.host: found '', accepted a host name or an IP address",
-            "c.yaml:3:9: server.port: found true, accepted a whole number from 0 to 65535",
-            "c.yaml:4:13: server.max_body: found '1 elephant', accepted a size such as 64KiB, 1MiB",
-            "c.yaml:5:21: server.shutdown_timeout: found -1, accepted a time such as 500ms",
+            "c.yaml:2:9: server.host: must be a host name or an IP address, not ''",
+            "c.yaml:3:9: server.port: must be a whole number from 0 to 65535, not true",
+            "c.yaml:4:13: server.max_body: must be a size of up to 1GiB, such as 64KiB, 1MiB, 10MB or a number of",
+            "c.yaml:5:21: server.shutdown_timeout: must be a duration above 0 and up to 24h, such as 500ms, 2s, 1m, 1h",
         ],
     ),
     "wrong plugins": (
@@ -504,17 +504,17 @@ WRONG_FILES = {
           f: {plugin_type: builtin}
         """,
         [
-            "c.yaml:2:20: plugins.a.plugin_type: found 'extern', accepted external or builtin",
-            "c.yaml:2:34: plugins.a.path: found 5, accepted a path; a relative one starts at the directory",
-            "c.yaml:2:48: plugins.a.isolation: found 'vm', accepted none or thread or process",
-            "c.yaml:2:61: plugins.a.workers: found 0, accepted a whole number from 1 to 256",
-            "c.yaml:2:73: plugins.a.timeout: found '25h', accepted a time such as 500ms, 2s, 1m, 1h, or",
-            "c.yaml:2:86: plugins.a.config: found a list, accepted a mapping",
-            "c.yaml:3:3: plugins.b.path: missing; write the path of the library, or let plugin_discovery",
-            "c.yaml:4:35: plugins.c.path: found './c.py', accepted what a builtin plugin is imported by",
-            "c.yaml:4:54: plugins.c.isolation: found 'process', accepted none or thread: a builtin plugin is an object",
-            "c.yaml:5:3: plugins[\"d/e\"]: found the name 'd/e', accepted up to 64 letters, digits, '.', '_' and '-'",
-            "c.yaml:5:17: plugins[\"d/e\"].path: found '', accepted a path",
+            "c.yaml:2:20: plugins.a.plugin_type: must be 'external' or 'builtin', not 'extern'",
+            "c.yaml:2:34: plugins.a.path: must be a path, absolute or relative to the directory of this file, not 5",
+            "c.yaml:2:48: plugins.a.isolation: must be 'none', 'thread' or 'process', not 'vm'",
+            "c.yaml:2:61: plugins.a.workers: must be a whole number from 1 to 256, not 0",
+            "c.yaml:2:73: plugins.a.timeout: must be a duration above 0 and up to 24h, such as 500ms, 2s, 1m, 1h or a",
+            "c.yaml:2:86: plugins.a.config: must be a mapping, not a list",
+            "c.yaml:3:3: plugins.b.path: is missing; set the path of the library, or set up plugin_discovery to find",
+            "c.yaml:4:35: plugins.c.path: must be the import path of a builtin plugin, such as package.module:Name,",
+            "c.yaml:4:54: plugins.c.isolation: must be 'none' or 'thread', not 'process': a builtin plugin is a Python",
+            "c.yaml:5:3: plugins[\"d/e\"]: a plugin's name must have 1 to 64 letters, digits, '.', '_' and '-',",
+            'c.yaml:5:17: plugins["d/e"].path: must be a path, absolute or relative to the directory of this file, not',
         ],
     ),
     "wrong supervision": (
@@ -529,27 +529,27 @@ WRONG_FILES = {
           /a: {runtime: {handler: a}, retry: 11}
         """,
         [
-            "c.yaml:2:23: plugins.a.queue: found -1, accepted a whole number from 0 to 100000",
-            "c.yaml:2:41: plugins.a.health_check: found 0, accepted a time such as",
-            "c.yaml:2:53: plugins.a.breaker: found 5, accepted false, or a mapping with failures, window, open, probes",
-            "c.yaml:2:66: plugins.a.restart.first: unknown key; known are: initial, maximum, give_up_after",
-            "c.yaml:2:93: plugins.a.start_timeout: found 'x', accepted a time such as",
-            "c.yaml:3:36: plugins.b.breaker.failures: found 0, accepted a whole number from 1 to 1000",
-            "c.yaml:3:39: plugins.b.breaker.opened: unknown key; did you mean open? Known are: failures, window, open",
-            "c.yaml:3:69: plugins.b.limits.memory: found '1MiB', accepted a size such as 512MiB, 2GiB, or a number of",
-            "c.yaml:3:85: plugins.b.limits.cpu_time: found '500ms', accepted whole seconds such as 60s, 5m, 1h, or a",
-            "c.yaml:3:92: plugins.b.limits.files: unknown key; did you mean open_files? Known are: memory, cpu_time",
-            "c.yaml:4:36: plugins.c.environment[1]: found 'A B', accepted the name of an environment variable",
-            "c.yaml:4:41: plugins.c.environment[2]: found 5, accepted the name of an environment variable",
-            "c.yaml:4:53: plugins.c.limits: found a list, accepted a mapping with memory, cpu_time, open_files,",
-            "c.yaml:4:66: plugins.c.restart: found 'x', accepted a mapping with initial, maximum and give_up_after",
-            "c.yaml:5:35: plugins.d.limits: found with isolation thread, accepted with isolation process: only that",
-            "c.yaml:5:59: plugins.d.environment: found with isolation thread, accepted with isolation process",
-            "c.yaml:5:80: plugins.d.restart: found with isolation thread, accepted with isolation process",
-            "c.yaml:6:29: plugins.e.limits: found with isolation thread, accepted with isolation process",
-            "c.yaml:6:50: plugins.e.limits.open_files: found 1, accepted a whole number from 16 to 1048576",
-            "c.yaml:6:54: plugins.e.start_timeout: found with isolation thread, accepted with isolation process",
-            'c.yaml:8:38: endpoints["/a"].retry: found 11, accepted a whole number from 0 to 10',
+            "c.yaml:2:23: plugins.a.queue: must be a whole number from 0 to 100000, not -1",
+            "c.yaml:2:41: plugins.a.health_check: must be a duration above 0 and up to 24h, such as 500ms, 2s, 1m, 1h",
+            "c.yaml:2:53: plugins.a.breaker: must be false, or a mapping with failures, window, open, probes, not 5",
+            "c.yaml:2:66: plugins.a.restart.first: unknown key; expected one of initial, maximum, give_up_after",
+            "c.yaml:2:93: plugins.a.start_timeout: must be a duration above 0 and up to 24h, such as 500ms, 2s, 1m, 1h",
+            "c.yaml:3:36: plugins.b.breaker.failures: must be a whole number from 1 to 1000, not 0",
+            "c.yaml:3:39: plugins.b.breaker.opened: unknown key; did you mean open? Expected one of failures, window,",
+            "c.yaml:3:69: plugins.b.limits.memory: must be a size from 16MiB to 65536GiB, such as 512MiB, 2GiB or a",
+            "c.yaml:3:85: plugins.b.limits.cpu_time: must be a duration from 1s to 24h in whole seconds, such as 60s,",
+            "c.yaml:3:92: plugins.b.limits.files: unknown key; did you mean open_files? Expected one of memory,",
+            "c.yaml:4:36: plugins.c.environment[1]: must be the name of an environment variable such as HOME, not 'A",
+            "c.yaml:4:41: plugins.c.environment[2]: must be the name of an environment variable such as HOME, not 5",
+            "c.yaml:4:53: plugins.c.limits: must be a mapping with memory, cpu_time, open_files, processes and output,",
+            "c.yaml:4:66: plugins.c.restart: must be a mapping with initial, maximum and give_up_after, not 'x'",
+            "c.yaml:5:35: plugins.d.limits: requires isolation process, but the plugin uses thread; remove it or",
+            "c.yaml:5:59: plugins.d.environment: requires isolation process, but the plugin uses thread; remove it or",
+            "c.yaml:5:80: plugins.d.restart: requires isolation process, but the plugin uses thread; remove it or",
+            "c.yaml:6:29: plugins.e.limits: requires isolation process, but the plugin uses thread; remove it or",
+            "c.yaml:6:50: plugins.e.limits.open_files: must be a whole number from 16 to 1048576, not 1",
+            "c.yaml:6:54: plugins.e.start_timeout: requires isolation process, but the plugin uses thread; remove it",
+            'c.yaml:8:38: endpoints["/a"].retry: must be a whole number from 0 to 10, not 11',
         ],
     ),
     "wrong endpoints": (
@@ -568,31 +568,31 @@ WRONG_FILES = {
           /i:
         """,
         [
-            "c.yaml:3:3: endpoints.api: found 'api', accepted a path that begins with /",
-            "c.yaml:4:27: endpoints[\"/a\"].runtime.handler: found no plugin 'b'; known are: a, off",
-            "c.yaml:5:27: endpoints[\"/b\"].runtime.handler: the plugin 'off' is disabled; enable it, or remove",
-            'c.yaml:6:3: endpoints["/c"].runtime: missing; write, for example, runtime: {"type": "plugin", "handler":',
-            'c.yaml:7:8: endpoints["/d"].runtime.handler: missing; write, for example, handler: "weather"',
-            "c.yaml:7:24: endpoints[\"/d\"].runtime.type: found 'lambda', accepted plugin",
-            'c.yaml:8:21: endpoints["/e"].methods: found method and methods, accepted one of them',
-            'c.yaml:9:17: endpoints["/f"].methods: found an empty list, accepted at least one method',
-            "c.yaml:10:16: endpoints[\"/g\"].method: found 'G T', accepted an HTTP method such as GET or POST",
-            "c.yaml:10:29: endpoints[\"/g\"].data: found 'xml', accepted request or body",
-            'c.yaml:10:43: endpoints["/g"].timeout: found 0, accepted a time such as',
-            'c.yaml:10:59: endpoints["/g"].description: found 5, accepted a text',
-            'c.yaml:11:23: endpoints["/h"].methods[1]: found 5, accepted an HTTP method',
-            'c.yaml:12:6: endpoints["/i"]: found nothing, accepted a mapping with methods, runtime, data, timeout,',
+            "c.yaml:3:3: endpoints.api: the path must start with '/', not 'api'",
+            "c.yaml:4:27: endpoints[\"/a\"].runtime.handler: there is no plugin 'b'; expected one of a, off",
+            "c.yaml:5:27: endpoints[\"/b\"].runtime.handler: plugin 'off' is disabled; enable it or remove the",
+            'c.yaml:6:3: endpoints["/c"].runtime: is missing; add it, for example runtime: {"type": "plugin",',
+            'c.yaml:7:8: endpoints["/d"].runtime.handler: is missing; add it, for example handler: "weather"',
+            "c.yaml:7:24: endpoints[\"/d\"].runtime.type: must be 'plugin', not 'lambda'",
+            'c.yaml:8:21: endpoints["/e"].methods: method and methods cannot be combined; remove one of them',
+            'c.yaml:9:17: endpoints["/f"].methods: must list at least one method; remove methods to use the default,',
+            "c.yaml:10:16: endpoints[\"/g\"].method: must be an HTTP method such as GET or POST, not 'G T'",
+            "c.yaml:10:29: endpoints[\"/g\"].data: must be 'request' or 'body', not 'xml'",
+            'c.yaml:10:43: endpoints["/g"].timeout: must be a duration above 0 and up to 24h, such as 500ms, 2s, 1m,',
+            'c.yaml:10:59: endpoints["/g"].description: must be a string that is not empty, not 5',
+            'c.yaml:11:23: endpoints["/h"].methods[1]: must be an HTTP method such as GET or POST, not 5',
+            'c.yaml:12:6: endpoints["/i"]: must be a mapping with methods, runtime, data, timeout, retry and',
         ],
     ),
 }
 
 
 class TestWrongFiles:
-    """Files that are wrong."""
+    """Invalid files."""
 
     @pytest.mark.parametrize("name", WRONG_FILES)
     def test_every_error_has_its_place_and_sentence(self, write: WriteConfig, name: str) -> None:
-        """All errors of a file come at once, by position, each a line with its place."""
+        """All errors of a file are reported at once, sorted by position, one per line."""
         text, wanted = WRONG_FILES[name]
         errors = errors_of(write(text))
 
@@ -603,7 +603,7 @@ class TestWrongFiles:
 
     @pytest.mark.parametrize("name", [name for name, (text, _) in WRONG_FILES.items() if name != "too large"])
     def test_both_parsers_say_the_same(self, write: WriteConfig, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-        """Without libyaml, every error is the same to the letter."""
+        """Without libyaml, every error is identical."""
         path = write(WRONG_FILES[name][0])
         fast = errors_of(path)
         monkeypatch.setattr(nodes, "_FAST", yaml.SafeLoader)
@@ -623,12 +623,12 @@ class TestWrongFiles:
         assert len(fast.source.values) > 40
 
     def test_missing(self, tmp_path: Path) -> None:
-        """A missing file is named as it was given."""
-        assert errors_of("nowhere/x.yaml") == ["nowhere/x.yaml: there is no such file"]
-        assert errors_of(tmp_path) == [f"{tmp_path}: found a directory, accepted a YAML file"]
+        """The error of a missing file names it as it was given."""
+        assert errors_of("nowhere/x.yaml") == ["nowhere/x.yaml: the file does not exist"]
+        assert errors_of(tmp_path) == [f"{tmp_path}: must be a YAML file, not a directory"]
 
     def test_unreadable(self, write: WriteConfig, monkeypatch: pytest.MonkeyPatch) -> None:
-        """A file that may not be read is a ConfigError with the system's words."""
+        """A file without read permission raises a ConfigError with the system's message."""
         path = write("server:\n")
 
         def refuse(*_: object) -> None:
@@ -636,12 +636,12 @@ class TestWrongFiles:
 
         monkeypatch.setattr(Path, "open", refuse)
 
-        assert errors_of(path) == ["c.yaml: the file cannot be read: Permission denied"]
+        assert errors_of(path) == ["c.yaml: cannot read the file: Permission denied"]
 
     @given(st.text(st.sampled_from(" \n\t-:{}[],&*!|>'\"#$?%@ab1<~"), max_size=60))
     @settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
     def test_any_text_is_a_configuration_or_a_config_error(self, write: WriteConfig, text: str) -> None:
-        """Whatever the bytes are, nothing else than a ConfigError with places comes out."""
+        """No text raises anything but a ConfigError whose lines name the file."""
         path = write(text.encode())
         lines: tuple[str, ...] = ()
         try:
@@ -658,22 +658,22 @@ class TestPaths:
     @pytest.mark.parametrize(
         ("path", "sentence"),
         [
-            ("/a//b", "found the segment ''"),
-            ("//", "found the segment ''"),
-            ("/a b", "found the segment 'a b'"),
-            ("/a/../b", "found the segment '..'"),
-            ("/a?b", "found the segment 'a?b'"),
-            ("/{a", "found the segment '{a'"),
-            ("/x{a}", "found the segment 'x{a}'"),
-            ("/{a:path}", "found the segment '{a:path}'"),
-            ("/{}", "found the segment '{}'"),
-            ("/{1a}", "found the segment '{1a}'"),
-            ("/{a}/{a}", "found {a} twice, accepted each name once"),
-            *((path, "choose another") for path in RESERVED_PATHS),
+            ("/a//b", ", not ''"),
+            ("//", ", not ''"),
+            ("/a b", ", not 'a b'"),
+            ("/a/../b", ", not '..'"),
+            ("/a?b", ", not 'a?b'"),
+            ("/{a", ", not '{a'"),
+            ("/x{a}", ", not 'x{a}'"),
+            ("/{a:path}", ", not '{a:path}'"),
+            ("/{}", ", not '{}'"),
+            ("/{1a}", ", not '{1a}'"),
+            ("/{a}/{a}", "the path uses the parameter {a} more than once"),
+            *((path, "choose another path") for path in RESERVED_PATHS),
         ],
     )
     def test_refused(self, path: str, sentence: str) -> None:
-        """A path that no request could reach as written, or that is the server's, is refused."""
+        """A path that no request can match, or that the server reserves, is rejected."""
         [error] = dict_errors({"plugins": {"a": {"path": "a"}}, "endpoints": {path: {"runtime": {"handler": "a"}}}})
 
         assert error.startswith(f"endpoints[{json.dumps(path)}]: ")
@@ -681,46 +681,49 @@ class TestPaths:
 
     @pytest.mark.parametrize("path", ["/", "/a", "/a/", "/a/{b}/c.d-e_f~", "/{a}/{b}", "/é", "/docs/x"])
     def test_accepted(self, path: str) -> None:
-        """Literal segments and names make a path."""
+        """A path may combine literal segments and parameters."""
         endpoints = {path: {"runtime": {"handler": "a"}}}
 
         assert path in parse_config({"plugins": {"a": {"path": "a"}}, "endpoints": endpoints}).endpoints
 
     def test_two_that_match_the_same(self) -> None:
-        """Two paths that differ in the names of their parameters only are refused."""
+        """Two paths that differ only in the names of their parameters are rejected."""
         endpoint = {"runtime": {"handler": "a"}}
         errors = dict_errors({"plugins": {"a": {"path": "a"}}, "endpoints": {"/x/{a}": endpoint, "/x/{b}": endpoint}})
 
-        assert errors == ["endpoints[\"/x/{b}\"]: matches the same requests as the endpoint '/x/{a}'"]
+        assert errors == ["endpoints[\"/x/{b}\"]: matches the same requests as endpoint '/x/{a}'; remove one of them"]
 
 
 class TestDict:
     """A configuration without a file."""
 
     def test_errors_have_the_path_only(self) -> None:
-        """Without a file, a line begins with the path of the value."""
+        """Without a file, a line starts with the path of the value."""
         assert dict_errors({"server": {"prot": 1}}) == [
-            "server.prot: unknown key; did you mean port? Known are: host, port, max_body, workers, shutdown_timeout"
+            (
+                "server.prot: unknown key; did you mean port? "
+                "Expected one of host, port, max_body, workers, shutdown_timeout"
+            )
         ]
 
     @pytest.mark.parametrize("value", [math.nan, math.inf, object(), {1, 2}, b"x"])
     def test_what_json_cannot_carry(self, value: object) -> None:
-        """A plugin's configuration is refused where JSON has no word for it."""
+        """A plugin's configuration is rejected if JSON cannot represent it."""
         [error] = dict_errors({"plugins": {"a": {"path": "a", "config": {"x": [value]}}}})
 
-        assert error.startswith("plugins.a.config: found ")
+        assert error.startswith("plugins.a.config: must be ")
         assert "JSON can" in error
 
     def test_a_circle(self) -> None:
-        """A dict that contains itself is an error, not an endless loop."""
+        """A dict that contains itself is an error, not an infinite loop."""
         circle: dict[str, Any] = {}
         circle["plugins"] = circle
 
-        assert dict_errors(circle) == ["found more than 64 levels of nesting"]
+        assert dict_errors(circle) == ["the configuration nests more than 64 levels deep"]
 
     def test_no_mapping(self) -> None:
-        """Something else than a mapping is a TypeError."""
-        with pytest.raises(TypeError, match="a configuration is a mapping, not list"):
+        """Anything but a mapping raises a TypeError."""
+        with pytest.raises(TypeError, match="the configuration must be a mapping, not list"):
             parse_config([])  # type: ignore[arg-type]
 
 
@@ -728,7 +731,7 @@ class TestSchema:
     """The JSON Schema for editors."""
 
     def test_it_is_a_schema_with_words(self) -> None:
-        """The schema is one of 2020-12, and says something about every field."""
+        """The schema is valid under 2020-12 and describes every field."""
         schema = config_schema()
         jsonschema.Draft202012Validator.check_schema(schema)
         models = {"Config": schema, **schema["$defs"]}
@@ -741,7 +744,7 @@ class TestSchema:
                 assert details.get("description") or "$ref" in details, f"{name}.{field}"
 
     def test_it_accepts_what_is_accepted(self) -> None:
-        """An editor has nothing to say about the documented example, variables included."""
+        """The documented example, including its variables, is valid under the schema."""
         data = yaml.load(FULL.replace("port: 9000", "port: '${PORT:-9000}'"), Loader=yaml.BaseLoader)
         data["plugins"]["weather"] |= {"enabled": True, "workers": 2, "critical": False}
         data["plugin_discovery"] |= {"enabled": True, "recursive": False}
@@ -750,7 +753,7 @@ class TestSchema:
 
     @pytest.mark.parametrize("breaker", [False, True, {}, {"failures": 3, "open": "5s"}])
     def test_it_knows_supervision(self, breaker: object) -> None:
-        """An editor has nothing to say about limits, restarts and both forms of a breaker."""
+        """Limits, restarts and both forms of a breaker are valid under the schema."""
         plugin = {"path": "a", "breaker": breaker, "queue": 1, "health_check": None, "environment": ["TZ"]}
         plugin |= {"limits": {"memory": "1GiB", "cpu_time": "5m", "open_files": None}, "restart": {"maximum": 5}}
         data = {"plugins": {"a": plugin}, "endpoints": {"/a": {"retry": 1, "runtime": {"handler": "a"}}}}
@@ -775,7 +778,7 @@ class TestSchema:
         ],
     )
     def test_it_refuses_what_is_refused(self, data: object) -> None:
-        """An editor marks what a start would refuse."""
+        """The schema rejects what loading rejects."""
         assert not jsonschema.Draft202012Validator(config_schema()).is_valid(data)
 
 
@@ -786,16 +789,16 @@ SCHEMA = """"config_schema": {
 
 @pytest.fixture(scope="module", name="picky")
 def _picky(compile_plugin: CompilePlugin) -> Path:
-    """A plugin whose manifest has a schema."""
+    """A plugin whose manifest has a configuration schema."""
     source = ECHO.replace('"description": "Answers what it was sent"', SCHEMA)
     return compile_plugin(source, name="picky", flags=['-DNAME="picky"'])
 
 
 class TestDump:
-    """A configuration written out again."""
+    """Writing a configuration as YAML."""
 
     def test_it_reads_as_the_same(self, write: WriteConfig, monkeypatch: pytest.MonkeyPatch) -> None:
-        """What is shown is a whole configuration that means the same, and secrets stay variables."""
+        """The output loads as the same configuration, and secrets stay variables."""
         monkeypatch.setenv("WEATHER_API_KEY", "hush-hush")
         config = load_config(write(FULL))
         text = config_yaml(config)
@@ -808,7 +811,7 @@ class TestDump:
     @pytest.mark.parametrize("isolation", ["none", "thread", "process"])
     @pytest.mark.parametrize("breaker", [False, True])
     def test_supervision(self, write: WriteConfig, isolation: str, breaker: bool) -> None:
-        """What is only for worker processes is left out where there are none; a breaker that is off stays off."""
+        """Settings of worker processes are omitted for other isolations; a breaker that is off stays off."""
         data = {"plugins": {"a": {"path": "/a", "isolation": isolation, "breaker": breaker, "health_check": None}}}
         config = parse_config(data)
         again = load_config(write(config_yaml(config)))
@@ -817,17 +820,17 @@ class TestDump:
 
     @pytest.mark.parametrize("text", ["yes", "12", "1e3", "0o17", "", "null", "~", "a: b", "- a", "é\n", "=", ".inf"])
     def test_text_stays_text(self, write: WriteConfig, text: str) -> None:
-        """A text that looks like something else is quoted."""
+        """A string that YAML would read as another type is quoted."""
         config = parse_config({"plugins": {"a": {"path": "a", "config": {text: text}}}})
 
         assert load_config(write(config_yaml(config))).plugins["a"].config == {text: text}
 
 
 class TestPlugins:
-    """What the plugins' files say to a configuration."""
+    """Checks of a configuration against the plugins' files."""
 
     def test_schema_errors_have_places(self, write: WriteConfig, picky: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        """What breaks a plugin's own schema is reported at its line, and no secret is shown."""
+        """A violation of a plugin's own schema is reported with its position, and no secret is shown."""
         monkeypatch.setenv("KEY", "hush-hush")
         config = load_config(
             write(f"""\
@@ -842,13 +845,13 @@ class TestPlugins:
 
         assert library_errors == []
         assert settings_errors == [
-            "c.yaml:4:5: plugins.one.config: the plugin's schema does not accept the value of '${KEY}'",
+            "c.yaml:4:5: plugins.one.config: the plugin's schema rejects the value of '${KEY}'",
             "c.yaml:4:21: plugins.one.config.limit: 'many' is not of type 'integer'",
-            "c.yaml:4:32: plugins.one.config.key: the plugin's schema does not accept the value of '${KEY}'",
+            "c.yaml:4:32: plugins.one.config.key: the plugin's schema rejects the value of '${KEY}'",
         ]
 
     def test_libraries_that_will_not_load(self, write: WriteConfig, picky: Path) -> None:
-        """Missing files and texts are reported at their paths; a plugin that may be missing is told apart."""
+        """Missing and invalid files are reported at their paths; plugins that are not critical form a separate list."""
         Path("text.so").write_text("hello")
         config = load_config(
             write(f"""\
@@ -873,7 +876,7 @@ class TestPlugins:
         assert "the file starts with 'hello'" in library_errors[1]
 
     def test_discovered(self, write: WriteConfig, picky: Path) -> None:
-        """Names are looked up among what discovery finds, and the configuration is checked all the same."""
+        """Discovery supplies plugins without a path, and their configuration is checked as well."""
         config = load_config(
             write(f"""\
                 plugin_discovery: {{directories: [{picky.parent}]}}
@@ -891,20 +894,20 @@ class TestPlugins:
         assert library_errors == [
             (
                 "c.yaml:4:3: plugins.pickyy: plugin_discovery finds no plugin 'pickyy'; "
-                "did you mean picky? Known are: picky"
+                "did you mean picky? Expected one of picky"
             )
         ]
         assert settings_errors == [
             "c.yaml:3:29: plugins.picky.config.reports: 5 is not of type 'string'",
             (
                 "c.yaml:7:27: endpoints[\"/b\"].runtime.handler: plugin_discovery finds no plugin 'piky'; "
-                "did you mean picky? Known are: picky"
+                "did you mean picky? Expected one of picky"
             ),
         ]
 
 
 def test_warnings(write: WriteConfig) -> None:
-    """A timeout that nothing can keep is allowed, and warned about with its place."""
+    """A timeout that the host cannot enforce is allowed, with a warning that names its position."""
     config = load_config(
         write("""\
             plugins: {a: {path: a, isolation: none, timeout: 1s}, b: {path: b, isolation: none}}
@@ -921,7 +924,7 @@ def test_warnings(write: WriteConfig) -> None:
 
 
 def test_a_thousand_endpoints_are_read_in_a_moment(write: WriteConfig) -> None:
-    """The limits are far above what people write."""
+    """A file of a thousand endpoints is within all limits."""
     lines = "".join(f"  /api/{i}/{{x}}: {{method: GET, runtime: {{handler: a}}}}\n" for i in range(1000))
 
     assert len(load_config(write(PLUGIN + "endpoints:\n" + lines)).endpoints) == 1000

@@ -1,4 +1,4 @@
-"""YAML -> frozen models, with every error at once and each with its line and column."""
+"""Reads a YAML file into frozen models and reports all errors at once, each with its line and column."""
 
 from backworks.config.checks import RESERVED_PATHS, warnings_of
 from backworks.config.load import as_config, config_schema, load_config, parse_config

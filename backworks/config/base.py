@@ -1,4 +1,4 @@
-"""What all models of a configuration share."""
+"""The base class of all configuration models."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict
 
 __all__ = ["SECTION", "Model"]
 
-# A section whose lines are all commented out is null in YAML.
+# YAML reads a section whose lines are all commented out as null.
 SECTION = BeforeValidator(lambda value: {} if value is None else value)
 
 

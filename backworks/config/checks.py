@@ -1,7 +1,7 @@
-"""What takes more than one field to see.
+"""Checks that involve more than one field.
 
-The checks look at the plain data, not at the models, so that a wrong field elsewhere does not hide what they
-find; they pass over what has another type than expected, which the models report.
+The checks read the plain data, not the models, so an invalid field elsewhere hides nothing that they would find. They
+skip values of the wrong type, which the models report.
 """
 
 from __future__ import annotations
@@ -18,27 +18,27 @@ if TYPE_CHECKING:
 
 __all__ = ["FOR_PROCESSES", "RESERVED_PATHS", "cross_check", "suggestion", "warnings_of"]
 
-#: The routes of the server itself.
+#: The server's own routes.
 RESERVED_PATHS = ("/docs", "/healthz", "/metrics", "/openapi.json", "/readyz")
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _PARAMETER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
-#: What cannot stand in a path that was taken out of a URL, or would not come back out of one as it went in.
+#: Characters that cannot occur in the decoded path of a URL, or that do not survive encoding and decoding.
 _NOT_IN_SEGMENT = re.compile(r"[{}?#%\\\x00-\x20\x7f]")
 
-#: What is said to worker processes, and has no meaning without them.
+#: Settings that only apply to worker processes.
 FOR_PROCESSES = ("restart", "start_timeout", "limits", "environment")
 
 _OFF = ("false", "no", "off", "0")
 
 
 def suggestion(name: str, known: list[str]) -> str:
-    """Names the nearest known name, if one is near, and then all of them."""
+    """Suggests the closest known name, if there is one, and lists all known names."""
     if not known:
-        return "there are none"
+        return "no plugins are available"
     near = difflib.get_close_matches(name, known, n=1)
     names = ", ".join(known)
-    return f"did you mean {near[0]}? Known are: {names}" if near else f"known are: {names}"
+    return f"did you mean {near[0]}? Expected one of {names}" if near else f"expected one of {names}"
 
 
 def cross_check(data: object, default_isolation: str) -> list[Problem]:
@@ -46,10 +46,10 @@ def cross_check(data: object, default_isolation: str) -> list[Problem]:
 
     Args:
         data: The plain data of a configuration.
-        default_isolation: Where a compiled plugin runs of which nothing is said.
+        default_isolation: The isolation of an external plugin that does not set one.
 
     Returns:
-        What is wrong, in no particular order.
+        The problems, in no particular order.
     """
     plugins = _mapping(data, "plugins")
     endpoints = _mapping(data, "endpoints")
@@ -61,21 +61,21 @@ def cross_check(data: object, default_isolation: str) -> list[Problem]:
 
 
 def warnings_of(config: Config) -> list[str]:
-    """Lists what is allowed, but probably not meant, in the format of errors."""
+    """Lists settings that are valid but that the host cannot honour, in the format of errors."""
     problems = []
     for name, plugin in config.plugins.items():
         if plugin.isolation == "none" and plugin.timeout is not None:
-            text = "under isolation none nothing can stop a call; the plugin is only told how much time is left"
+            text = "cannot be enforced with isolation none; the plugin only receives the deadline"
             problems.append(Problem(("plugins", name, "timeout"), text))
         if plugin.isolation == "none" and "queue" in plugin.model_fields_set:
-            text = "under isolation none there is no queue; the threads of the caller are the limit"
+            text = "has no effect with isolation none: calls run in the caller's threads and never wait"
             problems.append(Problem(("plugins", name, "queue"), text))
     for path, endpoint in config.endpoints.items():
         plugin_of = config.plugins.get(endpoint.runtime.handler)
         if plugin_of is not None and plugin_of.isolation == "none" and endpoint.timeout is not None:
             text = (
-                f"{endpoint.runtime.handler} runs under isolation none, where nothing can stop a call; "
-                "the plugin is only told how much time is left"
+                f"cannot be enforced because {endpoint.runtime.handler} uses isolation none; "
+                "the plugin only receives the deadline"
             )
             problems.append(Problem(("endpoints", path, "timeout"), text))
     return config.source.lines(problems)
@@ -84,7 +84,10 @@ def warnings_of(config: Config) -> list[str]:
 def _check_plugins(plugins: Mapping[str, object], *, discovers: bool, default_isolation: str) -> Iterator[Problem]:
     for name, plugin in plugins.items():
         if not _NAME.fullmatch(name):
-            text = f"found the name {show(name)}, accepted up to 64 letters, digits, '.', '_' and '-'"
+            text = (
+                "a plugin's name must have 1 to 64 letters, digits, '.', '_' and '-', starting with a letter or digit, "
+                f"not {show(name)}"
+            )
             yield Problem(("plugins", name), text, at_key=True)
         settings = {} if plugin is None else plugin
         if not isinstance(settings, Mapping):
@@ -92,17 +95,17 @@ def _check_plugins(plugins: Mapping[str, object], *, discovers: bool, default_is
         builtin = settings.get("plugin_type", "external") != "external"
         isolation = settings.get("isolation", "thread" if builtin else default_isolation)
         if builtin and isolation == "process":
-            text = "found 'process', accepted none or thread: a builtin plugin is an object of this process"
+            text = "must be 'none' or 'thread', not 'process': a builtin plugin is a Python object of the host"
             yield Problem(("plugins", name, "isolation"), text)
         elif isolation in ("none", "thread"):
             for key in FOR_PROCESSES:
                 if settings.get(key):
-                    text = f"found with isolation {isolation}, accepted with isolation process: only that can do it"
+                    text = f"requires isolation process, but the plugin uses {isolation}; remove it or change isolation"
                     yield Problem(("plugins", name, key), text, at_key=True)
         if builtin:
             continue
         if settings.get("path") is None and not discovers:
-            text = "missing; write the path of the library, or let plugin_discovery look for the plugin"
+            text = "is missing; set the path of the library, or set up plugin_discovery to find the plugin"
             yield Problem(("plugins", name, "path"), text, at_key=True)
 
 
@@ -112,7 +115,7 @@ def _check_paths(paths: list[str]) -> Iterator[Problem]:
         text = _path_problem(path)
         shape = _PARAMETER.sub("{}", path)
         if text is None and shape in seen:
-            text = f"matches the same requests as the endpoint {show(seen[shape])}"
+            text = f"matches the same requests as endpoint {show(seen[shape])}; remove one of them"
         if text is not None:
             yield Problem(("endpoints", path), text, at_key=True)
         seen.setdefault(shape, path)
@@ -120,18 +123,18 @@ def _check_paths(paths: list[str]) -> Iterator[Problem]:
 
 def _path_problem(path: str) -> str | None:
     if not path.startswith("/"):
-        return f"found {show(path)}, accepted a path that begins with /"
+        return f"the path must start with '/', not {show(path)}"
     if path in RESERVED_PATHS:
-        return f"the server's own paths are {', '.join(RESERVED_PATHS)}; choose another"
+        return f"the server reserves the paths {', '.join(RESERVED_PATHS)}; choose another path"
     names = []
     for segment in path[1:].removesuffix("/").split("/") if path != "/" else ():
         parameter = _PARAMETER.fullmatch(segment)
         if parameter:
             names.append(parameter[1])
         elif segment in ("", ".", "..") or _NOT_IN_SEGMENT.search(segment):
-            return f"found the segment {show(segment)}, accepted {{name}}, or text without space and {{}}?#%\\"
+            return f"a path segment must be {{name}}, or text without spaces and {{}}?#%\\, not {show(segment)}"
     double = next((name for name in names if names.count(name) > 1), None)
-    return f"found {{{double}}} twice, accepted each name once" if double else None
+    return f"the path uses the parameter {{{double}}} more than once; rename one of them" if double else None
 
 
 def _check_endpoints(
@@ -141,7 +144,8 @@ def _check_endpoints(
         if not isinstance(endpoint, Mapping):
             continue
         if "method" in endpoint and "methods" in endpoint:
-            yield Problem(("endpoints", path, "methods"), "found method and methods, accepted one of them", at_key=True)
+            text = "method and methods cannot be combined; remove one of them"
+            yield Problem(("endpoints", path, "methods"), text, at_key=True)
         runtime = endpoint.get("runtime")
         handler = runtime.get("handler") if isinstance(runtime, Mapping) else None
         if not isinstance(handler, str) or not handler:
@@ -149,9 +153,9 @@ def _check_endpoints(
         place = ("endpoints", path, "runtime", "handler")
         if handler not in plugins:
             if not discovers:
-                yield Problem(place, f"found no plugin {show(handler)}; {suggestion(handler, list(plugins))}")
+                yield Problem(place, f"there is no plugin {show(handler)}; {suggestion(handler, list(plugins))}")
         elif _is_off(plugins[handler]):
-            yield Problem(place, f"the plugin {show(handler)} is disabled; enable it, or remove the endpoint")
+            yield Problem(place, f"plugin {show(handler)} is disabled; enable it or remove the endpoint")
 
 
 def _mapping(data: object, key: str) -> Mapping[str, object]:

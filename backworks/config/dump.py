@@ -1,4 +1,4 @@
-"""A configuration written out: with all defaults, absolute paths, and without what may be a secret."""
+"""Writes a configuration with all defaults and absolute paths, but without values that may be secret."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ __all__ = ["config_data", "config_yaml"]
 
 
 def config_data(config: Config) -> dict[str, Any]:
-    """Returns what JSON can hold of a configuration.
+    """Returns a configuration as values that JSON can represent.
 
-    In the plugins' own configurations, what was written with ``${...}`` is written so again: it may be a secret.
+    In the plugins' own configurations, a value written with ``${...}`` keeps that form, because it may be a secret.
     """
     data = config.model_dump(mode="json")
     for plugin in data["plugins"].values():
@@ -33,7 +33,7 @@ def config_data(config: Config) -> dict[str, Any]:
 
 
 def config_yaml(config: Config) -> str:
-    """Returns :func:`config_data` as YAML that can be loaded as a configuration."""
+    """Returns :func:`config_data` as YAML that loads as the same configuration."""
     return yaml.dump(config_data(config), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
 
 
@@ -44,7 +44,7 @@ def _put(data: Any, path: KeyPath, value: str) -> None:
 
 
 class _Dumper(yaml.SafeDumper):
-    """Quotes a text that would be read as something else by our reader, which is not PyYAML's."""
+    """Quotes a string that the reader of configurations, which differs from PyYAML's, would not read as a string."""
 
 
 def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:

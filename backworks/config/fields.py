@@ -1,4 +1,4 @@
-"""The reading of single fields that are no plain scalars: paths, methods, a plugin's own configuration."""
+"""Validators of fields that are not plain scalars: paths, methods, and a plugin's own configuration."""
 
 from __future__ import annotations
 
@@ -24,46 +24,46 @@ _IMPORT = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
 
 
 def read_path(value: object, info: ValidationInfo) -> Path:
-    """Takes a path and makes it absolute; a relative one starts at the directory of the file."""
+    """Validates a path and makes it absolute; a relative path starts at the directory of the file."""
     if not isinstance(value, (str, os.PathLike)) or not os.fspath(value) or "\0" in str(value):
-        raise custom(f"found {show(value)}, accepted a path; a relative one starts at the directory of the file")
+        raise custom(f"must be a path, absolute or relative to the directory of this file, not {show(value)}")
     source: Source | None = (info.context or {}).get("source")
-    # Not resolve(): a directory of links that are swapped as a whole is how configurations are deployed.
+    # Not resolve(): deployments swap a symbolic link to a directory, and the path must keep going through that link.
     return Path(os.path.abspath((source.base if source else Path.cwd()) / value))  # noqa: PTH100
 
 
 def read_import(value: object) -> str:
-    """Takes what a Python object is imported by."""
+    """Validates the import path of a Python object."""
     if not isinstance(value, str) or not _IMPORT.fullmatch(value):
-        raise custom(f"found {show(value)}, accepted what a builtin plugin is imported by: package.module:Name")
+        raise custom(f"must be the import path of a builtin plugin, such as package.module:Name, not {show(value)}")
     return value
 
 
 def read_method(value: object) -> str:
-    """Takes an HTTP method and puts it in upper case."""
+    """Validates an HTTP method and converts it to upper case."""
     if not isinstance(value, str) or not _TOKEN.fullmatch(value):
-        raise custom(f"found {show(value)}, accepted an HTTP method such as GET or POST")
+        raise custom(f"must be an HTTP method such as GET or POST, not {show(value)}")
     return value.upper()
 
 
 def read_methods(values: tuple[str, ...]) -> tuple[str, ...]:
-    """Takes at least one method, and each once."""
+    """Requires at least one method and removes duplicates."""
     if not values:
-        raise custom("found an empty list, accepted at least one method; without methods it is GET")
+        raise custom("must list at least one method; remove methods to use the default, GET")
     return tuple(dict.fromkeys(values))
 
 
 def read_settings(value: object) -> object:
-    """Takes a plugin's configuration: what JSON can carry. Only a dict from a program can hold anything else."""
+    """Validates that JSON can represent a plugin's configuration; only a program can pass other values."""
     match value:
         case Mapping():
             return {key: read_settings(item) for key, item in value.items()}
         case list():
             return [read_settings(item) for item in value]
         case float() if value - value != 0:
-            raise custom("found a number that JSON cannot carry, accepted a finite one")
+            raise custom("must be a finite number: JSON cannot represent infinity and NaN")
         case None | bool() | int() | float() | str():
             return value
         case os.PathLike():
             return os.fspath(value)
-    raise custom(f"found {show(value)}, accepted what JSON can carry")
+    raise custom(f"must be a value that JSON can represent, not {show(value)}")

@@ -1,8 +1,7 @@
-"""Fields that people write with units, and the sentences about what a field accepts.
+"""Field types, among them those whose values have units.
 
-Each type below says in one place what it accepts: to pydantic, to the reader of an error, and to an editor by
-the JSON Schema. A ``${NAME}`` is accepted by the schema wherever a value is, since an editor does not expand
-it.
+Each type defines in one place what it accepts: for pydantic, for error messages, and for the JSON Schema that editors
+use. The schema accepts ``${NAME}`` instead of any value, because editors do not expand variables.
 """
 
 from __future__ import annotations
@@ -23,11 +22,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Accepts", "CpuTime", "Duration", "Memory", "Size", "Switch", "choice", "custom", "text", "whole"]
 
-#: The longest time: a day. A call that needs longer is none that somebody waits for.
+#: The longest duration: one day. No client waits longer for a response.
 MAX_SECONDS = 86_400.0
-#: The largest size: what an answer is limited to as well.
+#: The largest size, which is also the limit of a response.
 MAX_BYTES = 1 << 30
-#: The memory that a process may be given: from what one needs to do nothing, to more than any machine has.
+#: Limits of a process's memory: an idle process needs the minimum, and no machine has the maximum.
 MIN_MEMORY = 16 << 20
 MAX_MEMORY = 1 << 46
 
@@ -42,18 +41,18 @@ _SWITCH |= dict.fromkeys(("false", "no", "off", "0"), False)
 
 
 def custom(text: str) -> PydanticCustomError:
-    """Makes the error that reaches the user word by word."""
+    """Creates an error whose text reaches the user unchanged."""
     return PydanticCustomError("backworks", "{text}", {"text": text})
 
 
 @dataclass(frozen=True, eq=False)  # hashed by identity: dicts have no hash
 class Accepts:
-    """The reading of one kind of value, as pydantic metadata.
+    """Pydantic metadata that validates one kind of value.
 
     Attributes:
-        what: What is accepted, as the end of a sentence.
-        read: Makes the value of what was found. Raises ``ValueError`` if it is not accepted.
-        schemas: JSON Schemas of what is accepted; one of them has to fit.
+        what: The accepted values, to complete a sentence that starts with "must be".
+        read: Converts an input to the value. Raises ``ValueError`` if the input is not valid.
+        schemas: JSON Schemas of the accepted values; a value must match at least one.
     """
 
     what: str
@@ -70,22 +69,22 @@ class Accepts:
         try:
             return self.read(value)
         except (ValueError, OverflowError):
-            raise custom(f"found {show(value)}, accepted {self.what}") from None
+            raise custom(f"must be {self.what}, not {show(value)}") from None
 
 
 def choice(*words: str, what: str = "") -> Accepts:
-    """One of some words."""
+    """Accepts one of several words."""
 
     def read(value: object) -> str:
         if not isinstance(value, str) or value not in words:
             raise ValueError
         return value
 
-    return Accepts(what or " or ".join(words), read, ({"enum": list(words)},))
+    return Accepts(what or _alternatives(words), read, ({"enum": list(words)},))
 
 
 def text(what: str) -> Accepts:
-    """A text that is not empty."""
+    """Accepts a string that is not empty."""
 
     def read(value: object) -> str:
         if not isinstance(value, str) or not value:
@@ -96,12 +95,12 @@ def text(what: str) -> Accepts:
 
 
 def whole(minimum: int, maximum: int) -> Accepts:
-    """A whole number within limits; text that is one (as from a variable) is taken."""
+    """Accepts a whole number within limits, also as a string, which a quoted variable expands to."""
 
     def read(value: object) -> int:
         if isinstance(value, str) and re.fullmatch(r"[0-9]{1,18}", value):
             value = int(value)
-        # A bool is an int to Python; "workers: true" is a mistake nevertheless.
+        # A bool is an int in Python, but "workers: true" is a mistake.
         if not isinstance(value, int) or isinstance(value, bool) or not minimum <= value <= maximum:
             raise ValueError
         return value
@@ -136,7 +135,7 @@ def _memory(value: object) -> int:
 
 def _cpu_time(value: object) -> int:
     seconds = _duration(value)
-    if seconds != int(seconds):  # systems count whole ones
+    if seconds != int(seconds):  # operating systems limit processor time in whole seconds
         raise ValueError
     return int(seconds)
 
@@ -157,10 +156,15 @@ def _switch(value: object) -> bool:
     return value
 
 
+def _alternatives(words: tuple[str, ...]) -> str:
+    *most, last = map(repr, words)
+    return f"{', '.join(most)} or {last}" if most else last
+
+
 Duration = Annotated[
     float,
     Accepts(
-        "a time such as 500ms, 2s, 1m, 1h, or a number of seconds, above 0 and up to 24h",
+        "a duration above 0 and up to 24h, such as 500ms, 2s, 1m, 1h or a number of seconds",
         _duration,
         (
             {"type": "number", "exclusiveMinimum": 0, "maximum": MAX_SECONDS},
@@ -172,7 +176,7 @@ Duration = Annotated[
 Size = Annotated[
     int,
     Accepts(
-        "a size such as 64KiB, 1MiB, 10MB, or a number of bytes, up to 1GiB",
+        "a size of up to 1GiB, such as 64KiB, 1MiB, 10MB or a number of bytes",
         _size,
         (
             {"type": "integer", "minimum": 0, "maximum": MAX_BYTES},
@@ -184,7 +188,7 @@ Size = Annotated[
 Memory = Annotated[
     int,
     Accepts(
-        "a size such as 512MiB, 2GiB, or a number of bytes, from 16MiB to 65536GiB",
+        "a size from 16MiB to 65536GiB, such as 512MiB, 2GiB or a number of bytes",
         _memory,
         (
             {"type": "integer", "minimum": MIN_MEMORY, "maximum": MAX_MEMORY},
@@ -196,7 +200,7 @@ Memory = Annotated[
 CpuTime = Annotated[
     int,
     Accepts(
-        "whole seconds such as 60s, 5m, 1h, or a number of them, from 1 to 24h",
+        "a duration from 1s to 24h in whole seconds, such as 60s, 5m, 1h or a number of seconds",
         _cpu_time,
         (
             {"type": "integer", "minimum": 1, "maximum": MAX_SECONDS},

@@ -1,4 +1,4 @@
-"""A file or a dict -> :class:`Config`, or every error at once."""
+"""Turns a file or a dict into a :class:`Config`, or reports all errors at once."""
 
 from __future__ import annotations
 
@@ -35,35 +35,35 @@ def load_config(path: str | PathLike[str]) -> Config:
     """Reads a configuration from a YAML file.
 
     Args:
-        path: The file. Relative paths within it start at its directory. Errors name it as it is given here.
+        path: The file. Relative paths in it start at its directory. Errors name the file as it is given here.
 
     Raises:
-        ConfigError: Something is wrong; ``errors`` has a line for each thing that is.
+        ConfigError: The configuration is not valid; ``errors`` has one line for each problem.
     """
     return _validate(read_file(path))
 
 
 def parse_config(data: Mapping[str, object], *, base: str | PathLike[str] | None = None) -> Config:
-    """Reads a configuration from a dict, as from a file: ``${NAME}`` is expanded in every string.
+    """Reads a configuration from a dict, and expands ``${NAME}`` in every string as in a file.
 
     Args:
-        data: What the file would hold.
-        base: Where relative paths start; by default the current directory.
+        data: The content of a configuration file.
+        base: The directory at which relative paths start; by default the current directory.
 
     Raises:
-        ConfigError: Something is wrong. The lines begin with the path of the value, since there is no file.
-        TypeError: ``data`` is no mapping.
+        ConfigError: The configuration is not valid. Each line starts with the path of the value, as there is no file.
+        TypeError: ``data`` is not a mapping.
     """
     if not isinstance(data, Mapping):
-        raise TypeError(f"a configuration is a mapping, not {type(data).__name__}")
+        raise TypeError(f"the configuration must be a mapping, not {type(data).__name__}")
     return _validate(read_dict(data, Path(base or ".").absolute()))
 
 
 def as_config(config: Config | str | PathLike[str] | Mapping[str, object]) -> Config:
-    """Returns a configuration that is given as one, as the path of a file, or as the mapping that a file would hold.
+    """Returns the configuration: the given object itself, or what :func:`load_config` or :func:`parse_config` read.
 
     Raises:
-        ConfigError: It is wrong.
+        ConfigError: The configuration is not valid.
     """
     if isinstance(config, Config):
         return config
@@ -71,19 +71,19 @@ def as_config(config: Config | str | PathLike[str] | Mapping[str, object]) -> Co
 
 
 def config_schema() -> dict[str, Any]:
-    """Returns the JSON Schema (2020-12) of the file, for editors."""
+    """Returns the JSON Schema (2020-12) of a configuration file, for editors."""
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **Config.model_json_schema()}
 
 
 def _validate(source: Source) -> Config:
     if not isinstance(source.data, Mapping) and not source.problems:
-        text = f"found {show(source.data)}, accepted a mapping with {_keys(Config)}"
+        text = f"the configuration must be a mapping with {_keys(Config)}, not {show(source.data)}"
         raise ConfigError(source.lines([Problem((), text)]))
     config, problems = None, []
     try:
         config = Config.model_validate(source.data, context={"source": source})
     except ValidationError as errors:
-        # A default that hangs on another field is not made where that field is wrong: no error of its own.
+        # Pydantic also reports a default that depends on an invalid field; only the field itself is at fault.
         found = [error for error in errors.errors() if error["type"] != "default_factory_not_called"]
         problems += [_problem(error, source) for error in found]
     problems += cross_check(source.data, Settings.isolation)
@@ -101,22 +101,22 @@ def _problem(error: Any, source: Source) -> Problem:
         known = list(_fields(path[:-1]))
         return Problem(path, f"unknown key; {suggestion(str(path[-1]), known)}", at_key=True)
     if kind == "missing":
-        return Problem(path, f"missing; write, for example, {path[-1]}: {_example(path)}", at_key=True)
+        return Problem(path, f"is missing; add it, for example {path[-1]}: {_example(path)}", at_key=True)
     if kind == "backworks":
         text = error["msg"]
     elif kind in ("tuple_type", "list_type"):
-        text = f"found {show(value)}, accepted a list"
+        text = f"must be a list, not {show(value)}"
     elif kind in ("model_type", "dataclass_type"):
-        text = f"found {show(value)}, accepted a mapping with {_keys(_section_at(path))}"
+        text = f"must be a mapping with {_keys(_section_at(path))}, not {show(value)}"
     else:
-        text = f"found {show(value)}, accepted a mapping"
+        text = f"must be a mapping, not {show(value)}"
     if path in source.written:
-        text += f" (written as {show(source.written[path])})"
+        text += f" (expanded from {show(source.written[path])})"
     return Problem(path, text)
 
 
 def _as_written(path: KeyPath, data: object) -> KeyPath:
-    """Undoes the rewriting of ``method: GET`` to ``methods: [GET]``."""
+    """Returns the path in the file, which can have ``method: GET`` where the model has ``methods: [GET]``."""
     match path:
         case ("endpoints", str(name), "methods", 0):
             endpoint: Any = data["endpoints"][name] if isinstance(data, Mapping) else {}
@@ -170,6 +170,6 @@ def _keys(section: type | None) -> str:
 def _example(path: KeyPath) -> str:
     section = _section_at(path[:-1])
     examples = None
-    if section is not None and issubclass(section, BaseModel):  # the other sections have no field that is required
+    if section is not None and issubclass(section, BaseModel):  # the other sections have no required fields
         examples = section.model_fields[str(path[-1])].examples
     return json.dumps(examples[0]) if examples else "..."

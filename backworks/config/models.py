@@ -1,7 +1,7 @@
-"""What a configuration may say: frozen models with a description of every field.
+"""The models of a configuration: frozen, with a description of every field.
 
-The models check one field at a time. What takes two of them to see (an endpoint and its plugin, say) is in
-``checks``, so that a wrong field hides nothing else; :func:`backworks.config.load_config` and
+The models check one field at a time. Checks that involve several fields, such as an endpoint and its plugin, are in
+``checks``, so that an invalid field does not hide other errors. :func:`backworks.config.load_config` and
 :func:`backworks.config.parse_config` do both.
 """
 
@@ -50,48 +50,48 @@ __all__ = [
 
 
 class ServerConfig(Model):
-    """Where and how HTTP is served."""
+    """The settings of the HTTP server."""
 
     host: Annotated[str, text("a host name or an IP address")] = Field(
         default="127.0.0.1",
-        description="The address to listen at; 0.0.0.0 is every interface of the machine.",
+        description="The address to listen on; 0.0.0.0 listens on all interfaces.",
         examples=["127.0.0.1", "::1"],
     )
     port: Annotated[int, whole(0, 65535)] = Field(
-        default=8080, description="The TCP port to listen at; 0 takes a free one.", examples=[8080]
+        default=8080, description="The TCP port to listen on; 0 selects a free port.", examples=[8080]
     )
     max_body: Size = Field(
         default=1 << 20,
-        description="The largest body of a request; above it the answer is 413.",
+        description="The maximum size of a request body; the server rejects larger ones with 413.",
         examples=["1MiB", "64KiB", 1048576],
     )
     workers: Annotated[int, whole(1, 256)] = Field(
         default=1,
         description=(
-            "In how many processes requests are answered; each has all plugins, started for itself. More than there "
-            "are processors is of no use."
+            "The number of server processes; each starts its own instance of every plugin. More processes than "
+            "processors bring no benefit."
         ),
         examples=[1, 4],
     )
     shutdown_timeout: Duration = Field(
         default=1.0,
-        description="How long running requests may take after the server was told to stop.",
+        description="How long requests in flight may continue after shutdown begins.",
         examples=["1s", "500ms"],
     )
 
 
 class DiscoveryConfig(Model):
-    """Directories in which plugins are found without being named one by one."""
+    """Directories in which the host finds plugins that the configuration does not list."""
 
-    enabled: Switch = Field(default=True, description="Whether the directories are looked through.")
+    enabled: Switch = Field(default=True, description="Whether to search the directories.")
     directories: tuple[
         Annotated[Path, BeforeValidator(read_path), WithJsonSchema({"type": "string", "minLength": 1})], ...
     ] = Field(
         default=(),
-        description="Where to look for plugins. Relative paths start at the directory of this file.",
+        description="The directories to search for plugins. Relative paths start at the directory of this file.",
         examples=[["./plugins", "./external_plugins"]],
     )
-    recursive: Switch = Field(default=False, description="Whether to look into the directories within them as well.")
+    recursive: Switch = Field(default=False, description="Whether to search subdirectories as well.")
 
 
 def _isolation_of(data: dict[str, Any]) -> Isolation:
@@ -99,7 +99,7 @@ def _isolation_of(data: dict[str, Any]) -> Isolation:
 
 
 def _default_of(name: str) -> Callable[[dict[str, Any]], Any]:
-    """Makes the default of a field that depends on the isolation."""
+    """Creates the default factory of a field whose default depends on the isolation."""
     return lambda data: getattr(defaults_of(data["isolation"]), name)
 
 
@@ -113,34 +113,35 @@ class PluginConfig(Model):
     path: Annotated[Path | str | None, WithJsonSchema({"type": ["string", "null"], "minLength": 1})] = Field(
         default=None,
         description=(
-            "external: the library, or its stem: ./plugins/weather is libweather.so, libweather.dylib or "
-            "weather.dll; a relative path starts at the directory of this file; without it, plugin_discovery has "
-            "to find a plugin of this name. builtin: what to import, as package.module:Name; without it, the "
-            "program registers it."
+            "external: the library or its stem: ./plugins/weather stands for libweather.so, libweather.dylib or "
+            "weather.dll; a relative path starts at the directory of this file; without a path, plugin_discovery "
+            "must find a plugin of this name. builtin: the object to import, as package.module:Name; without a path, "
+            "the program must register the plugin."
         ),
         examples=["./plugins/weather", "package.module:Name"],
     )
     isolation: Annotated[Isolation, choice("none", "thread", "process")] = Field(
         default_factory=_isolation_of,
         description=(
-            "Where calls run: in processes of the plugin's own, where a crash or a hang does not reach the host "
-            "(process), in threads of its own (thread), or in the caller's thread, where no timeout can be kept "
-            "(none). A builtin plugin runs in threads without this."
+            "Where calls run: in worker processes, so that a crash or a hang does not affect the host (process); in "
+            "worker threads (thread); or in the caller's thread, where the host cannot enforce a timeout (none). "
+            "The default of a builtin plugin is thread."
         ),
         json_schema_extra={"default": Settings.isolation},
     )
     workers: Annotated[int, whole(1, 256)] = Field(
         default_factory=_default_of("workers"),
         description=(
-            "How many calls run at the same time at most: under isolation process in as many processes (1 without "
-            f"this), under isolation thread in as many threads ({defaults_of('thread').workers} without this)."
+            "The maximum number of calls that run at the same time, each in its own worker process (isolation "
+            f"process, default 1) or worker thread (isolation thread, default {defaults_of('thread').workers})."
         ),
         examples=[4],
     )
     timeout: Duration | None = Field(
         default_factory=_default_of("timeout"),
         description=(
-            "How long a call may take; null is for ever. Under isolation none the plugin is told, but not stopped."
+            "How long a call may take; null means no limit. With isolation none the plugin receives the deadline, but "
+            "the host cannot stop the call."
         ),
         examples=["2s", "500ms", 30],
         json_schema_extra={"default": Settings().timeout},
@@ -148,56 +149,56 @@ class PluginConfig(Model):
     queue: Annotated[int, whole(0, 100_000)] = Field(
         default=Settings.queue,
         description=(
-            "How many calls may wait for their turn; above it the answer is 503. Under isolation none there is no "
-            "queue: the threads of the caller are the limit."
+            "How many calls may wait for a worker; the server rejects further requests with 503. With isolation none "
+            "calls never wait."
         ),
         examples=[64],
     )
     restart: RestartSection = Field(
-        default=Settings.restart, description="When a worker process that has ended is started again."
+        default=Settings.restart, description="How the host replaces worker processes that have ended."
     )
     breaker: BreakerOrFalse = Field(
         default_factory=_default_of("breaker"),
         description=(
-            "When calls are refused at once because those before them have failed; false is never, and so is the "
-            "default under isolation none, where it makes every call dearer."
+            "When to reject calls because previous ones failed; false turns the circuit breaker off, which is the "
+            "default with isolation none, where it would slow down every call."
         ),
         json_schema_extra={"default": asdict(Breaker())},
     )
     start_timeout: Duration = Field(
         default=Settings.start_timeout,
-        description="How long a worker process may take until its plugin is initialised; for isolation process.",
+        description="How long a worker process may take to start and initialise its plugin; isolation process only.",
         examples=["10s"],
     )
     health_check: Duration | None = Field(
         default=Settings.health_check,
-        description="How often the plugin is asked how it is, if it can be asked; null is only for /readyz.",
+        description="The interval between health checks, if the plugin supports them; null checks only for /readyz.",
         examples=["10s"],
     )
     limits: LimitsSection = Field(
-        default=Settings.limits, description="What one worker process may use; for isolation process."
+        default=Settings.limits, description="The resource limits of one worker process; isolation process only."
     )
     environment: tuple[VariableName, ...] = Field(
         default=Settings.environment,
-        description="The names of the environment variables that worker processes are given; for isolation process.",
+        description="The names of the environment variables that worker processes receive; isolation process only.",
         examples=[["LANG", "TZ"]],
     )
     critical: Switch = Field(
         default=Settings.critical,
-        description="Whether the start fails if the plugin does; otherwise only its endpoints do, with 503.",
+        description="Whether startup fails if the plugin fails to start; if false, only its endpoints fail, with 503.",
     )
     config: Annotated[dict[str, Any], AfterValidator(read_settings), SECTION] = Field(
         default_factory=dict,
         description=(
-            "The plugin's own configuration, as its manifest describes it. Relative paths start at the directory of "
-            'this file where the plugin\'s schema says "format": "path".'
+            "The plugin's own configuration, as its manifest describes it. A value whose schema has "
+            '"format": "path" is relative to the directory of this file.'
         ),
         examples=[{"reports": "./reports.txt", "api_key": "${WEATHER_API_KEY}"}],
     )
 
     @property
     def settings(self) -> Settings:
-        """How the plugin is run."""
+        """The settings with which the plugin runs."""
         return Settings(**{each.name: getattr(self, each.name) for each in fields(Settings)})
 
     @field_validator("path", mode="before")
@@ -213,21 +214,21 @@ class PluginConfig(Model):
 
 
 class RuntimeConfig(Model):
-    """Who answers an endpoint."""
+    """The handler of an endpoint."""
 
     type: Annotated[Literal["plugin"], choice("plugin")] = Field(default="plugin", description="A plugin.")
     handler: Annotated[str, text("the name of a plugin")] = Field(
-        description="The name of the plugin that answers.", examples=["weather"]
+        description="The name of the plugin that handles the requests.", examples=["weather"]
     )
 
 
 def _endpoint_schema(schema: dict[str, Any]) -> None:
     methods = schema["properties"]["methods"]
-    methods["description"] = "The HTTP methods that are answered; without this and method it is GET."
+    methods["description"] = "The HTTP methods of the endpoint; the default is GET."
     schema["properties"]["method"] = {
         "type": "string",
         "title": "Method",
-        "description": "The one HTTP method that is answered; instead of methods.",
+        "description": "The only HTTP method of the endpoint; a short form of methods.",
         "default": "GET",
         "examples": ["GET", "POST"],
     }
@@ -242,27 +243,29 @@ class EndpointConfig(Model):
     methods: Annotated[tuple[Annotated[str, BeforeValidator(read_method)], ...], AfterValidator(read_methods)] = Field(
         default=("GET",), description="The HTTP methods, in upper case.", examples=[["GET", "POST"]]
     )
-    runtime: RuntimeConfig = Field(description="Who answers.", examples=[{"type": "plugin", "handler": "weather"}])
+    runtime: RuntimeConfig = Field(
+        description="What handles the requests.", examples=[{"type": "plugin", "handler": "weather"}]
+    )
     data: Annotated[Literal["request", "body"], choice("request", "body")] = Field(
         default="request",
-        description="What the plugin is given: the JSON of the request, or the body's bytes as they came.",
+        description="What the plugin receives: the request as JSON, or the unchanged bytes of its body.",
     )
     timeout: Duration | None = Field(
         default=None,
-        description="How long a call by this endpoint may take; without it, what the plugin's timeout says.",
+        description="How long a call from this endpoint may take; the default is the plugin's timeout.",
         examples=["500ms"],
     )
     retry: Annotated[int, whole(0, 10)] = Field(
         default=0,
         description=(
-            "How often a call is tried again whose worker process died in it, or that was refused before it began, "
-            "for at most a second. Only for requests that may have their effect twice."
+            "How often to retry a call whose worker process died, or that was rejected before it began, for at most a "
+            "second. Only for requests that are safe to repeat."
         ),
         examples=[1],
     )
-    description: Annotated[str, text("a text")] | None = Field(
+    description: Annotated[str, text("a string that is not empty")] | None = Field(
         default=None,
-        description="A sentence for the API's documentation.",
+        description="A sentence for the documentation of the API.",
         examples=["The latest report of a station."],
     )
 
@@ -281,30 +284,30 @@ class Config(Model):
     model_config = ConfigDict(title="Backworks configuration")
 
     server: Annotated[ServerConfig, SECTION] = Field(
-        default=ServerConfig(), description="Where and how HTTP is served."
+        default=ServerConfig(), description="The settings of the HTTP server."
     )
     plugin_discovery: Annotated[DiscoveryConfig, SECTION] = Field(
-        default=DiscoveryConfig(), description="Directories in which plugins are found; none by default."
+        default=DiscoveryConfig(), description="The directories to search for plugins; none by default."
     )
     plugins: Annotated[dict[str, Annotated[PluginConfig, SECTION]], SECTION] = Field(
         default_factory=dict,
-        description="The plugins, each under the name that endpoints call it by.",
+        description="The plugins, each under the name that endpoints use for it.",
         examples=[{"weather": {"path": "./plugins/weather", "timeout": "2s", "config": {}}}],
     )
     endpoints: Annotated[dict[str, EndpointConfig], SECTION] = Field(
         default_factory=dict,
-        description="The routes, each under its path: /api/weather/{station} takes any station.",
+        description="The routes, each under its path: /api/weather/{station} matches any station.",
         examples=[{"/api/weather/{station}": {"runtime": {"type": "plugin", "handler": "weather"}}}],
     )
 
     _source: Source = PrivateAttr(default_factory=lambda: Source(None, Path.cwd()))
 
     def model_post_init(self, context: Any) -> None:
-        """Keeps the source that the loader hands along."""
+        """Keeps the source that the loader passes in the context."""
         if context:
             self._source = context["source"]
 
     @property
     def source(self) -> Source:
-        """Where the values stand in the file: for messages about them."""
+        """The positions of the values in the file, for error messages."""
         return self._source

@@ -1,10 +1,10 @@
-"""YAML text as a tree of nodes with positions, made without recursion and within limits.
+"""Builds a tree of nodes with positions from YAML text, without recursion and within limits.
 
-The tree is made from the parser's events, not by PyYAML's composer: the composer recurses (in C, too) as deep as the
-file nests, and the number of nodes that an alias stands for is known only here. libyaml parses where it is there;
-the words of a syntax error come from PyYAML's own parser in any case, so that they are the same everywhere. The two
-give the same data and positions for what both take, but PyYAML's own refuses some tabs that libyaml takes, such as
-one at the end of a line.
+The tree is built from the parser's events instead of by PyYAML's composer, because the composer recurses (in C, too) as
+deep as the file nests and cannot limit the number of nodes to which aliases expand. libyaml parses where it is
+available; the text of a syntax error always comes from PyYAML's own parser, so it is the same everywhere. Both parsers
+return the same data and positions for input that both accept, but PyYAML's own rejects some tabs that libyaml accepts,
+such as one at the end of a line.
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ __all__ = [
     "compose",
 ]
 
-#: Nodes, those that an alias repeats counted each time. A file of a thousand endpoints has some 10,000.
+#: The maximum number of nodes, counting those behind an alias at each use. A file of 1,000 endpoints has about 10,000.
 MAX_NODES = 100_000
-#: Levels of nesting. The deepest that the models know is 4; the rest is a plugin's own.
+#: The maximum depth of nesting. The models use 4 levels; a plugin's own configuration may use the rest.
 MAX_DEPTH = 64
 
 _FAST: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class YamlError(Exception):
-    """The text is no YAML that is accepted here.
+    """The text is not valid YAML, or exceeds a limit.
 
     Attributes:
-        position: Where, or ``None`` if it is about the whole file.
+        position: The position of the error, or ``None`` if it concerns the whole file.
     """
 
     def __init__(self, text: str, position: Position | None = None) -> None:
@@ -52,7 +52,7 @@ class YamlError(Exception):
 
 @dataclass(slots=True)
 class Node:
-    """Where a node stands, and how many nodes it is with all that it holds."""
+    """A node with its position, its tag, and its size: the number of nodes in it, itself included."""
 
     at: Position
     tag: str | None
@@ -61,7 +61,7 @@ class Node:
 
 @dataclass(slots=True)
 class ScalarNode(Node):
-    """A text; ``plain`` if it was written without quotes, as ``|`` and ``>`` are not."""
+    """A scalar; ``plain`` if it has no quotes and is not a block scalar (``|`` or ``>``)."""
 
     text: str = ""
     plain: bool = False
@@ -76,7 +76,7 @@ class SequenceNode(Node):
 
 @dataclass(slots=True)
 class MappingNode(Node):
-    """Pairs of key and value in the order of the file, doubles included; flat: key, value, key, value."""
+    """A mapping: keys and values in turn, in the order of the file, duplicate keys included."""
 
     items: list[Node] = field(default_factory=list)
 
@@ -86,13 +86,13 @@ def compose(text: str, loader: Any = None) -> Node | None:
 
     Args:
         text: The document.
-        loader: The PyYAML loader that parses; by default the fastest that is there.
+        loader: The PyYAML loader that parses; by default the fastest available.
 
     Returns:
-        The root, or ``None`` if the text holds no document.
+        The root, or ``None`` if the text contains no document.
 
     Raises:
-        YamlError: The text is no YAML, or exceeds a limit.
+        YamlError: The text is not valid YAML, or exceeds a limit.
     """
     loader = loader or _FAST
     try:
@@ -109,13 +109,13 @@ def _compose(events: Iterator[yaml.Event]) -> Node | None:
     open_nodes: list[tuple[SequenceNode | MappingNode, str | None]] = []
     documents = 0
     for event in events:
-        mark: Any = event.start_mark  # never None: the parser made it
+        mark: Any = event.start_mark  # never None for an event from the parser
         at = Position(mark.line + 1, mark.column + 1)
         match event:
             case yaml.DocumentStartEvent():
                 documents += 1
                 if documents > 1:
-                    raise YamlError("found a second document; a configuration is one", at)
+                    raise YamlError("the file contains a second document; remove it", at)
                 continue
             case yaml.ScalarEvent():
                 node: Node = ScalarNode(at, event.tag, text=event.value, plain=event.tag is None and event.implicit[0])
@@ -125,7 +125,7 @@ def _compose(events: Iterator[yaml.Event]) -> Node | None:
                 node = _aliased(anchors, event.anchor, at)
             case yaml.CollectionStartEvent():
                 if len(open_nodes) == MAX_DEPTH:
-                    raise YamlError(f"found more than {MAX_DEPTH} levels of nesting", at)
+                    raise YamlError(f"the file nests more than {MAX_DEPTH} levels deep", at)
                 kind = SequenceNode if isinstance(event, yaml.SequenceStartEvent) else MappingNode
                 open_nodes.append((kind(at, event.tag), event.anchor))
                 if event.anchor is not None:
@@ -142,7 +142,7 @@ def _compose(events: Iterator[yaml.Event]) -> Node | None:
             parent.items.append(node)
             parent.size += node.size
             if parent.size > MAX_NODES:
-                raise YamlError(f"found more than {MAX_NODES:,} values, each use of an alias counted", at)
+                raise YamlError(f"the file has more than {MAX_NODES:,} values, counting each use of an alias", at)
         else:
             root = node
     return root
@@ -152,21 +152,21 @@ def _aliased(anchors: dict[str | None, Node | None], name: str | None, at: Posit
     node = anchors.get(name)
     if node is None:
         if name in anchors:
-            raise YamlError(f"found the alias *{name} inside of what it names", at)
-        raise YamlError(f"found the alias *{name}, but no &{name} before it", at)
+            raise YamlError(f"the alias *{name} is inside the value that it refers to", at)
+        raise YamlError(f"the alias *{name} has no anchor &{name} before it", at)
     return node
 
 
 def _syntax_problem(error: yaml.MarkedYAMLError, text: str) -> YamlError:
     mark = error.problem_mark or error.context_mark
     if mark is None:
-        return YamlError(f"no YAML: {error.problem}", Position(1, 1))
-    sentence = f"no YAML: {error.problem}"
+        return YamlError(f"invalid YAML: {error.problem}", Position(1, 1))
+    sentence = f"invalid YAML: {error.problem}"
     if error.context and error.context_mark is not None and error.context_mark.line != mark.line:
         sentence += f" ({error.context} from line {error.context_mark.line + 1})"
     line = (text.splitlines()[mark.line : mark.line + 1] or [""])[0]
     if line[mark.column : mark.column + 1] == "\t" and not line[: mark.column].strip():
-        sentence += "; indent with spaces, not with tabs"
+        sentence += "; indent with spaces, not tabs"
     elif line[mark.column - 1 : mark.column + 1] == "${":
-        sentence += "; within [ ] and { } a ${NAME} needs quotes"
+        sentence += "; quote ${NAME} inside [ ] and { }"
     return YamlError(sentence, Position(mark.line + 1, mark.column + 1))

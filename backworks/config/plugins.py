@@ -1,4 +1,4 @@
-"""The second look at a configuration: what the plugins' files say to it. Nothing of them is loaded."""
+"""Checks a configuration against the plugins' files, without loading them."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ __all__ = ["Checked", "add_plugin_schemas", "check_plugins", "read_config"]
 
 @dataclass(frozen=True)
 class Checked:
-    """A configuration and what its plugins' files say to it: all that a start needs to know.
+    """A configuration and the result of checking its plugins' files: everything that startup needs.
 
-    The lists hold lines in the format of a ``ConfigError``.
+    The lists contain lines in the format of a ``ConfigError``.
 
     Attributes:
         config: The configuration.
-        registry: What its ``plugin_discovery`` finds.
-        prepared: The library of each enabled plugin that is one, or why there is none.
-        settings: Configurations that break their plugin's schema, isolations that its manifest does not accept, and
-            names that no plugin has.
-        libraries: Files that will not load on this host.
-        left_out: The same of plugins with ``critical: false``, without which the host starts.
+        registry: The plugins that its ``plugin_discovery`` finds.
+        prepared: The library of each enabled external plugin, or the error if there is none.
+        settings: Plugin configurations that violate the plugin's schema, isolations that its manifest does not
+            accept, and handlers that do not exist.
+        libraries: Files that this host cannot load.
+        left_out: Files that this host cannot load, of plugins with ``critical: false``; the host starts without them.
     """
 
     config: Config
@@ -51,13 +51,13 @@ class Checked:
 
 
 def read_config(config: Config | str | PathLike[str] | Mapping[str, object]) -> Checked:
-    """Reads a configuration and compares it with what its plugins' files say.
+    """Reads a configuration and checks it against its plugins' files.
 
     Args:
-        config: A configuration, or the path of one, or the mapping that a file would hold.
+        config: A configuration, the path of a file, or a mapping with the content of a file.
 
     Raises:
-        ConfigError: It is wrong.
+        ConfigError: The configuration is not valid.
     """
     checked = check_plugins(as_config(config))
     if checked.settings:
@@ -66,11 +66,7 @@ def read_config(config: Config | str | PathLike[str] | Mapping[str, object]) -> 
 
 
 def check_plugins(config: Config) -> Checked:
-    """Reads the files of all enabled plugins and compares them with the configuration.
-
-    Args:
-        config: A configuration from a file or a dict.
-    """
+    """Reads the files of all enabled plugins and checks the configuration against them."""
     settings: list[Problem] = []
     broken: dict[bool, list[Problem]] = {True: [], False: []}  # by whether the plugin is critical
     discovery = config.plugin_discovery
@@ -103,7 +99,7 @@ def _prepared(plugin_id: str, path: Path | str | None, registry: PluginRegistry)
 def _faults(
     plugin_id: str, path: Path | str | None, found: Prepared | BackworksError, registry: PluginRegistry
 ) -> list[Problem]:
-    """Lists why a plugin will not load."""
+    """Lists the reasons why a plugin cannot load."""
     if path is None and plugin_id not in registry:
         return [Problem(("plugins", plugin_id), _not_found(plugin_id, registry), at_key=True)]
     errors = found.problems if isinstance(found, Prepared) else (found,)
@@ -111,11 +107,11 @@ def _faults(
 
 
 def add_plugin_schemas(schema: dict[str, Any], config: Config) -> None:
-    """Adds what the plugins of a configuration accept to the JSON Schema of configurations.
+    """Adds what the manifests of a configuration's plugins accept to the JSON Schema of configurations.
 
     Args:
-        schema: What :func:`backworks.config.config_schema` returned; it is changed.
-        config: The configuration. A plugin whose file is missing or says nothing stays as open as it was.
+        schema: The return value of :func:`backworks.config.config_schema`, which this function modifies.
+        config: The configuration. The schema of a plugin without a readable manifest stays unchanged.
     """
     plugins = schema["properties"]["plugins"]
     for plugin_id, plugin in config.plugins.items():
@@ -127,7 +123,7 @@ def add_plugin_schemas(schema: dict[str, Any], config: Config) -> None:
             continue
         known: dict[str, Any] = {}
         if manifest is not None and "config_schema" in manifest:
-            # A resource of its own, so that its references point into itself.
+            # A separate schema resource, so that its references resolve within it.
             known["config"] = {"$id": f"urn:backworks:plugin:{plugin_id}", **manifest["config_schema"]}
         if manifest is not None and "isolation" in manifest:
             known["isolation"] = {"enum": manifest["isolation"]}
@@ -144,7 +140,7 @@ def _violations(config: Config, plugin_id: str, manifest: Mapping[str, Any] | No
     for where, message in violations(config.plugins[plugin_id].config, manifest["config_schema"]):
         place = (*path, *where)
         hidden = [text for at, text in config.source.written.items() if at[: len(place)] == place]
-        text = f"the plugin's schema does not accept the value of {show(hidden[0])}" if hidden else message
+        text = f"the plugin's schema rejects the value of {show(hidden[0])}" if hidden else message
         found.append(Problem(place, text, at_key=not where))
     return found
 

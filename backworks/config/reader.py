@@ -1,11 +1,11 @@
-"""A file or a dict -> :class:`Source`: plain data, positions, variables expanded.
+"""Reads a file or a dict into a :class:`Source`: plain data with positions and expanded variables.
 
-The YAML is that of YAML 1.2's core schema, which editors use as well: ``true`` and ``false`` are the only
-booleans (a station ``NO`` is text), ``0o17`` is octal and ``017`` is seventeen, a date is text. Keys are
-text. ``<<`` merges, as YAML 1.1 had it.
+Files use the core schema of YAML 1.2, as editors do: ``true`` and ``false`` are the only booleans (a station ``NO`` is
+a string), ``0o17`` is octal and ``017`` is seventeen, and a date is a string. Keys are strings. ``<<`` merges mappings,
+as in YAML 1.1.
 
-An unquoted value that is one variable, ``port: ${PORT}``, is read as if its text stood there: a number,
-``true``, ``null``. In quotes, or with other text around it, it stays text.
+An unquoted value that consists of one variable, such as ``port: ${PORT}``, is read as if the file contained the
+variable's text: it can be a number, ``true`` or ``null``. In quotes, or with other text around it, it is a string.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 
 __all__ = ["MAX_FILE", "plain_value", "read_dict", "read_file"]
 
-#: Bytes of a file: many times a thousand endpoints; a limit for files that were never meant to be a
-#: configuration.
+#: The maximum size of a file in bytes: many times the size of 1,000 endpoints, so only a file that is not a
+#: configuration exceeds it.
 MAX_FILE = 4 << 20
 
 _CORE = "tag:yaml.org,2002:"
@@ -47,7 +47,7 @@ _NOT_FINITE = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 _WORDS = {"": None, "~": None, "null": None, "Null": None, "NULL": None} | {
     word: value for value in (True, False) for word in (str(value), str(value).lower(), str(value).upper())
 }
-#: What YAML does not allow in its text (YAML 1.2, section 5.1).
+#: Characters that YAML does not allow (YAML 1.2, section 5.1).
 _UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
 
 
@@ -55,7 +55,7 @@ def read_file(path: str | PathLike[str]) -> Source:
     """Reads a YAML file.
 
     Raises:
-        ConfigError: The file cannot be read or is no YAML. What else is wrong stands in ``problems``.
+        ConfigError: The file cannot be read, or is not valid YAML. All other problems are in ``Source.problems``.
     """
     file = Path(path)
     empty = Source(str(path), Path(os.path.abspath(file)).parent)  # noqa: PTH100  # resolve() would follow links
@@ -70,10 +70,10 @@ def read_file(path: str | PathLike[str]) -> Source:
 
 
 def read_dict(data: Mapping[str, object], base: Path) -> Source:
-    """Takes a mapping as a file would be taken: variables in its strings are expanded.
+    """Reads a mapping like a file: expands the variables in its strings.
 
     Raises:
-        ConfigError: It nests too deep; perhaps it contains itself.
+        ConfigError: The mapping nests too deep, for example because it contains itself.
     """
     builder = _Builder()
     empty = Source(None, base)
@@ -86,15 +86,15 @@ def read_dict(data: Mapping[str, object], base: Path) -> Source:
 def _bytes(file: Path) -> bytes:
     try:
         if file.is_dir():
-            raise YamlError("found a directory, accepted a YAML file")
+            raise YamlError("must be a YAML file, not a directory")
         with file.open("rb") as stream:
             data = stream.read(MAX_FILE + 1)
     except FileNotFoundError:
-        raise YamlError("there is no such file") from None
+        raise YamlError("the file does not exist") from None
     except (OSError, ValueError) as error:
-        raise YamlError(f"the file cannot be read: {getattr(error, 'strerror', None) or error}") from None
+        raise YamlError(f"cannot read the file: {getattr(error, 'strerror', None) or error}") from None
     if len(data) > MAX_FILE:
-        raise YamlError(f"found more than {MAX_FILE:,} bytes, accepted a configuration of at most that")
+        raise YamlError(f"the file is larger than {MAX_FILE:,} bytes, the limit of a configuration")
     return data
 
 
@@ -103,12 +103,11 @@ def _decode(data: bytes) -> str:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         before = data[: error.start].decode("utf-8-sig", "replace")
-        raise YamlError(f"found the byte 0x{data[error.start]:02x}, accepted UTF-8 text", _end(before)) from None
+        text = f"the file must be UTF-8 text; the byte 0x{data[error.start]:02x} is not valid here"
+        raise YamlError(text, _end(before)) from None
     bad = _UNPRINTABLE.search(text)
     if bad:
-        raise YamlError(
-            f"found the character U+{ord(bad[0]):04X}, which YAML does not allow", _end(text[: bad.start()])
-        )
+        raise YamlError(f"YAML does not allow the character U+{ord(bad[0]):04X}; remove it", _end(text[: bad.start()]))
     return text
 
 
@@ -118,7 +117,7 @@ def _end(text: str) -> Position:
 
 @dataclass
 class _Builder:
-    """Makes plain data of nodes, and notes where everything stands."""
+    """Converts nodes to plain data and records the position of each key and value."""
 
     keys: dict[KeyPath, Position] = field(default_factory=dict)
     values: dict[KeyPath, Position] = field(default_factory=dict)
@@ -141,7 +140,7 @@ class _Builder:
         self.values[path] = node.at
         if not _tag_fits(node):
             tag = (node.tag or "").replace(_CORE, "!!")
-            return self._hole(path, f"found the tag {tag}; accepted are values without one")
+            return self._hole(path, f"the tag {tag} is not supported; remove it")
         match node:
             case ScalarNode():
                 return self._scalar(node, path)
@@ -152,9 +151,9 @@ class _Builder:
         raise AssertionError(node)
 
     def plain(self, value: object, path: KeyPath) -> object:
-        """Does for a Python value what :meth:`value` does for a node."""
+        """Converts a Python value, as :meth:`value` converts a node."""
         if len(path) > MAX_DEPTH:
-            raise YamlError(f"found more than {MAX_DEPTH} levels of nesting")
+            raise YamlError(f"the configuration nests more than {MAX_DEPTH} levels deep")
         match value:
             case str():
                 return self._expand(value, path)
@@ -169,13 +168,11 @@ class _Builder:
         merged: list[tuple[str, Position, Node]] = []
         for key, value in _pairs(node):
             if not isinstance(key, ScalarNode):
-                self.problems.append(
-                    Problem(path, "found a key that is a list or a mapping; keys are text", position=key.at)
-                )
+                self.problems.append(Problem(path, "a key must be a string, not a list or a mapping", position=key.at))
             elif key.plain and key.text == "<<":
                 merged.extend(self._merge(value, path, key.at))
             elif key.text in result:
-                text = f"duplicate key (first at line {self.keys[*path, key.text].line})"
+                text = f"duplicate key; it first appears in line {self.keys[*path, key.text].line}"
                 self.problems.append(Problem((*path, key.text), text, position=key.at))
             else:
                 self.keys[*path, key.text] = key.at
@@ -187,12 +184,12 @@ class _Builder:
         return result
 
     def _merge(self, node: Node, path: KeyPath, at: Position) -> Iterator[tuple[str, Position, Node]]:
-        """The pairs that ``<<`` brings in, the ones that win first."""
+        """Yields the pairs that ``<<`` adds, those with precedence first."""
         mappings = node.items if isinstance(node, SequenceNode) else [node]
         for mapping in mappings:
             if not isinstance(mapping, MappingNode):
                 self.problems.append(
-                    Problem(path, "found no mapping after <<, accepted one or a list of them", position=at)
+                    Problem(path, "the value of << must be a mapping or a list of mappings", position=at)
                 )
                 continue
             deeper = []
@@ -221,7 +218,7 @@ class _Builder:
             return self._hole(path, str(problem))
 
     def _hole(self, path: KeyPath, text: str) -> Any:
-        """Notes that there is no good value at a path, and returns ``None`` in its place."""
+        """Records that a path has no valid value, and returns ``None`` as a substitute."""
         self.problems.append(Problem(path, text))
         self.holes.add(path)
         return None
@@ -230,14 +227,14 @@ class _Builder:
         try:
             return plain_value(text)
         except ValueError:
-            return self._hole(path, "found a number that JSON cannot carry, accepted a finite one")
+            return self._hole(path, "must be a finite number: JSON cannot represent infinity and NaN")
 
 
 def plain_value(text: str) -> object:
-    """Returns what a plain scalar without variables means: ``None``, a bool, a number, or its text.
+    """Returns the value of a plain scalar without variables: ``None``, a bool, a number, or its text.
 
     Raises:
-        ValueError: It is a number that JSON cannot carry.
+        ValueError: The scalar is a number that JSON cannot represent.
     """
     if text in _WORDS:
         return _WORDS[text]
@@ -259,7 +256,7 @@ def _pairs(node: MappingNode) -> Iterator[tuple[Node, Node]]:
 def _tag_fits(node: Node) -> bool:
     match node:
         case ScalarNode():
-            # With !!str (and "!") the parser says that the scalar is not plain, so that it stays text.
+            # For !!str (and "!") the parser reports that the scalar is not plain, so it stays a string.
             return node.tag in (None, "!", _CORE + "str")
         case SequenceNode():
             return node.tag in (None, "!", _CORE + "seq")

@@ -1,8 +1,8 @@
-"""Where the values of a configuration stand, and what is wrong with them.
+"""The positions of a configuration's values, and its problems.
 
-A :class:`Source` is the plain data of one configuration with the line and column of each key and value.
-Everything that complains makes :class:`Problem` objects; :meth:`Source.lines` makes the lines of a
-``ConfigError`` of them, in one format and in the order of the file.
+A :class:`Source` is the plain data of one configuration with the line and column of each key and value. Every check
+reports :class:`Problem` objects; :meth:`Source.lines` turns them into the lines of a ``ConfigError``, in one format and
+in the order of the file.
 """
 
 from __future__ import annotations
@@ -22,21 +22,20 @@ _PLAIN_KEY = re.compile(r"[A-Za-z0-9_-]+")
 
 
 class Position(NamedTuple):
-    """A line and a column, both counted from 1, the column in characters."""
+    """A line and a column, both counted from 1; columns count characters."""
 
     line: int
     column: int
 
 
 class Problem(NamedTuple):
-    """One thing that is wrong.
+    """One problem of a configuration.
 
     Attributes:
-        path: The value that it is about; empty for the whole file.
-        text: A sentence without the place.
-        at_key: Whether to point at the key (an unknown one, or one that lacks something) instead of at the
-        value.
-        position: The place, where it is not the one of the path.
+        path: The path of the affected value; empty for the whole file.
+        text: A description without the position.
+        at_key: Whether to report the position of the key (one that is unknown or incomplete) instead of the value's.
+        position: The position, if it differs from the one of ``path``.
     """
 
     path: KeyPath
@@ -50,13 +49,13 @@ class Source:
     """The data of one configuration.
 
     Attributes:
-        name: The file as the user named it, or ``None`` for a dict.
+        name: The file as given by the user, or ``None`` for a dict.
         base: The directory at which relative paths start.
-        data: Mappings, lists and scalars, with the variables expanded.
-        keys, values: The position of the key and of the value at a path; empty for a dict.
-        written: The scalars that hold a ``${...}``, as they were written: what was expanded may be a secret.
-        holes: The paths whose value could not be read and is ``None`` in ``data``.
-        problems: What was wrong already while reading.
+        data: Mappings, lists and scalars, with variables expanded.
+        keys, values: The positions of the key and of the value at each path; empty for a dict.
+        written: The scalars that contain ``${...}``, unexpanded, because their expansion may be a secret.
+        holes: The paths whose value cannot be read; it is ``None`` in ``data``.
+        problems: The problems found while reading.
     """
 
     name: str | None
@@ -70,11 +69,11 @@ class Source:
 
     @property
     def file(self) -> Path | None:
-        """The file, absolute, or ``None`` for a dict."""
+        """The absolute path of the file, or ``None`` for a dict."""
         return None if self.name is None else self.base / Path(self.name).name
 
     def position(self, problem: Problem) -> Position | None:
-        """Finds the place of a problem: its key or value, or the nearest that has a place."""
+        """Returns the position of a problem: that of its key or value, or of the nearest parent that has one."""
         if problem.position is not None or not self.values:
             return problem.position
         path, at_key = problem.path, problem.at_key
@@ -87,7 +86,7 @@ class Source:
         return self.values.get((), Position(1, 1))
 
     def lines(self, problems: Iterable[Problem]) -> list[str]:
-        """Formats problems, each as ``backworks.yaml:12:14: plugins.weather.timeout: ...``, by position."""
+        """Formats each problem as ``backworks.yaml:12:14: plugins.weather.timeout: ...``, sorted by position."""
         placed = [(self.position(problem), problem) for problem in problems]
         placed.sort(key=lambda item: item[0] or Position(0, 0))
         lines = []
@@ -100,7 +99,7 @@ class Source:
 
 
 def path_text(path: KeyPath) -> str:
-    """Writes a path as people do: ``plugins.weather.timeout``, ``endpoints["/api"].methods[0]``."""
+    """Formats a path, such as ``plugins.weather.timeout`` or ``endpoints["/api"].methods[0]``."""
     text = ""
     for part in path:
         if isinstance(part, int):
@@ -113,10 +112,10 @@ def path_text(path: KeyPath) -> str:
 
 
 def show(value: object) -> str:
-    """Describes a value that was found, in at most a line."""
+    """Describes a value in at most one line."""
     match value:
         case None:
-            return "nothing"
+            return "null"
         case bool():
             return "true" if value else "false"
         case str():
@@ -127,7 +126,7 @@ def show(value: object) -> str:
             return "a mapping"
         case list() | tuple():
             return "a list"
-    return f"a Python object of the type {type(value).__name__}"
+    return f"a Python object of type {type(value).__name__}"
 
 
 def _cut(text: str) -> str:

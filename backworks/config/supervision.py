@@ -1,7 +1,7 @@
-"""What a configuration says about a plugin that fails: restarts, circuit breaker, limits.
+"""The sections of a configuration about failing plugins: restarts, circuit breaker and limits.
 
-Each class here adds to a record of :mod:`backworks.settings` how its fields are read and described. The configuration
-holds the record.
+Each class here adds validation and descriptions to the fields of a record of :mod:`backworks.settings`. The
+configuration contains the record.
 """
 
 from __future__ import annotations
@@ -36,77 +36,79 @@ __all__ = [
 
 _section = dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 
-#: POSIX.1-2017, section 8.1, and what Windows has besides: ProgramFiles(x86).
+#: POSIX.1-2017, section 8.1, and the parentheses of ProgramFiles(x86) on Windows.
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_()]*")
 
 
 @_section
 class RestartConfig(Restart):
-    """When a worker process that has ended is started again."""
+    """How the host replaces worker processes that have ended."""
 
     initial: Duration = Field(
         default=Restart.initial,
-        description="The time to wait before a second new start; each that fails doubles it, with some chance in it.",
+        description="The delay before the second start in a row; each failed start doubles it, with random jitter.",
         examples=["100ms"],
     )
     maximum: Duration = Field(
-        default=Restart.maximum, description="The longest time to wait between two starts.", examples=["30s"]
+        default=Restart.maximum, description="The longest delay between two starts.", examples=["30s"]
     )
     give_up_after: Annotated[int, whole(1, 1000)] = Field(
         default=Restart.give_up_after,
-        description="After so many starts in a row that fail, the plugin is stopped until it is reloaded.",
+        description="After this many failed starts in a row, the plugin stays stopped until it is reloaded.",
         examples=[5],
     )
 
 
 @_section
 class BreakerConfig(Breaker):
-    """When calls are refused at once, with 503, because those before them have failed."""
+    """When to reject calls immediately, with 503, because previous ones failed."""
 
     failures: Annotated[int, whole(1, 1000)] = Field(
         default=Breaker.failures,
         description=(
-            "How many calls in a row have to fail: by a crash, a timeout, an answer that breaks the ABI's rules, or "
-            "one with the code INTERNAL, UNKNOWN or DATA_LOSS."
+            "How many consecutive calls must fail before the circuit breaker opens: by a crash, a timeout, a response "
+            "that violates the ABI, or an error with the code INTERNAL, UNKNOWN or DATA_LOSS."
         ),
         examples=[5],
     )
     window: Duration = Field(
-        default=Breaker.window, description="The time within which all of them have to fail.", examples=["30s"]
+        default=Breaker.window, description="The time within which all these calls must fail.", examples=["30s"]
     )
-    open: Duration = Field(default=Breaker.open, description="For how long calls are refused.", examples=["10s"])
+    open: Duration = Field(
+        default=Breaker.open, description="How long an open circuit breaker rejects calls.", examples=["10s"]
+    )
     probes: Annotated[int, whole(1, 1000)] = Field(
         default=Breaker.probes,
-        description="How many calls are let in after that; if all of them succeed, the others are as well.",
+        description="How many trial calls run after that; if all succeed, the circuit breaker closes.",
         examples=[1],
     )
 
 
 @_section
 class LimitsConfig(Limits):
-    """What one worker process may use; what is not said or null has no limit, but for output."""
+    """The resource limits of one worker process; a limit that is null is off. Only output has a default."""
 
     memory: Memory | None = Field(
-        default=Limits.memory, description="The memory of the process, its code included.", examples=["512MiB"]
+        default=Limits.memory, description="The memory of the process, including its code.", examples=["512MiB"]
     )
     cpu_time: CpuTime | None = Field(
         default=Limits.cpu_time,
-        description="The processor time in the life of the process; then it is ended and replaced.",
+        description="The processor time over the lifetime of the process; at the limit it is ended and replaced.",
         examples=["60s"],
     )
     open_files: Annotated[int, whole(16, 1 << 20)] | None = Field(
-        default=Limits.open_files, description="How many files and sockets may be open at a time.", examples=[64]
+        default=Limits.open_files, description="How many files and sockets may be open at once.", examples=[64]
     )
     processes: Annotated[int, whole(1, 1 << 20)] | None = Field(
-        default=Limits.processes, description="How many processes and threads the plugin may have.", examples=[16]
+        default=Limits.processes, description="How many processes and threads the plugin may run.", examples=[16]
     )
     output: Size = Field(
-        default=Limits.output, description="The size of one answer; above it the call fails.", examples=["64MiB"]
+        default=Limits.output, description="The size of one response; a larger one fails the call.", examples=["64MiB"]
     )
 
 
 class _ReadAs:
-    """Has pydantic read a record as the class here that describes it."""
+    """Makes pydantic validate a record with the class that describes it here."""
 
     def __init__(self, section: type) -> None:
         self._section = section
@@ -117,7 +119,7 @@ class _ReadAs:
 
 
 class _OrFalse:
-    """Takes ``false`` for none, and ``true`` and nothing for all defaults."""
+    """Reads ``false`` as ``None``, and ``true`` and null as a section with all defaults."""
 
     def read(self, value: object) -> object:
         if value is False:
@@ -126,7 +128,7 @@ class _OrFalse:
             return {}
         if not isinstance(value, Mapping | Breaker):
             names = ", ".join(field.name for field in fields(BreakerConfig))
-            raise custom(f"found {show(value)}, accepted false, or a mapping with {names}")
+            raise custom(f"must be false, or a mapping with {names}, not {show(value)}")
         return value
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
@@ -144,7 +146,7 @@ LimitsSection = Annotated[Limits, _ReadAs(LimitsConfig), SECTION]
 
 def _variable(value: object) -> str:
     if not isinstance(value, str) or not _VARIABLE.fullmatch(value):
-        raise custom(f"found {show(value)}, accepted the name of an environment variable, such as HOME")
+        raise custom(f"must be the name of an environment variable such as HOME, not {show(value)}")
     return value
 
 

@@ -1,4 +1,4 @@
-"""``${NAME}`` and ``${NAME:-default}`` in the text of a configuration."""
+"""Expands ``${NAME}`` and ``${NAME:-default}`` in the text of a configuration."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ _VARIABLE = re.compile(
 
 
 class VariableError(Exception):
-    """A variable cannot be expanded; the text says why."""
+    """A variable cannot be expanded; the message gives the reason."""
 
 
 def expand(text: str) -> str:
-    """Puts the environment into a text.
+    """Expands the environment variables in a text.
 
-    ``${NAME}`` is the variable's value, which must be set, though it may be empty. ``${NAME:-default}`` is
-    the default where the variable is unset or empty, as in a shell. ``$$`` is one dollar sign; a dollar sign
-    before anything else stands for itself. What comes out is not expanded again.
+    ``${NAME}`` expands to the variable's value; the variable must be set, but may be empty. ``${NAME:-default}``
+    expands to the default if the variable is unset or empty, as in a shell. ``$$`` is one dollar sign; a dollar sign
+    before anything else stands for itself. The result is not expanded again.
 
     Raises:
-        VariableError: A variable without a default is not set, or ``${`` begins none.
+        VariableError: A variable without a default is not set, or ``${`` does not start a valid variable.
     """
     return _VARIABLE.sub(_value, text)
 
 
 def is_one_variable(text: str) -> bool:
-    """Tells whether a text is one variable and nothing else."""
+    """Returns whether a text consists of exactly one variable."""
     match = _VARIABLE.fullmatch(text)
     return match is not None and match["name"] is not None
 
@@ -40,13 +40,13 @@ def _value(match: re.Match[str]) -> str:
         return "$"
     if match["broken"]:
         raise VariableError(
-            f"found {match.string[match.start() :][:40]!r}, accepted ${{NAME}}, ${{NAME:-default}}, "
-            "or $${ for the characters themselves"
+            f"a variable must be ${{NAME}} or ${{NAME:-default}}, not {match.string[match.start() :][:40]!r}; "
+            "write $${ for a literal ${"
         )
     name, default = match["name"], match["default"]
     value = os.environ.get(name)
     if default is not None:
         return value or default
     if value is None:
-        raise VariableError(f"the environment variable {name} is not set; set it, or write ${{{name}:-default}}")
+        raise VariableError(f"the environment variable {name} is not set; set it or write ${{{name}:-default}}")
     return value
