@@ -1,4 +1,4 @@
-"""A plugin whose calls are compiled: no Python runs between the caller and the plugin, unless something is unusual."""
+"""A plugin whose calls run in C: in the usual case no Python code runs between the caller and the plugin."""
 
 from __future__ import annotations
 

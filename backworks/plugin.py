@@ -1,4 +1,4 @@
-"""One running plugin: strings in and out, whatever it is made of and wherever it runs."""
+"""A running plugin, with the same methods for every isolation and for libraries and Python objects alike."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ __all__ = ["Plugin", "PluginHealth", "PluginInfo"]
 
 @dataclass(frozen=True)
 class PluginInfo:
-    """Who a plugin is.
+    """The fixed properties of a running plugin.
 
     Attributes:
-        id: What the host calls it: its name in the configuration, or else its own.
-        name, version, description: What it says of itself.
+        id: The host's name for the plugin: its name in the configuration, or else its own.
+        name, version, description: The name, version and description that the plugin reports.
         manifest: Its manifest, or ``None``.
         path: The file it was loaded from, or ``None`` for a Python object.
         isolation: ``"none"``, ``"thread"`` or ``"process"``.
-        has_health_check: Whether it can be asked.
+        has_health_check: Whether the plugin has a health check.
     """
 
     id: str
@@ -51,13 +51,13 @@ class PluginInfo:
 
 @dataclass(frozen=True)
 class PluginHealth:
-    """How a plugin is.
+    """The result of a health check.
 
     Attributes:
-        ok: Whether it can do its work.
-        state: What it is doing.
-        message: Its own words, or the reason why it is not well; may be empty.
-        code: What it answered.
+        ok: Whether the plugin is healthy.
+        state: The plugin's state; see :attr:`Plugin.state`.
+        message: The plugin's message, or the reason why it is unhealthy; may be empty.
+        code: The code that its health check returned.
     """
 
     ok: bool
@@ -67,11 +67,10 @@ class PluginHealth:
 
 
 class Plugin:
-    """A running plugin. Made by :func:`backworks.load` and :class:`backworks.PluginManager`.
+    """A running plugin, returned by :func:`backworks.load` and by :class:`backworks.PluginManager`.
 
-    Its methods may be called from any thread. It is closed with :meth:`close` or at the end of a ``with`` block; one
-    that is dropped without is reported as a ``ResourceWarning`` and not shut down, because C is never called from a
-    finalizer.
+    Its methods can be called from any thread. Close it with :meth:`close` or a ``with`` block. A plugin that is dropped
+    without that causes a ``ResourceWarning`` and is not shut down, because a finalizer never calls C.
     """
 
     def __init__(self, info: PluginInfo, admission: Admission, timeout: float | None) -> None:
@@ -82,7 +81,7 @@ class Plugin:
 
     @property
     def id(self) -> str:
-        """What the host calls it: its name in the configuration, or else its own name."""
+        """The host's name for the plugin: its name in the configuration, or else its own name."""
         return self._info.id
 
     @property
@@ -97,12 +96,12 @@ class Plugin:
 
     @property
     def description(self) -> str:
-        """One sentence about it; may be empty."""
+        """A one-sentence description; may be empty."""
         return self._info.description
 
     @property
     def manifest(self) -> Mapping[str, Any] | None:
-        """What its library says of it, or ``None`` if it says nothing."""
+        """The manifest in its library, or ``None``."""
         return self._info.manifest
 
     @property
@@ -117,36 +116,37 @@ class Plugin:
 
     @property
     def has_health_check(self) -> bool:
-        """Whether it can be asked how it is."""
+        """Whether the plugin has a health check."""
         return self._info.has_health_check
 
     @property
     def timeout(self) -> float | None:
-        """Seconds that a call may take that brings no timeout of its own; ``None`` is for ever."""
+        """The default timeout of a call, in seconds; ``None`` means no limit."""
         return self._timeout
 
     @property
     def runner(self) -> Runner:
-        """What makes its calls, for supervision."""
+        """The runner that makes its calls, for supervision."""
         return self._admission.runner
 
     @property
     def breaker(self) -> str | None:
-        """What its circuit breaker does: ``"closed"``, ``"open"`` or ``"half-open"``; ``None`` if it has none."""
+        """The state of its circuit breaker: ``"closed"``, ``"open"`` or ``"half-open"``; ``None`` if it has none."""
         position = self._admission.breaker
         return None if position is None else str(position)
 
     @property
     def state(self) -> str:
-        """``"running"``, ``"closing"`` or ``"closed"``, or what is wrong with it.
+        """``"running"``, ``"closing"``, ``"closed"``, or a state that rejects calls because of a fault.
 
-        That is ``"quarantined"`` or ``"abandoned"`` in this process, ``"restarting"`` or ``"stopped"`` with workers.
+        Those are ``"quarantined"`` and ``"abandoned"`` for a plugin in this process, and ``"restarting"`` and
+        ``"stopped"`` for one in worker processes.
         """
         return str(self._admission.state)
 
     @property
     def in_flight(self) -> int:
-        """How many calls are in it now."""
+        """The number of calls in flight."""
         return self._admission.in_flight
 
     @overload
@@ -186,25 +186,25 @@ class Plugin:
         traceparent: str | None = None,
         tracestate: str | None = None,
     ) -> str | bytes | None:
-        """Has the plugin answer one request.
+        """Sends a request to the plugin and returns the response.
 
         Args:
             endpoint: The endpoint, such as ``"/api/weather/{station}"``.
             method: The method, in upper case.
-            data: The data: text, or any bytes.
-            as_bytes: Whether to return the answer as it came, instead of as text.
-            timeout: Seconds for this call; without it those that the plugin was loaded with, if any.
+            data: The data of the request: a string, or any bytes.
+            as_bytes: Whether to return the response as bytes instead of as a string.
+            timeout: The timeout of this call in seconds; by default the plugin's timeout.
             traceparent, tracestate: The W3C Trace Context of the call.
 
         Returns:
-            The answer, or ``None`` if the plugin says that the request is not its own.
+            The response, or ``None`` if the plugin does not handle the request.
 
         Raises:
-            PluginError: The plugin answered with a code other than OK.
-            PluginContractError: The answer breaks a rule of the ABI, or is not UTF-8 where text was asked for.
-            PluginTimeout: It did not answer in time.
-            PluginUnavailable: It takes no calls now.
-            PluginStateError: It is closing or closed.
+            PluginError: The plugin returned a code other than OK.
+            PluginContractError: The response violates the ABI, or is not UTF-8 although a string was requested.
+            PluginTimeout: The plugin did not respond in time.
+            PluginUnavailable: The plugin does not accept calls at present.
+            PluginStateError: The plugin is closing or closed.
         """
         if timeout is None:
             timeout = self._timeout
@@ -253,10 +253,10 @@ class Plugin:
         traceparent: str | None = None,
         tracestate: str | None = None,
     ) -> str | bytes | None:
-        """As :meth:`process_endpoint_data`, from an event loop.
+        """Like :meth:`process_endpoint_data`, for use in an event loop.
 
-        With ``isolation: none`` the call runs in the event loop's thread, which waits for it. A task that is cancelled
-        stops waiting; the plugin's call runs on and its answer is dropped.
+        With isolation ``none``, the call blocks the event loop's thread. A cancelled task stops waiting; the call
+        continues and its response is discarded.
         """
         answer = await self.answer_async(endpoint, method, data, timeout, traceparent, tracestate)
         return self._shaped(answer, as_bytes)
@@ -271,7 +271,7 @@ class Plugin:
         traceparent: str | None = None,
         tracestate: str | None = None,
     ) -> PluginResult | None:
-        """As :meth:`process_endpoint_data`, but returns the HTTP status, content type and headers with the answer."""
+        """Like :meth:`process_endpoint_data`, but the response includes its HTTP status, content type and headers."""
         return _result(self.answer(endpoint, method, data, timeout, traceparent, tracestate))
 
     async def call_async(
@@ -284,7 +284,7 @@ class Plugin:
         traceparent: str | None = None,
         tracestate: str | None = None,
     ) -> PluginResult | None:
-        """As :meth:`call`, from an event loop."""
+        """Like :meth:`call`, for use in an event loop."""
         return _result(await self.answer_async(endpoint, method, data, timeout, traceparent, tracestate))
 
     def answer(
@@ -296,9 +296,9 @@ class Plugin:
         traceparent: str | bytes | None = None,
         tracestate: str | bytes | None = None,
     ) -> bytes | PluginResult | None:
-        """As :meth:`call`, in the cheapest form: bytes where the plugin has set no HTTP field.
+        """Like :meth:`call`, but returns plain bytes if the plugin has set no HTTP fields, which is faster.
 
-        Text that was encoded before may be given as bytes.
+        Strings that are already encoded can be passed as bytes.
         """
         if timeout is None:
             timeout = self._timeout
@@ -313,7 +313,7 @@ class Plugin:
         traceparent: str | bytes | None = None,
         tracestate: str | bytes | None = None,
     ) -> Coroutine[Any, Any, bytes | PluginResult | None]:
-        """As :meth:`answer`, from an event loop."""
+        """Like :meth:`answer`, for use in an event loop."""
         if self._is_inline:
             return self._answer_inline(endpoint, method, data, timeout, traceparent, tracestate)
         if timeout is None:
@@ -321,10 +321,10 @@ class Plugin:
         return self._admission.answer_async(endpoint, method, data, timeout, traceparent, tracestate)
 
     def health(self, timeout: float | None = 1.0) -> PluginHealth:
-        """Asks the plugin how it is; one that cannot be asked is well while it runs.
+        """Runs the plugin's health check; a plugin without one is healthy while it runs.
 
         Args:
-            timeout: Seconds to wait for its answer (where its isolation can tell).
+            timeout: How many seconds to wait for the result; isolation ``none`` cannot enforce it.
         """
         if self._admission.state is not State.RUNNING or not self._info.has_health_check:
             return PluginHealth(self._admission.state is State.RUNNING, self.state)
@@ -338,20 +338,20 @@ class Plugin:
         return PluginHealth(reply.code == Code.OK, self.state, message, code_of(reply.code))
 
     def close(self, timeout: float | None = None) -> bool:
-        """Ends the plugin: lets no new call in, waits for those inside, and calls its shutdown. Again does nothing.
+        """Closes the plugin: rejects new calls, waits for calls in flight, and runs its shutdown. Safe to call again.
 
         Args:
-            timeout: Seconds for all of it; ``None`` waits as long as it takes.
+            timeout: The total time in seconds; ``None`` means no limit.
 
         Returns:
-            Whether it is shut down. If not, a call or the shutdown itself did not return in time: the plugin is left as
-            it is, which is logged.
+            Whether the plugin was shut down. If not, a call or the shutdown did not return in time; the plugin is
+            abandoned and an error is logged.
         """
         done = self._admission.close(timeout)
         if not done and self._admission.state is State.ABANDONED:
-            within = "the time it was given" if timeout is None else f"{timeout:g} s"  # None: an earlier close gave up
+            within = "its time limit" if timeout is None else f"{timeout:g} s"  # None: an earlier close gave up
             logging.getLogger(f"backworks.plugin.{self.id}").error(
-                "left behind: it did not end within %s (%d calls inside)", within, self.in_flight
+                "abandoned: it did not stop within %s (calls in flight: %d)", within, self.in_flight
             )
         return done
 
@@ -384,15 +384,15 @@ class Plugin:
             self._not_text(data)
 
     def _not_text(self, data: bytes) -> NoReturn:
-        """Raises for an answer that is not UTF-8 where text was asked for."""
+        """Raises the error for a response that is not UTF-8 although a string was requested."""
         try:
             data.decode()
         except UnicodeDecodeError as error:
             where = f"byte {error.start} of {len(data)}"
             raise PluginContractError(
-                f"the answer is not UTF-8 ({where}): ask for it with as_bytes=True", plugin=self.id
+                f"the response is not UTF-8 ({where}); request it with as_bytes=True", plugin=self.id
             ) from None
-        raise AssertionError  # only called for such an answer
+        raise AssertionError  # only called for such a response
 
 
 def _result(answer: bytes | PluginResult | None) -> PluginResult | None:

@@ -1,4 +1,4 @@
-"""From a prepared library, or a Python object, and its settings to a running plugin: what knows all isolations."""
+"""Starts plugins from a library or a Python object and settings; the only module that knows all isolations."""
 
 from __future__ import annotations
 
@@ -50,21 +50,21 @@ def load(
             print(weather.process_endpoint_data("/api/weather/KJFK"))
 
     Args:
-        path: The library, or its stem: ``plugins/weather`` finds ``libweather.so``, ``libweather.dylib`` or
-            ``weather.dll``, as this system has it.
-        config: The plugin's own configuration; anything that JSON can hold.
-        isolation: ``"none"``: calls run in the calling thread. ``"thread"``: in threads of the host. ``"process"``: in
-            worker processes, so that the plugin cannot crash or corrupt the host.
+        path: The library, or its stem: depending on the system, ``plugins/weather`` stands for ``libweather.so``,
+            ``libweather.dylib`` or ``weather.dll``.
+        config: The plugin's own configuration, with values that JSON can represent.
+        isolation: Where calls run: ``"none"``, in the calling thread; ``"thread"``, in worker threads of the host;
+            ``"process"``, in worker processes, so that the plugin cannot crash or corrupt the host.
         **options: Any of ``workers``, ``timeout``, ``queue``, ``breaker``, ``restart``, ``limits``, ``environment`` and
-            ``start_timeout``. They have the meanings and the defaults of a configuration; see
+            ``start_timeout``. They have the same meanings and defaults as in a configuration; see
             :class:`backworks.Settings`.
 
     Raises:
-        PluginLoadError: The file cannot be loaded, or not with this isolation; the subclass and the text say why.
-        ConfigError: The configuration breaks the schema of the plugin's manifest.
-        PluginInitError: The plugin refuses to start.
+        PluginLoadError: The file cannot be loaded with this isolation; the subclass and the message give the reason.
+        ConfigError: The configuration violates the schema in the plugin's manifest.
+        PluginInitError: The plugin's init returned an error.
         PluginTimeout, PluginCrashed: A worker process did not start.
-        PluginContractError: Its init broke a rule of the ABI.
+        PluginContractError: The plugin's init violated the ABI.
         ValueError: The isolation, the number of workers or the timeout is not valid.
     """
     settings = Settings(isolation=isolation, **options)
@@ -80,23 +80,23 @@ def start(
     plugin_id: str | None = None,
     loader: DynamicPluginLoader | None = None,
 ) -> Plugin:
-    """Makes an instance of a library and puts it to work.
+    """Creates and starts an instance of a library.
 
     Args:
         prepared: The library.
-        settings: How it is run.
-        config: The plugin's own configuration; anything that JSON can hold.
-        base: Where relative paths in it start, if the plugin's schema says that they are paths; without it they are
-            left as they are.
-        plugin_id: What the host calls the plugin; without it, its own name.
-        loader: What opens the library, if it runs in this process.
+        settings: How the plugin runs.
+        config: The plugin's own configuration, with values that JSON can represent.
+        base: The directory at which relative paths in it start (the plugin's schema declares which values are paths);
+            without it, paths stay unchanged.
+        plugin_id: The host's name for the plugin; by default the plugin's own name.
+        loader: Opens the library if the plugin runs in this process.
 
     Raises:
-        PluginLoadError: The library cannot be loaded, or not with this isolation.
-        ConfigError: The configuration breaks the schema of the plugin's manifest.
-        PluginInitError: The plugin refuses to start.
+        PluginLoadError: The library cannot be loaded with this isolation.
+        ConfigError: The configuration violates the schema in the plugin's manifest.
+        PluginInitError: The plugin's init returned an error.
         PluginTimeout, PluginCrashed: A worker process did not start.
-        PluginContractError: Its init broke a rule of the ABI.
+        PluginContractError: The plugin's init violated the ABI.
         ValueError: The timeout is not valid.
     """
     check_timeout(settings.timeout)
@@ -110,16 +110,16 @@ def start(
 def start_object(
     plugin: Any, settings: Settings, config: Mapping[str, Any] | None = None, *, plugin_id: str | None = None
 ) -> Plugin:
-    """Puts a Python object to work as a plugin.
+    """Starts a Python object as a plugin.
 
     Args:
-        plugin: A :class:`backworks.BackworksPlugin`, or what has its members.
-        settings: How it is run.
-        config: What its ``initialize`` is given.
-        plugin_id: What the host calls it; without it, its name.
+        plugin: A :class:`backworks.BackworksPlugin`, or an object with the same members.
+        settings: How the plugin runs.
+        config: The argument of its ``initialize``.
+        plugin_id: The host's name for the plugin; by default the plugin's own name.
 
     Raises:
-        TypeError: The object is no plugin.
+        TypeError: The object is not a plugin.
         PluginInitError: Its ``initialize`` failed.
         ValueError: The isolation is ``"process"``, or the timeout is not valid.
     """
@@ -127,7 +127,7 @@ def start_object(
 
     check_timeout(settings.timeout)
     if settings.isolation == "process":
-        raise ValueError("isolation 'process' is for libraries; a Python object runs with 'thread' or 'none'")
+        raise ValueError("isolation must be 'thread' or 'none' for a Python object, not 'process'")
     plugin_id = plugin_id or str(getattr(plugin, "name", ""))
     engine = BuiltinInstance(plugin, plugin_id)
     check_init(engine.initialize(config or {}), engine, plugin_id)
@@ -137,12 +137,12 @@ def start_object(
 
 
 def name_of(prepared: Prepared, isolation: Isolation) -> str:
-    """Finds the name of a plugin: in its manifest, or else by asking it, which opens it in this process.
+    """Returns a plugin's name from its manifest. Without a manifest, opens the library in this process to read it.
 
-    For isolation ``process`` it is not opened; without a manifest the name is that of the file then.
+    With isolation ``process``, the library is not opened; without a manifest, the name comes from the file.
 
     Raises:
-        PluginLoadError: It cannot be loaded.
+        PluginLoadError: The library cannot be loaded.
     """
     prepared.check(isolation)
     if prepared.name is not None:
@@ -151,7 +151,7 @@ def name_of(prepared: Prepared, isolation: Isolation) -> str:
 
 
 def _document(prepared: Prepared, config: Mapping[str, Any], base: Path | None, plugin_id: str | None) -> bytes:
-    """Returns the plugin's configuration as JSON, checked against the schema of its manifest."""
+    """Returns the plugin's configuration as JSON after checking it against the schema in its manifest."""
     schema = (prepared.manifest or {}).get("config_schema")
     if schema is not None and (found := violations(config, schema)):
         lines = [f"{'.'.join(map(str, ('config', *where)))}: {message}" for where, message in found]
@@ -167,7 +167,7 @@ def _start_workers(prepared: Prepared, settings: Settings, config: bytes, plugin
     from backworks.isolation.process.library import LibraryJob
     from backworks.isolation.process.workerset import WorkerSet
 
-    named = plugin_id or prepared.name  # without a manifest the name is not known before the plugin runs
+    named = plugin_id or prepared.name  # without a manifest, only the running plugin knows its name
     job = LibraryJob(prepared, config, named or prepared.path.stem)
     workers = WorkerSet(job.plugin, job, settings)
     ready = workers.start()
@@ -204,7 +204,7 @@ def _start_here(
 
 
 def _run(info: PluginInfo, engine: Engine, settings: Settings, *, thread_safe: bool) -> Plugin:
-    """Puts an initialised engine behind an isolation in this process."""
+    """Runs an initialised engine with an isolation in this process."""
     shutdown = partial(_shut_down, info.id, engine)
     if settings.isolation == "none":
         from backworks.isolation.channels.inline import InlineRunner, new_turn
@@ -218,7 +218,7 @@ def _run(info: PluginInfo, engine: Engine, settings: Settings, *, thread_safe: b
 
 
 def _open(info: PluginInfo, runner: Runner, settings: Settings, workers: int = 1, queue: int | None = None) -> Plugin:
-    """Puts the door before a runner: ``workers`` calls run and ``queue`` wait, or any number."""
+    """Controls a runner by an admission: ``workers`` calls run and ``queue`` wait, or any number if it is ``None``."""
     admission = Admission(info.id, runner, workers=workers, queue=queue, breaker=settings.breaker)
     if ffi.compiled() is None:
         return Plugin(info, admission, settings.timeout)
@@ -232,7 +232,7 @@ def _shut_down(plugin_id: str, engine: Engine) -> None:
     try:
         code = code_of(engine.shutdown())
     except Exception:
-        logger.exception("its shutdown failed")
+        logger.exception("shutdown failed")
     else:
         if code is not Code.OK:
-            logger.warning("its shutdown returned %s", code.name)
+            logger.warning("shutdown returned %s", code.name)

@@ -138,7 +138,7 @@ def test_full() -> None:
 
     def refused() -> None:
         assert door.in_flight == 1
-        with pytest.raises(PluginUnavailable, match="its queue is full: 1 calls run and 0 wait"):
+        with pytest.raises(PluginUnavailable, match=r"its queue is full \(calls running: 1, waiting: 0\)"):
             answer(door)
 
     door = Admission("p", Instant(inside=refused), workers=1, queue=0)

@@ -94,8 +94,8 @@ def _dependent(compile_plugin: CompilePlugin, directory: Path) -> Path:
 _ELF_ONLY = pytest.mark.skipif(sys.platform != "linux", reason="changes a byte of the ELF header")
 
 BAD = [
-    pytest.param(lambda c, d: d / "absent.so", backworks.PluginNotFound, "no such file", id="missing file"),
-    pytest.param(lambda c, d: d / "absent", backworks.PluginNotFound, "neither .*absent", id="missing stem"),
+    pytest.param(lambda c, d: d / "absent.so", backworks.PluginNotFound, "the file does not exist", id="missing file"),
+    pytest.param(lambda c, d: d / "absent", backworks.PluginNotFound, "nor does .*absent", id="missing stem"),
     pytest.param(lambda c, d: d, backworks.PluginNotFound, "is a directory", id="directory"),
     pytest.param(_file(b""), backworks.NotALibraryError, "empty", id="empty file"),
     pytest.param(_file(b"#!/bin/sh\necho no\n"), backworks.NotALibraryError, "#!/bin/sh", id="text file"),
@@ -124,7 +124,7 @@ BAD = [
         pytest.param(
             _identity(abi=str(abi)),
             backworks.AbiVersionError,
-            f"version {abi} of the plugin ABI",
+            f"ABI version {abi}",
             id=f"ABI {abi}",
         )
         for abi in ("0", "2", "4294967295")
@@ -135,10 +135,10 @@ BAD = [
         "ABI version 2",
         id="ABI 2 in the manifest",
     ),
-    pytest.param(_identity(name="NULL"), backworks.IdentityError, r"name\(\) returns NULL", id="NULL name"),
+    pytest.param(_identity(name="NULL"), backworks.IdentityError, r"name\(\) must .*, not NULL", id="NULL name"),
     pytest.param(_identity(name=r'"\xff"'), backworks.IdentityError, r"b'\\xff'", id="name not UTF-8"),
     pytest.param(_identity(name='"Two Words"'), backworks.IdentityError, "'Two Words'", id="name not allowed"),
-    pytest.param(_identity(version='""'), backworks.IdentityError, r"version\(\) returns", id="empty version"),
+    pytest.param(_identity(version='""'), backworks.IdentityError, r"version\(\) must return", id="empty version"),
     pytest.param(_manifest("{not json}"), backworks.ManifestError, "not JSON", id="manifest not JSON"),
     pytest.param(_manifest("[]"), backworks.ManifestError, "not an object", id="manifest a list"),
     pytest.param(
@@ -150,13 +150,13 @@ BAD = [
     pytest.param(
         _manifest('{"name": "other", "version": "1.0.0", "abi": 1}'),
         backworks.ManifestError,
-        r"name\(\) returns 'echo', its manifest says 'other'",
+        r"name\(\) returns 'echo', but the manifest has 'other'",
         id="manifest against name()",
     ),
     pytest.param(
         _manifest('{"name": "echo", "version": "9.0.0", "abi": 1}'),
         backworks.ManifestError,
-        r"version\(\) returns '1.0.0', its manifest says '9.0.0'",
+        r"version\(\) returns '1.0.0', but the manifest has '9.0.0'",
         id="manifest against version()",
     ),
     pytest.param(
@@ -191,7 +191,7 @@ BAD = [
         "init: the answer's data is NULL with a size of 5",
         id="init with a broken message",
     ),
-    pytest.param(_dependent, backworks.LinkError, "dynamic linker refuses it", id="missing dependency"),
+    pytest.param(_dependent, backworks.LinkError, "dynamic linker cannot load it", id="missing dependency"),
 ]
 
 

@@ -239,7 +239,7 @@ class TestConfig:
 
         assert code == 4
         assert err.startswith("backworks: c.yaml:1:23: plugins.one.path: ")
-        assert "there is no such file" in err
+        assert "the file does not exist" in err
 
     def test_check_warns(self, config: Path) -> None:
         """A setting that is valid but probably a mistake is a warning, and the exit code stays 0."""
@@ -383,7 +383,7 @@ class TestInspect:
         code, out, err = run("plugin", "inspect", "gone", cwd=tmp_path)
 
         assert (code, out) == (4, "")
-        assert err.startswith(f"backworks: {tmp_path / 'gone'}: there is no such file")
+        assert err.startswith(f"backworks: {tmp_path / 'gone'}: the file does not exist")
         assert len(err.splitlines()) == 1
 
 
@@ -543,7 +543,7 @@ class TestServe:
         code, out, err = run("serve", config)
 
         assert (code, out) == (3, "")
-        assert err.startswith(f"backworks: {config}:1:16: server.port: found 'http'")
+        assert err.startswith(f"backworks: {config}:1:16: server.port: must be a whole number")
 
     @pytest.mark.parametrize("workers", ["1", "2"])
     def test_plugin_that_does_not_load(self, config: Path, workers: str) -> None:
@@ -552,7 +552,7 @@ class TestServe:
         code, _, err = run("serve", config, "--workers", workers)
 
         assert code == 4
-        assert err.count("there is no such file") == 1
+        assert err.count("the file does not exist") == 1
         assert "Traceback" not in err
 
     def test_wrong_port(self, config: Path) -> None:

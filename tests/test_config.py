@@ -871,7 +871,7 @@ class TestPlugins:
         assert left_out[0].startswith("c.yaml:6:17: plugins.spare.path: ")
         assert len(library_errors) == 2
         assert library_errors[0].startswith("c.yaml:3:16: plugins.gone.path: ")
-        assert "there is no such file" in library_errors[0]
+        assert "the file does not exist" in library_errors[0]
         assert library_errors[1].startswith("c.yaml:4:16: plugins.text.path: ")
         assert "the file starts with 'hello'" in library_errors[1]
 

@@ -294,7 +294,7 @@ class TestCommand:
     @pytest.mark.parametrize(
         ("arguments", "code", "says"),
         [
-            (("no-such-file.so",), 4, "no such file"),
+            (("no-such-file.so",), 4, "does not exist"),
             ((__file__,), 4, "not a library"),
             ((), 2, "missing FILE"),
             ((__file__, "--only", "nothing"), 2, "with --list"),

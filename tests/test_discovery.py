@@ -1,4 +1,4 @@
-"""Finding plugins in directories without loading one, and finding the file that a person means."""
+"""Finding plugins in directories without loading them, and finding the file for a path or stem."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def _names(found: tuple[DiscoveredPlugin, ...]) -> list[str]:
 
 
 def test_a_plugin_is_listed_as_its_manifest_says(compile_plugin: CompilePlugin) -> None:
-    """Name, version and description are the manifest's, whatever the file is called."""
+    """Name, version and description come from the manifest, whatever the file's name."""
     path = compile_plugin(ECHO, "other", ['-DNAME="weather"', '-DVERSION="2.0.0-rc.1"'])
 
     (plugin,) = PluginDiscovery([path.parent]).scan()
@@ -47,7 +47,7 @@ def test_a_plugin_is_listed_as_its_manifest_says(compile_plugin: CompilePlugin) 
 
 
 def test_a_library_that_would_kill_the_process_is_listed_safely(compile_plugin: CompilePlugin) -> None:
-    """A plugin whose constructor aborts is listed like any other, since nothing of it runs; loading it does abort."""
+    """A plugin whose constructor aborts is listed like any other, because none of its code runs; loading it aborts."""
     constructor = "__attribute__((constructor)) static void start(void) { abort(); }"
     path = compile_plugin(f"{ECHO}\n{constructor}", "aborts")
 
@@ -61,7 +61,7 @@ def test_a_library_that_would_kill_the_process_is_listed_safely(compile_plugin: 
 
 
 def test_a_plugin_without_a_manifest_is_listed_by_its_file(compile_plugin: CompilePlugin) -> None:
-    """Without a manifest the name is the file's, the version is unknown, and a note says so."""
+    """Without a manifest, the name comes from the file and the version is unknown, as a note explains."""
     path = compile_plugin(ECHO.replace(_MACRO, "BACKWORKS_PLUGIN_IDENTITY(NAME, VERSION)"), "plain")
 
     (plugin,) = PluginDiscovery([path.parent]).scan()
@@ -72,7 +72,7 @@ def test_a_plugin_without_a_manifest_is_listed_by_its_file(compile_plugin: Compi
 
 
 def test_a_plugin_with_a_broken_manifest_is_listed_with_the_problem(compile_plugin: CompilePlugin) -> None:
-    """A plugin whose manifest breaks the rules has the file's name and the reason why it is refused."""
+    """A plugin with an invalid manifest is listed under its file's name, with the reason."""
     path = compile_plugin(ECHO, "broken", ['-DNAME="Two Words"'])
 
     (plugin,) = PluginDiscovery([path.parent]).scan()
@@ -86,7 +86,7 @@ def test_a_plugin_with_a_broken_manifest_is_listed_with_the_problem(compile_plug
 def test_a_library_with_nothing_of_a_plugin_is_left_out(
     compile_plugin: CompilePlugin, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A dependency that lies beside the plugins is no plugin and no problem; only the debug log mentions it."""
+    """A dependency beside the plugins is not listed; only the debug log mentions it."""
     caplog.set_level(logging.DEBUG)
     source = "#include <backworks_plugin.h>\nBACKWORKS_EXPORT int help(void);\nint help(void) { return 1; }"
     path = compile_plugin(source, "dependency")
@@ -96,7 +96,7 @@ def test_a_library_with_nothing_of_a_plugin_is_left_out(
 
 
 def test_a_library_with_some_of_a_plugin_is_listed_with_what_is_missing(compile_plugin: CompilePlugin) -> None:
-    """Half a plugin is listed, so that its author learns what it lacks."""
+    """An incomplete plugin is listed, so that its author learns which symbols are missing."""
     path = compile_plugin("#include <backworks_plugin.h>\nBACKWORKS_PLUGIN_FREE_STRING", "half")
 
     ((problem,),) = [plugin.problems for plugin in PluginDiscovery([path.parent]).scan()]
@@ -105,7 +105,7 @@ def test_a_library_with_some_of_a_plugin_is_listed_with_what_is_missing(compile_
 
 
 def test_files_that_are_no_libraries_are_listed_with_what_they_are(tmp_path: Path) -> None:
-    """A file whose name promises a library and that is none is listed with the reason; other files are not."""
+    """A file named like a library that is not one is listed with the reason; other files are ignored."""
     for name in ("empty.so", "libtext.dylib", "UPPER.DLL", "notes.txt", "libversioned.so.1", ".hidden.so"):
         (tmp_path / name).write_text("" if name == "empty.so" else "text", encoding="utf-8")
     (tmp_path / "directory.so").mkdir()
@@ -122,7 +122,7 @@ def test_files_that_are_no_libraries_are_listed_with_what_they_are(tmp_path: Pat
 
 
 def test_one_plugin_for_many_systems_is_listed_for_each(tmp_path: Path) -> None:
-    """The builds of a plugin for other systems are listed by the same name, each with why it does not load here."""
+    """Builds of a plugin for other systems are listed under the same name, each with the reason why it cannot load."""
     for target in TARGETS:
         (tmp_path / f"{target}.so").write_bytes(cross_compile(target))
 
@@ -136,7 +136,7 @@ def test_one_plugin_for_many_systems_is_listed_for_each(tmp_path: Path) -> None:
 
 
 def test_directories_come_in_the_order_given_and_files_in_that_of_their_names(tmp_path: Path) -> None:
-    """The order is that of the directories and then of the names, and a directory given twice is read once."""
+    """Plugins are sorted by directory and then by name, and a directory given twice is read once."""
     for directory, name in (("b", "2.so"), ("b", "1.so"), ("a", "3.so")):
         (tmp_path / directory).mkdir(exist_ok=True)
         (tmp_path / directory / name).write_bytes(b"")
@@ -147,7 +147,7 @@ def test_directories_come_in_the_order_given_and_files_in_that_of_their_names(tm
 
 
 def test_only_a_recursive_search_looks_below(tmp_path: Path) -> None:
-    """Directories inside are looked into if asked for, after the files beside them, and hidden ones never."""
+    """Subdirectories are searched on request, after the files beside them; hidden ones never are."""
     for name in ("z.so", "a/y.so", "a/b/x.so", "c/w.so", ".git/v.so"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(b"")
@@ -158,7 +158,7 @@ def test_only_a_recursive_search_looks_below(tmp_path: Path) -> None:
 
 @links
 def test_links_in_circles_end(tmp_path: Path) -> None:
-    """A link to a directory is followed once, also if it leads back; a file is listed once, whatever links to it."""
+    """A link to a directory is followed once, even in a cycle; a file is listed once, however many links it has."""
     (tmp_path / "in").mkdir()
     (tmp_path / "out").mkdir()
     (tmp_path / "in" / "up").symlink_to(tmp_path, target_is_directory=True)
@@ -173,7 +173,7 @@ def test_links_in_circles_end(tmp_path: Path) -> None:
 
 @links
 def test_links_to_nothing_are_listed_with_their_problem(tmp_path: Path) -> None:
-    """A link whose target is gone and one to itself are listed; they do not end the search."""
+    """A broken link and a link to itself are listed, and the search continues."""
     (tmp_path / "circle.so").symlink_to(tmp_path / "circle.so")
     (tmp_path / "dangling.so").symlink_to(tmp_path / "gone.so")
     (tmp_path / "text.so").write_bytes(b"text")
@@ -185,7 +185,7 @@ def test_links_to_nothing_are_listed_with_their_problem(tmp_path: Path) -> None:
 
 
 def test_a_directory_that_is_not_there_is_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """The search goes on after a directory that is missing or a file, with one warning for each."""
+    """A missing directory, or a file in place of one, logs a warning, and the search continues."""
     (tmp_path / "text.so").write_bytes(b"text")
 
     found = PluginDiscovery([tmp_path / "absent", tmp_path / "text.so", tmp_path]).scan()
@@ -196,7 +196,7 @@ def test_a_directory_that_is_not_there_is_a_warning(tmp_path: Path, caplog: pyte
 
 
 def test_a_thousand_plugins_are_listed(compile_plugin: CompilePlugin, tmp_path: Path) -> None:
-    """A directory of 1,000 plugins is listed whole, each file as a plugin of its own."""
+    """All 1,000 plugins of a large directory are listed."""
     library = compile_plugin().read_bytes()
     for number in range(1000):
         (tmp_path / f"lib{number:04}.so").write_bytes(library)
@@ -212,7 +212,7 @@ def test_a_thousand_plugins_are_listed(compile_plugin: CompilePlugin, tmp_path: 
 
 
 def test_a_stem_is_resolved_to_the_file_of_this_system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A path without its ending finds the library, with or without "lib", and a whole path is taken as it is."""
+    """A path without suffix finds the library, with or without "lib"; a full path is used unchanged."""
     monkeypatch.chdir(tmp_path)
     usual = tmp_path / LIBRARY.format("weather.v2")
     usual.write_bytes(b"")
@@ -228,7 +228,7 @@ def test_a_stem_is_resolved_to_the_file_of_this_system(tmp_path: Path, monkeypat
 
 
 def test_the_usual_name_comes_before_the_other(tmp_path: Path) -> None:
-    """Where both are there, the name that compilers give wins; and a directory of that name does not hide it."""
+    """If both names exist, the one that compilers use takes precedence; a directory of that name does not hide it."""
     suffix = Path(LIBRARY.format("x")).suffix
     for name in (f"libweather{suffix}", f"weather{suffix}"):
         (tmp_path / name).write_bytes(b"")
@@ -244,24 +244,24 @@ def test_what_is_not_found_is_told_with_all_that_was_looked_for(tmp_path: Path) 
     with pytest.raises(PluginNotFound) as caught:
         resolve_library(tmp_path / "weather")
 
-    assert f"{tmp_path / 'weather'}: there is no such file" in str(caught.value)
+    assert f"{tmp_path / 'weather'}: the file does not exist" in str(caught.value)
     assert f"libweather{suffix}" in str(caught.value)
     assert f" weather{suffix}" in str(caught.value)
     assert "another system" not in str(caught.value)
 
 
 def test_a_library_for_another_system_is_mentioned(tmp_path: Path) -> None:
-    """Who has only the library for another system learns that it was seen."""
+    """If only a library for another system exists, the error mentions it."""
     foreign = "weather.dll" if sys.platform != "win32" else "libweather.so"
     (tmp_path / foreign).write_bytes(b"")
 
     for asked in ("weather", LIBRARY.format("weather")):
-        with pytest.raises(PluginNotFound, match=rf"{foreign} there is for another system: build the plugin"):
+        with pytest.raises(PluginNotFound, match=rf"found {foreign} for another system: build the plugin"):
             resolve_library(tmp_path / asked)
 
 
 def test_a_directory_is_no_library(tmp_path: Path) -> None:
-    """A directory is told as such, also the root, and also if its name is that of a library."""
+    """The error for a directory says so, also for the root and for a directory named like a library."""
     (tmp_path / "weather.so").mkdir()
 
     for path in (tmp_path, tmp_path / "weather.so", Path(tmp_path.anchor)):
@@ -270,7 +270,7 @@ def test_a_directory_is_no_library(tmp_path: Path) -> None:
 
 
 def test_an_impossible_name_is_not_found() -> None:
-    """A name with a NUL, which no file can have, is an error like any other."""
+    """A name with a NUL character, which no file can have, raises PluginNotFound."""
     with pytest.raises(PluginNotFound):
         resolve_library("plugins/a\0b")
 
@@ -287,12 +287,12 @@ def test_an_impossible_name_is_not_found() -> None:
 def test_each_system_has_its_names(
     suffixes: tuple[str, ...], names: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On each system its own names are tried, the usual one first."""
+    """Each system's own file names are tried, the usual one first."""
     monkeypatch.setattr(paths, "_SUFFIXES_HERE", suffixes)
 
     for name in reversed(names):
         (tmp_path / name).write_bytes(b"")
         assert resolve_library(tmp_path / "x").name == name
     shutil.rmtree(tmp_path)
-    with pytest.raises(PluginNotFound, match=" nor ".join(names)):
+    with pytest.raises(PluginNotFound, match=" or ".join(names)):
         resolve_library(tmp_path / "x")

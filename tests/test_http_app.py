@@ -86,7 +86,7 @@ ENDPOINTS = {
 
 
 def config(compile_plugin: CompilePlugin, **server: Any) -> dict[str, Any]:
-    """Makes a configuration with a plugin that does as it is told, one that is held, and one that does not start."""
+    """Creates a configuration with a scriptable plugin, one whose calls can be held, and one that does not start."""
     probe = compile_plugin(PROBE, "probe", ['-DNAME="probe"'])
     return {
         "server": {"max_body": 1000, **server},
@@ -101,13 +101,13 @@ def config(compile_plugin: CompilePlugin, **server: Any) -> dict[str, Any]:
 
 
 def open_client(app: HttpApp) -> httpx.AsyncClient:
-    """Opens a client that talks to an application without a network."""
+    """Opens a client that calls an application without a network."""
     transport = httpx.ASGITransport(app=app)
     return httpx.AsyncClient(transport=transport, base_url="http://test")
 
 
 class Client:
-    """Asks an application, each time in an event loop of its own."""
+    """Sends requests to an application, each in a new event loop."""
 
     def __init__(self, app: HttpApp) -> None:
         self.app = app
@@ -132,7 +132,7 @@ def _ask(compile_plugin: CompilePlugin, manager: PluginManager) -> Client:
 
 
 def is_problem(answer: httpx.Response, status: int, **members: Any) -> None:
-    """Asserts that an answer is a problem of this status with these members, and with nothing else but a title."""
+    """Asserts that a response is a problem with a status, a title and the given members only."""
     problem = answer.json()
     assert answer.status_code == status
     assert answer.headers["content-type"] == "application/problem+json"
@@ -141,10 +141,10 @@ def is_problem(answer: httpx.Response, status: int, **members: Any) -> None:
 
 
 class TestRequest:
-    """What the plugin gets."""
+    """The data that the plugin receives."""
 
     def test_request_json(self, ask: Client) -> None:
-        """By default the plugin gets the JSON of the request; its answer goes out as it is, as JSON."""
+        """By default the plugin receives the request as JSON, and its response is sent unchanged as JSON."""
         answer = ask("POST", "/echo/a%2Fb?x=1&x=2", json={"n": 1.5}, headers={"X-A": "ü".encode("latin-1")})
         data = answer.json()
 
@@ -159,29 +159,29 @@ class TestRequest:
         assert data["body"] == {"n": 1.5}
 
     def test_body(self, ask: Client) -> None:
-        """With ``data: body`` it gets the body's bytes as they came."""
+        """With ``data: body`` the plugin receives the unchanged bytes of the body."""
         every = bytes(range(256))
 
         assert ask("POST", "/probe/1", content=every).content == every
         assert ask("POST", "/probe/1").content == b""
 
     def test_method_endpoint_time_and_trace(self, ask: Client) -> None:
-        """It is told the method, the endpoint as it is configured, the time it has, and the trace context."""
+        """The plugin receives the method, the configured endpoint, the deadline, and the trace context."""
         parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
         answer = ask("PUT", "/probe/1", content="what", headers={"traceparent": parent, "tracestate": "a=1"})
 
         assert answer.text == f"PUT /probe/{{x}} 1 {parent} a=1"
 
     def test_body_too_large(self, ask: Client) -> None:
-        """A body above ``server.max_body`` is 413; one of that size is taken."""
+        """A body above ``server.max_body`` is rejected with 413; one of exactly that size is accepted."""
         assert ask("POST", "/probe/1", content=b"x" * 1000).status_code == 200
         answer = ask("POST", "/probe/1", content=b"x" * 1001)
 
         assert answer.headers["connection"] == "close"
-        is_problem(answer, 413, detail="the body is larger than 1000 bytes, which is the most that is taken")
+        is_problem(answer, 413, detail="the body must not exceed 1000 bytes")
 
     def test_not_json(self, ask: Client) -> None:
-        """A JSON content type with a body that is not JSON is 400, and says where it ends to be JSON."""
+        """An invalid JSON body is rejected with 400, and the detail names the position of the error."""
         answer = ask("POST", "/echo/a", content='{"a": }', headers={"content-type": "application/json"})
 
         assert "line 1 column 7" in answer.json()["detail"]
@@ -189,15 +189,15 @@ class TestRequest:
 
     @pytest.mark.parametrize("path", ["/echo/%ff", "/echo/a?x=%ff"])
     def test_not_utf8(self, ask: Client, path: str) -> None:
-        """A path or a query that is not UTF-8 is 400."""
+        """A path or a query that is not UTF-8 is rejected with 400."""
         assert ask("GET", path).status_code == 400
 
 
 class TestAnswer:
-    """What becomes of the plugin's answer."""
+    """Conversion of the plugin's response."""
 
     def test_status_type_and_headers(self, ask: Client) -> None:
-        """The plugin's status, content type and header fields go out."""
+        """The plugin's status, content type and header fields are sent."""
         answer = ask("POST", "/probe/1", content="created")
 
         assert (answer.status_code, answer.text) == (201, "made")
@@ -207,7 +207,7 @@ class TestAnswer:
 
     @pytest.mark.parametrize("status", [204, 205, 304])
     def test_no_content(self, ask: Client, status: int) -> None:
-        """A status whose answers have no content has none, and says nothing of its type."""
+        """A response whose status allows no content has neither content nor content type."""
         answer = ask("POST", "/probe/1", content=f"status {status}")
 
         assert (answer.status_code, answer.content) == (status, b"")
@@ -215,24 +215,24 @@ class TestAnswer:
         assert answer.headers.get("content-length") == ("0" if status == 205 else None)
 
     def test_empty(self, ask: Client) -> None:
-        """An empty answer is 200 without a content type: no bytes are no JSON."""
+        """An empty response is 200 without a content type, because empty content is not valid JSON."""
         answer = ask("POST", "/probe/1")
 
         assert (answer.status_code, answer.headers["content-length"]) == (200, "0")
         assert "content-type" not in answer.headers
 
     def test_none(self, ask: Client) -> None:
-        """A plugin that says "not mine" is 404."""
+        """A request that the plugin does not handle is 404."""
         detail = "the plugin has no answer for POST /probe/{x}"
 
         is_problem(ask("POST", "/probe/1", content="none"), 404, detail=detail, plugin="probe")
 
 
 class TestMethods:
-    """Methods beside those that are configured."""
+    """Methods other than the configured ones."""
 
     def test_head(self, ask: Client) -> None:
-        """HEAD is answered as GET would be, length included, without the content."""
+        """HEAD has the response of GET, including its length, without the content."""
         get = ask("GET", "/echo/a")
         head = ask("HEAD", "/echo/a")
 
@@ -240,7 +240,7 @@ class TestMethods:
         assert get.headers == head.headers
 
     def test_head_of_a_problem(self, ask: Client) -> None:
-        """A problem has no content either where HEAD was asked."""
+        """A problem in response to HEAD has no content either."""
         answer = ask("HEAD", "/nowhere")
 
         assert (answer.status_code, answer.content) == (404, b"")
@@ -253,16 +253,16 @@ class TestMethods:
 
     @pytest.mark.parametrize("method", ["GET", "HEAD", "DELETE", "TRACE", "NONSENSE"])
     def test_wrong_method(self, ask: Client, method: str) -> None:
-        """Another method is 405 and lists those that are taken."""
+        """Any other method is 405 and lists the allowed methods."""
         answer = ask(method, "/probe/1")
 
         assert (answer.status_code, answer.headers["allow"]) == (405, "OPTIONS, POST, PUT")
         if method != "HEAD":
-            is_problem(answer, 405, detail=f"/probe/{{x}} does not take {method}; it takes OPTIONS, POST, PUT")
+            is_problem(answer, 405, detail=f"/probe/{{x}} does not allow {method}; it allows OPTIONS, POST, PUT")
 
     @pytest.mark.parametrize("method", ["OPTIONS", "HEAD", "PURGE"])
     def test_configured(self, ask: Client, method: str) -> None:
-        """A configured method goes to the plugin, also one that the server would answer itself, or does not know."""
+        """A configured method goes to the plugin, even one that the server usually handles itself or does not know."""
         answer = ask(method, "/options")
 
         assert answer.status_code == 200
@@ -270,22 +270,22 @@ class TestMethods:
 
     @pytest.mark.parametrize("path", ["/", "/echo", "/echo/", "/echo/a/", "/echo/a/b", "/echo//a", "/Echo/a"])
     def test_unknown_route(self, ask: Client, path: str) -> None:
-        """An unknown path is 404; a slash more or less makes another path."""
-        is_problem(ask("GET", path), 404, detail=f"there is nothing at {path}")
+        """An unknown path is 404; a trailing slash makes a different path."""
+        is_problem(ask("GET", path), 404, detail=f"no endpoint matches {path}")
 
 
 class TestErrors:
-    """What the plugin's errors become."""
+    """Conversion of the plugin's errors."""
 
     @pytest.mark.parametrize("code", [code for code in Code if code is not Code.OK])
     def test_codes(self, ask: Client, code: Code) -> None:
-        """Every code has the status that the C header says, with the plugin's name and words."""
+        """Every code maps to the status in the C header, with the plugin's name and message."""
         answer = ask("POST", "/probe/1", content=f"fail {code.value}")
 
         is_problem(answer, STATUS_OF_CODE[code], detail=f"it is so: {code.value}", plugin="probe", code=code.name)
 
     def test_table(self) -> None:
-        """The table is the header's."""
+        """The table matches the C header."""
         header = (backworks.sdk.path("c") / "backworks_plugin.h").read_text(encoding="utf-8")
 
         for code, status in STATUS_OF_CODE.items():
@@ -293,27 +293,29 @@ class TestErrors:
             assert f"({status})" in line
 
     def test_unknown_code(self, ask: Client) -> None:
-        """A code that is none is UNKNOWN."""
+        """An unknown code becomes UNKNOWN."""
         answer = ask("POST", "/probe/1", content="fail 99")
 
         assert (answer.status_code, answer.json()["code"]) == (500, "UNKNOWN")
 
     def test_plugins_own_status(self, ask: Client) -> None:
-        """The plugin may choose the status of its error; without words it is given some."""
+        """The plugin may choose the status of its error; an error without a message gets a default detail."""
         answer = ask("POST", "/probe/1", content="teapot 5")
 
-        is_problem(answer, 418, detail="the plugin has not found what was asked for", plugin="probe", code="NOT_FOUND")
+        is_problem(
+            answer, 418, detail="the plugin did not find the requested resource", plugin="probe", code="NOT_FOUND"
+        )
 
     @pytest.mark.parametrize("data", ["broken", "status 99"])
     def test_broken_contract(self, ask: Client, data: str, caplog: pytest.LogCaptureFixture) -> None:
-        """An answer that breaks the rules of the ABI is 502, and logged without a stack trace."""
+        """A response that violates the ABI is 502, and is logged without a stack trace."""
         answer = ask("POST", "/probe/1", content=data)
 
         assert (answer.status_code, answer.json()["code"]) == (502, "INTERNAL")
         assert [record.exc_info for record in caplog.records if record.name == "backworks.http"] == [None]
 
     def test_timeout(self, ask: Client) -> None:
-        """A call that takes too long is 504; the plugin that still has it inside is 503 until it returns."""
+        """A call that times out is 504; until it returns, further requests to the plugin are 503."""
         with Gate() as gate:
             late = ask("GET", "/soon")
             gate.wait()
@@ -323,7 +325,7 @@ class TestErrors:
         assert (busy.status_code, busy.json()["code"]) == (503, "UNAVAILABLE")
 
     def test_not_started(self, ask: Client) -> None:
-        """A plugin that did not start and need not leaves its endpoints answering 503 with the reason."""
+        """The endpoints of a plugin that failed to start and is not critical are 503 with the reason."""
         answer = ask("GET", "/absent")
 
         assert answer.status_code == 503
@@ -331,19 +333,19 @@ class TestErrors:
 
     @pytest.mark.parametrize(("seconds", "field"), [(0.2, "1"), (7.1, "8"), (None, None)])
     def test_retry_after(self, seconds: float | None, field: str | None) -> None:
-        """Where it is known when a new try makes sense, Retry-After tells, in whole seconds."""
+        """Retry-After is set, in whole seconds, if it is known when a retry makes sense."""
         answer = problem_of(PluginUnavailable("", plugin="p", retry_after=seconds))
 
         assert (answer.status, dict(answer.headers).get(b"retry-after", b"").decode() or None) == (503, field)
 
     def test_closed(self) -> None:
-        """A plugin that is being closed is 503, with the sentence of the host."""
+        """A plugin that is closing is 503, with the host's message."""
         answer = problem_of(PluginStateError("p: called while it is closing", plugin="p"))
 
         assert (answer.status, json.loads(answer.body)["detail"]) == (503, "p: called while it is closing")
 
     def test_no_stack_trace(self, compile_plugin: CompilePlugin, caplog: pytest.LogCaptureFixture) -> None:
-        """An error that nobody foresaw is 500 with nothing of it but in the log, where it stands whole."""
+        """An unexpected exception is 500 without details, and is logged completely."""
 
         class Broken(PluginManager):
             def current(self, plugin_id: str) -> Plugin:
@@ -357,10 +359,10 @@ class TestErrors:
 
 
 class TestHangUp:
-    """A client that goes away."""
+    """Clients that disconnect."""
 
     def test_during_the_call(self, ask: Client, manager: PluginManager, caplog: pytest.LogCaptureFixture) -> None:
-        """The call is not waited for; it ends by itself, is dropped, and nobody calls that an error."""
+        """The call is abandoned without an error, and its response is discarded."""
         sent: list[MutableMapping[str, Any]] = []
         scope = {
             "type": "http",
@@ -389,7 +391,7 @@ class TestHangUp:
         assert 'route="/gated",status="499"' in ask("GET", "/metrics").text
 
     def test_task_cancelled(self, ask: Client) -> None:
-        """A server that cancels the task gets its cancellation back."""
+        """A cancellation by the server propagates."""
 
         async def main() -> None:
             task = asyncio.create_task(open_client(ask.app).get("/gated"))
@@ -401,7 +403,7 @@ class TestHangUp:
             asyncio.run(main())
 
     def test_server_stops(self, ask: Client) -> None:
-        """When the server gives up, a request that waits is answered with 503."""
+        """A request that still waits when the shutdown timeout expires is 503."""
 
         async def main() -> httpx.Response:
             async with open_client(ask.app) as client:
@@ -416,7 +418,7 @@ class TestHangUp:
         is_problem(
             answer,
             503,
-            detail="the server stops before the request is answered",
+            detail="the server shut down before the plugin responded",
             plugin="echo",
             code="UNAVAILABLE",
         )
@@ -436,10 +438,10 @@ class Lifespan:
 
 
 class TestLifespan:
-    """The life of the plugins of an application."""
+    """The lifecycle of an application's plugins."""
 
     def test_owned(self, compile_plugin: CompilePlugin) -> None:
-        """The server's start starts the plugins, its end shuts them down; outside of it the endpoints are 503."""
+        """The plugins start and stop with the server; before and after that the endpoints are 503."""
         app = create_app(config(compile_plugin))
         ask = Client(app)
 
@@ -458,7 +460,7 @@ class TestLifespan:
         assert asyncio.run(main()) == [200, 503]
 
     def test_not_owned(self, compile_plugin: CompilePlugin) -> None:
-        """A manager that was given to the application stays its owner's."""
+        """A manager that is passed to the application is not closed by it."""
 
         async def main() -> None:
             lifespan = Lifespan(create_app(config(compile_plugin), manager=manager))
@@ -471,7 +473,7 @@ class TestLifespan:
             assert manager.plugins["probe"].state == "running"
 
     def test_critical_plugin(self, compile_plugin: CompilePlugin) -> None:
-        """A critical plugin that does not start stops the start, and the server is told why."""
+        """If a critical plugin does not start, startup fails with the reason."""
         broken = config(compile_plugin)
         del broken["plugins"]["absent"]["critical"]
 
@@ -488,14 +490,14 @@ class TestLifespan:
 
 
 class TestCreate:
-    """Making an application."""
+    """Creating an application."""
 
     def test_from_manager(self, manager: PluginManager) -> None:
-        """A running manager knows the endpoints of its configuration."""
+        """A running manager supplies the endpoints of its configuration."""
         assert Client(create_app(manager))("GET", "/echo/a").status_code == 200
 
     def test_from_bare_manager(self) -> None:
-        """A manager without a configuration knows none, and says what to do."""
+        """A manager without a configuration is an error that names the fix."""
         with PluginManager() as bare, pytest.raises(ValueError, match=r"create_app\(config, manager=manager\)"):
             create_app(bare)
 
@@ -506,7 +508,7 @@ class TestCreate:
         assert Client(app)("GET", "/echo/a").status_code == 200
 
     def test_errors(self, tmp_path: Path) -> None:
-        """What is wrong with a configuration is told when the application is made."""
+        """An invalid configuration raises an error when the application is created."""
         path = tmp_path / "backworks.yaml"
         path.write_text("endpoints: {/a: {runtime: {handler: nobody}}}", encoding="utf-8")
 
@@ -515,7 +517,7 @@ class TestCreate:
                 create_app(wrong)
 
     def test_other_protocols(self, ask: Client) -> None:
-        """A WebSocket is refused, and an unknown protocol an error."""
+        """A WebSocket is rejected, and an unknown protocol is an error."""
         sent: list[MutableMapping[str, Any]] = []
 
         async def send(message: MutableMapping[str, Any]) -> None:
@@ -531,7 +533,7 @@ class TestCreate:
         assert sent == [{"type": "websocket.close"}]
 
     def test_mounted(self, ask: Client) -> None:
-        """Under another application the path begins after the place where it is mounted."""
+        """Mounted in another application, the path starts after the mount point."""
 
         class Mount:
             async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
@@ -542,7 +544,7 @@ class TestCreate:
         assert (answer.status_code, answer.json()["path"]) == (200, "/echo/a")
 
     def test_without_raw_path(self, ask: Client) -> None:
-        """A server that does not keep the path as it was sent is served as well."""
+        """A server that does not supply the raw path is supported as well."""
 
         class NoRawPath:
             async def __call__(self, scope: Any, receive: Any, send: Any) -> None:

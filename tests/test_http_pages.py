@@ -1,4 +1,4 @@
-"""What the server answers itself."""
+"""The server's own pages."""
 
 from __future__ import annotations
 
@@ -49,30 +49,30 @@ def _ask(compile_plugin: CompilePlugin, manager: PluginManager) -> Client:
 
 
 def test_reserved() -> None:
-    """The configuration keeps endpoints off exactly the server's own routes."""
+    """The reserved paths of the configuration are exactly the server's own routes."""
     assert tuple(sorted(pages(parse_config({}), Metrics()))) == RESERVED_PATHS
 
 
 @pytest.mark.parametrize("path", RESERVED_PATHS)
 def test_methods(ask: Client, path: str) -> None:
-    """They take GET and HEAD alone."""
+    """The pages only allow GET and HEAD."""
     assert ask("HEAD", path).status_code == 200
     assert ask("POST", path).status_code == 405
     assert ask("OPTIONS", path).headers["allow"] == "GET, HEAD, OPTIONS"
 
 
 class TestHealth:
-    """Whether it lives, and whether it can do its work."""
+    """Liveness and readiness."""
 
     def test_alive(self, ask: Client) -> None:
-        """/healthz says that the process lives."""
+        """/healthz reports that the process runs."""
         answer = ask("GET", "/healthz")
 
         assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
         assert answer.headers["cache-control"] == "no-store"
 
     def test_ready(self, ask: Client) -> None:
-        """/readyz is 200 while every critical plugin is well, and tells of each plugin."""
+        """/readyz is 200 while all critical plugins are healthy, and reports each plugin."""
         answer = ask("GET", "/readyz")
         report = answer.json()
 
@@ -82,7 +82,7 @@ class TestHealth:
         assert "absent.so" in report["plugins"]["absent"]["message"]
 
     def test_not_ready(self, ask: Client, manager: PluginManager, compile_plugin: CompilePlugin) -> None:
-        """A critical plugin that is not well makes it 503, with the plugin's own words."""
+        """An unhealthy critical plugin makes it 503, with the plugin's own message."""
         manager.load(compile_plugin(MANY_ANSWERS, "many"), plugin_id="tired")
         answer = ask("GET", "/readyz")
 
@@ -95,7 +95,7 @@ class TestHealth:
         }
 
     def test_no_answer(self, ask: Client, manager: PluginManager, compile_plugin: CompilePlugin) -> None:
-        """A health check that does not come back makes it 503 as well, in bounded time."""
+        """A health check that hangs makes it 503 as well, within a time limit."""
         hanging = compile_plugin(MANY_ANSWERS.partition("int32_t backworks_plugin_health_check")[0] + HEALTHY, "hangs")
         with Gate("hanging"):
             manager.load(hanging, plugin_id="hanging", isolation="none")
@@ -106,7 +106,7 @@ class TestHealth:
 
 
 class TestMetrics:
-    """The numbers."""
+    """Metrics."""
 
     def samples(self, ask: Client, accept: str = "") -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
         answer = ask("GET", "/metrics", headers={"accept": accept})
@@ -119,7 +119,7 @@ class TestMetrics:
 
     @pytest.mark.parametrize("accept", ["", "text/plain", "application/openmetrics-text; version=1.0.0"])
     def test_numbers(self, ask: Client, accept: str) -> None:
-        """Calls are counted by plugin and code, requests by route and status, in the format that was asked for."""
+        """Calls are counted by plugin and code, requests by route and status, in the requested format."""
         ask("GET", "/echo/a")
         ask("GET", "/echo/b")
         ask("POST", "/probe/1", content="fail 5")
@@ -143,7 +143,7 @@ class TestMetrics:
         assert of("backworks_http_requests_total", route="unmatched", method="OTHER", status="404") == 1
 
     def test_in_flight(self, ask: Client) -> None:
-        """A call that is being waited for is in flight, and one that is over is not."""
+        """A running call is in flight, and a completed one is not."""
 
         async def main() -> str:
             async with open_client(ask.app) as client:
@@ -165,14 +165,14 @@ class TestOpenApi:
     """The description of the endpoints."""
 
     def test_valid(self, ask: Client) -> None:
-        """It is valid OpenAPI 3.1."""
+        """The document is valid OpenAPI 3.1."""
         document = ask("GET", "/openapi.json").json()
 
         OpenAPIV31SpecValidator(document).validate()
         assert document["openapi"].startswith("3.1.")
 
     def test_content(self, ask: Client) -> None:
-        """It has every route and method, the parameters, the plugins as tags, and the problems."""
+        """The document has all routes and methods, the parameters, the plugins as tags, and the problems."""
         document = ask("GET", "/openapi.json").json()
         echo = document["paths"]["/echo/{name}"]
 
@@ -187,7 +187,7 @@ class TestOpenApi:
         assert {tag["name"]: tag["description"] for tag in document["tags"]} == {
             "probe": "Answers what it was sent (probe 1.0.0)",
             "echo": "Answers what it was sent (echo 1.0.0)",
-            "absent": "This plugin does not run.",
+            "absent": "This plugin is not running.",
         }
 
     def test_descriptions(self) -> None:
@@ -205,7 +205,7 @@ class TestOpenApi:
         assert document["paths"]["/a"]["get"]["summary"] == "Says a."
 
     def test_ids(self) -> None:
-        """No two operations share an id, however alike their routes are."""
+        """All operations have different ids, however similar their routes are."""
         routes = ["/", "/a", "/a/", "/a-b", "/a_b", "/a/b", "/a.b", "/{a}/b", "/a/{b}", "/ä"]
         document = describe(
             parse_config(
@@ -223,10 +223,10 @@ class TestOpenApi:
 
 
 class TestDocs:
-    """The page to try the endpoints."""
+    """The page for trying the endpoints."""
 
     def test_policy(self, ask: Client) -> None:
-        """The page may run its own script and style, ask its own server, and load nothing else from anywhere."""
+        """The page may only run its own script and style and call its own server."""
         answer = ask("GET", "/docs")
         policy = answer.headers["content-security-policy"]
         hashes = [
@@ -240,7 +240,7 @@ class TestDocs:
         assert all(f"'sha256-{one}'" in policy for one in hashes)
 
     def test_nothing_from_elsewhere(self) -> None:
-        """The page names no other place."""
+        """The page refers to no other site."""
         page = resources.files("backworks.http").joinpath("docs.html").read_text(encoding="utf-8")
 
         assert re.findall(r"https?:|//[a-z]|@import|url\(", page) == []
@@ -248,7 +248,7 @@ class TestDocs:
 
 
 def test_light_imports() -> None:
-    """Making an application imports neither the server nor the client library of Prometheus."""
+    """Creating an application imports neither the server nor the client library of Prometheus."""
     code = (
         "import sys, backworks; backworks.create_app({});"
         "print(*[name for name in ('uvicorn', 'starlette', 'prometheus_client') if name in sys.modules])"

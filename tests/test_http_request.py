@@ -90,7 +90,7 @@ def test_json_is_not_changed() -> None:
 )
 def test_not_json(body: bytes) -> None:
     """A body that is said to be JSON and is not is a bad request; so is one too deep for the parsers behind."""
-    with pytest.raises(BadRequest, match="the body is not JSON, which its Content-Type says it is: .+"):
+    with pytest.raises(BadRequest, match="the Content-Type is JSON, but the body is not valid JSON: .+"):
         body_of("application/json", body)
 
 

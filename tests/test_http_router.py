@@ -1,4 +1,4 @@
-"""The router: from a path to what answers it."""
+"""The router, which maps a path to its target."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ ROUTER = Router(
     ],
 )
 def test_found(path: bytes, route: str, params: dict[str, str]) -> None:
-    """A literal is preferred, a parameter is tried where it leads nowhere, and each segment is decoded by itself."""
+    """Literals take precedence, parameters are tried next, and each segment is decoded separately."""
     assert ROUTER.find(path) == (route, params)
 
 
@@ -61,19 +61,19 @@ def test_found(path: bytes, route: str, params: dict[str, str]) -> None:
     "path", [b"", b"*", b"a", b"//", b"/b", b"/a/b/", b"/a//", b"/a/b/c/", b"/a/x/e", b"/a%2Fb", b"/A", b"/q/b/1/x"]
 )
 def test_not_found(path: bytes) -> None:
-    """A path that no route matches is not found: nothing is normalised, and an empty segment is no parameter."""
+    """A path without a matching route is not found: nothing is normalised, and no parameter is empty."""
     assert ROUTER.find(path) is None
 
 
 @pytest.mark.parametrize("path", [b"/a/%ff", b"/\xff", b"/a/%C3"])
 def test_not_utf8(path: bytes) -> None:
-    """A path that is not UTF-8 is an error of its own."""
+    """A path that is not UTF-8 raises BadPath."""
     with pytest.raises(BadPath):
         ROUTER.find(path)
 
 
 def test_same_shape() -> None:
-    """Two routes that match the same paths are refused, and both are named."""
+    """Two routes that match the same paths are rejected, and the error names both."""
     with pytest.raises(ValueError, match=r"'/a/\{x\}' and '/a/\{y\}' match the same paths"):
         Router({"/a/{x}": 1, "/a/{y}": 2})
 
@@ -84,7 +84,7 @@ def test_no_routes() -> None:
 
 
 def test_every_node_once() -> None:
-    """Where each level has a literal beside a parameter, a path that matches nothing is still answered soon."""
+    """Even if every level has a literal and a parameter, a path without a match is rejected quickly."""
     depth = 12
     levels = [("a", f"{{p{level}}}") for level in range(depth)]
     router = Router({"/" + "/".join(segments): 1 for segments in itertools.product(*levels)})
@@ -95,7 +95,7 @@ def test_every_node_once() -> None:
 
 @given(st.lists(st.text(min_size=1).filter(lambda text: text.isprintable()), min_size=1, max_size=5))
 def test_round_trip(values: list[str]) -> None:
-    """Invariant: what was percent-encoded into a path comes out of it as the parameters' values."""
+    """Invariant: values that are percent-encoded in a path become the values of the parameters."""
     route = "/" + "/".join(f"{{p{at}}}" for at in range(len(values)))
     path = "/" + "/".join(quote(value, safe="") for value in values)
 

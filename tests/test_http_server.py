@@ -271,7 +271,7 @@ class TestEnd:
 
             assert (answer.status, json.loads(body)["plugin"]) == (503, "gated")
         assert (code, out[1:], err) == (0, ["echo shut down", "served"], "")
-        assert out[0].startswith("gated left behind")
+        assert out[0].startswith("gated abandoned")
 
     def test_body_that_does_not_come(self, start: Start) -> None:
         """A client that sends half of its body and then nothing is answered with 503, and nothing is an error."""
@@ -468,8 +468,8 @@ class TestWorkers:
         code, out, err = server.end()
 
         assert (code, out) == (0, ["served"])
-        assert err.startswith(f"a worker (process {dead}) ")
-        assert err.endswith("; another takes its place\n")
+        assert err.startswith(f"server process {dead} ")
+        assert err.endswith("; starting a replacement\n")
 
     def test_many_connections(self, server: Server) -> None:
         """More connections than select() takes on Windows, open at the same time, stop nothing."""
@@ -512,7 +512,7 @@ class TestWorkers:
         """A process that dies before it serves ends the start; it is not tried for ever."""
         library = str(compile_plugin(ECHO.replace("  plugin->host", "  _Exit(3);\n  plugin->host"), "crash"))
 
-        with pytest.raises(WorkerError, match=r"a worker \(process \d+\) ended with the exit code 3 before it served"):
+        with pytest.raises(WorkerError, match=r"server process \d+ exited with code 3 before it accepted requests"):
             serve(config_of(libraries | {"crash": library}, workers=2), announce=pytest.fail)
 
 
@@ -529,19 +529,19 @@ class TestStart:
             port = other.getsockname()[1]
 
             with pytest.raises(
-                ListenError, match=rf"cannot listen at 127\.0\.0\.1:{port}: .+; stop what listens"
+                ListenError, match=rf"cannot listen on 127\.0\.0\.1:{port}: .+; stop the other server"
             ) as caught:
                 serve(config_of(libraries), port=port, announce=self.refuse)
         assert "nknown error" not in str(caught.value)
 
     def test_no_such_host(self, libraries: dict[str, str]) -> None:
         """A host that is none is told by its name."""
-        with pytest.raises(ListenError, match=r"cannot listen at nowhere\.invalid:0: "):
+        with pytest.raises(ListenError, match=r"cannot listen on nowhere\.invalid:0: "):
             serve(config_of(libraries), host="nowhere.invalid", announce=self.refuse)
 
     def test_foreign_address(self, libraries: dict[str, str]) -> None:
         """So is an address of another machine."""
-        with pytest.raises(ListenError, match=r"cannot listen at 192\.0\.2\.1:0: "):
+        with pytest.raises(ListenError, match=r"cannot listen on 192\.0\.2\.1:0: "):
             serve(config_of(libraries), host="192.0.2.1", announce=self.refuse)
 
     def test_critical_plugin(self, libraries: dict[str, str]) -> None:

@@ -1,4 +1,4 @@
-"""Numbers of several processes, each with a place of its own."""
+"""Counters shared by several processes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from backworks.http.sharing import Shared
 
 
 def counting(directory: Path, place: int, calls: int, *, inside: int = 0) -> Metrics:
-    """Makes what counts in one process, lets it count, and lets the others know."""
+    """Creates one process's metrics, counts, and publishes the counters."""
     metrics = Metrics()
     numbers = metrics.of_plugin("echo")
     metrics.share_by(Shared(str(directory), place))
@@ -28,7 +28,7 @@ def counting(directory: Path, place: int, calls: int, *, inside: int = 0) -> Met
 
 
 def read(metrics: Metrics) -> dict[str, float]:
-    """Reads what Prometheus would, as far as it says how many."""
+    """Reads the counters as Prometheus would."""
     with PluginManager.from_config({}) as manager:
         text = metrics.exposition(manager.metrics(), "")[0].decode()
     found = re.findall(
@@ -38,7 +38,7 @@ def read(metrics: Metrics) -> dict[str, float]:
 
 
 def numbers(calls: int, inside: int) -> dict[str, float]:
-    """Tells what is expected."""
+    """Returns the expected counters."""
     return {
         "calls_total": calls,
         "call_seconds_sum": calls / 2,
@@ -48,10 +48,10 @@ def numbers(calls: int, inside: int) -> dict[str, float]:
 
 
 class TestShared:
-    """Each process tells the numbers of all."""
+    """Each process reports the counters of all."""
 
     def test_sum(self, tmp_path: Path) -> None:
-        """The numbers of all processes are added up, and those of the one that is asked are what it has now."""
+        """The counters of all processes are added, with the current ones of the process that reports."""
         one = counting(tmp_path, 0, 2, inside=1)
         two = counting(tmp_path, 1, 3, inside=1)
         two.of_plugin("echo").in_flight = 0
@@ -60,7 +60,7 @@ class TestShared:
         assert read(two) == numbers(5, 1)
 
     def test_replaced(self, tmp_path: Path) -> None:
-        """A process that takes the place of another goes on from what that one had counted, and not from its calls."""
+        """A replacement continues from its predecessor's counters, without its calls in flight."""
         counting(tmp_path, 0, 2, inside=1)
         other = counting(tmp_path, 1, 3)
         again = counting(tmp_path, 0, 4)
@@ -68,7 +68,7 @@ class TestShared:
         assert read(again) == read(other) == numbers(9, 0)
 
     def test_alone(self) -> None:
-        """One process shares nothing."""
+        """A single process shares nothing."""
         metrics = Metrics()
         metrics.of_plugin("echo").done(Code.OK, 0.5)
         metrics.answered("/echo", "GET", 200)
@@ -77,7 +77,7 @@ class TestShared:
         assert read(metrics) == numbers(1, 0)
 
     def test_directory_vanishes(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-        """What cannot be written is told once; the process goes on with its own numbers."""
+        """A failed write is logged once, and the process continues with its own counters."""
         directory = tmp_path / "shared"
         directory.mkdir()
         metrics = counting(directory, 0, 2)
@@ -87,5 +87,5 @@ class TestShared:
             metrics.share()
 
         assert len(caplog.messages) == 1
-        assert caplog.messages[0].startswith("/metrics of the other processes lacks the numbers of this one: ")
+        assert caplog.messages[0].startswith("cannot share counters, so /metrics of other processes will miss them: ")
         assert read(metrics) == numbers(2, 0)

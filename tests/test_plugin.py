@@ -1,4 +1,4 @@
-"""One running plugin: calls, time, and the end, in each isolation."""
+"""One running plugin: calls, timeouts and shutdown, with each isolation."""
 
 from __future__ import annotations
 
@@ -98,13 +98,13 @@ def _way(request: pytest.FixtureRequest) -> tuple[str, str]:
 
 
 def load_by(way: tuple[str, str], path: Path, **options: Any) -> Plugin:
-    """As ``backworks.load``, through a binding of the test's choice."""
+    """Like ``backworks.load``, with a binding chosen by the test."""
     loader = DynamicPluginLoader(ffi.binding_named(way[0]))
     return start(prepare(path), Settings(isolation=way[1], **options), loader=loader)  # type: ignore[arg-type]
 
 
 def in_thread(function: Callable[[], object]) -> Future[object]:
-    """Runs a function in a thread of its own."""
+    """Runs a function in a new thread."""
     future: Future[object] = Future()
 
     def work() -> None:
@@ -121,7 +121,7 @@ class TestLoad:
     """``backworks.load``."""
 
     def test_identity(self, compile_plugin: CompilePlugin) -> None:
-        """A loaded plugin says who it is."""
+        """A loaded plugin reports its name, version and description."""
         path = compile_plugin()
 
         with backworks.load(path) as plugin:
@@ -137,12 +137,12 @@ class TestLoad:
             assert repr(plugin) == "<Plugin echo 1.0.0 (none, running)>"
 
     def test_stem(self, compile_plugin: CompilePlugin) -> None:
-        """A stem finds the library as this system names it."""
+        """A stem finds the library under this system's file name."""
         with backworks.load(compile_plugin().with_name("echo")) as plugin:
             assert plugin.name == "echo"
 
     def test_config(self, compile_plugin: CompilePlugin) -> None:
-        """The configuration reaches the plugin as JSON, and its refusal comes back."""
+        """The configuration reaches the plugin as JSON, and the plugin's error comes back."""
         source = ECHO.replace(
             "  (void)config;\n",
             '  if (config_size != 2) { return backworks_fail(error, 3, "got %.*s", (int)config_size, config); }\n',
@@ -159,7 +159,7 @@ class TestLoad:
         assert caught.value.plugin == "echo"
 
     def test_schema(self, compile_plugin: CompilePlugin) -> None:
-        """A configuration that breaks the manifest's schema is refused before the plugin sees it, every error named."""
+        """A configuration that violates the manifest's schema is rejected before init, with all errors."""
         source = ECHO.replace(
             '"description"',
             '"config_schema": {"type": "object", "properties": {"port": {"type": "integer"}},'
@@ -177,17 +177,17 @@ class TestLoad:
         ("options", "text"),
         [
             ({"isolation": "thraed"}, "isolation must be 'none', 'thread' or 'process', not 'thraed'"),
-            ({"isolation": "thread", "workers": 0}, "workers is 0; it takes at least 1"),
-            ({"timeout": float("nan")}, "timeout is nan; it takes 0 to 4000000 seconds"),
+            ({"isolation": "thread", "workers": 0}, "workers must be at least 1, not 0"),
+            ({"timeout": float("nan")}, "timeout must be 0 to 4000000 seconds, or None for no limit, not nan"),
         ],
     )
     def test_wrong_use(self, compile_plugin: CompilePlugin, options: dict[str, object], text: str) -> None:
-        """An isolation that there is not is an error that says which there are."""
+        """An invalid isolation is an error that names the valid ones."""
         with pytest.raises(ValueError, match=text):
             backworks.load(compile_plugin(), **options)  # type: ignore[arg-type]
 
     def test_changed_file(self, compile_plugin: CompilePlugin) -> None:
-        """A file that was replaced is loaded anew, while the instance of the old one goes on."""
+        """A replaced file is loaded again, while the instance of the old file keeps running."""
         path = compile_plugin(name="replaced")
         newer = compile_plugin(name="newer", flags=['-DVERSION="2.0.0"'])
         original = path.read_bytes()
@@ -204,7 +204,7 @@ class TestLoad:
 
 
 class TestCall:
-    """Calls and their answers."""
+    """Calls and their responses."""
 
     @pytest.fixture(name="plugin")
     def _plugin(self, compile_plugin: CompilePlugin, way: tuple[str, str]) -> Plugin:
@@ -212,7 +212,7 @@ class TestCall:
             yield plugin  # type: ignore[misc]
 
     def test_signature(self, plugin: Plugin) -> None:
-        """Whatever makes the call, its arguments are those of the class."""
+        """All implementations of a call have the arguments of the class."""
         for name in ("process_endpoint_data", "process_endpoint_data_async", "answer", "answer_async", "call"):
             wanted = inspect.signature(getattr(Plugin, name)).parameters.values()
             found = inspect.signature(getattr(plugin, name)).parameters.values()
@@ -280,20 +280,20 @@ class TestCall:
             assert plugin.process_endpoint_data("/", "POST", data, as_bytes=True) == "é\0ü".encode()
 
     def test_absent_and_empty(self, plugin: Plugin) -> None:
-        """An answer "not mine" is None; an empty answer is an empty text."""
+        """A response "not mine" is None; an empty response is an empty string."""
         assert plugin.process_endpoint_data("not mine") is None
         assert plugin.process_endpoint_data("empty") == ""
         assert plugin.call("not mine") is None
 
     def test_not_text(self, plugin: Plugin) -> None:
-        """An answer that is no UTF-8 is an error where text is asked for, and fine as bytes."""
+        """A response that is not UTF-8 is an error as a string, but valid as bytes."""
         with pytest.raises(backworks.PluginContractError, match=r"not UTF-8 \(byte 1 of 2\).*as_bytes=True"):
             plugin.process_endpoint_data("/", "POST", b"a\xff")
 
         assert plugin.process_endpoint_data("/", "POST", b"a\xff", as_bytes=True) == b"a\xff"
 
     def test_http_fields(self, plugin: Plugin) -> None:
-        """``call`` brings the HTTP status, the content type and the headers along."""
+        """``call`` also returns the HTTP status, the content type and the headers."""
         expected = PluginResult(b"made", 201, "text/plain", (("X-One", "1"), ("X-Two", "2")))
 
         assert plugin.call("http") == expected
@@ -311,19 +311,19 @@ class TestCall:
         )
 
     def test_silent_error(self, plugin: Plugin) -> None:
-        """A code without a message is an error all the same."""
+        """A code without a message is an error as well."""
         with pytest.raises(backworks.PluginError, match="^echo: INTERNAL$"):
             plugin.process_endpoint_data("silent")
 
     def test_strange_code(self, plugin: Plugin) -> None:
-        """A code outside of the table is UNKNOWN, and the message names the number."""
+        """A code outside the table becomes UNKNOWN, and the message names the number."""
         with pytest.raises(backworks.PluginError, match="UNKNOWN: .code -77, which the ABI does not define") as caught:
             plugin.process_endpoint_data("strange code")
 
         assert caught.value.code is Code.UNKNOWN
 
     def test_trace_and_time(self, plugin: Plugin) -> None:
-        """The trace context and the time that is left reach the plugin."""
+        """The trace context and the remaining time reach the plugin."""
         answer = plugin.process_endpoint_data("what", timeout=3600, traceparent="00-ab-cd-01", tracestate="a=b")
 
         assert answer is not None
@@ -332,7 +332,7 @@ class TestCall:
         assert 3500e9 < int(left) <= 3600e9
 
     def test_async(self, plugin: Plugin) -> None:
-        """The asyncio twin answers alike, many calls at a time."""
+        """The async method returns the same responses, also for concurrent calls."""
 
         async def main() -> list[str | None]:
             calls = (plugin.process_endpoint_data_async("/", "POST", str(i)) for i in range(50))
@@ -341,7 +341,7 @@ class TestCall:
         assert asyncio.run(main()) == [str(i) for i in range(50)]
 
     def test_health(self, plugin: Plugin) -> None:
-        """A plugin that can be asked says how it is."""
+        """A plugin with a health check reports its health."""
         health = plugin.health()
 
         assert (health.ok, health.state, health.message, health.code) == (
@@ -352,7 +352,7 @@ class TestCall:
         )
 
     def test_arguments(self, plugin: Plugin) -> None:
-        """Text that is none is a ValueError, and the plugin goes on."""
+        """Text that cannot be encoded raises a ValueError, and the plugin keeps running."""
         with pytest.raises(ValueError, match="surrogates not allowed"):
             plugin.process_endpoint_data("/\ud800")
         wrong: tuple[tuple[tuple[Any, ...], dict[str, Any]], ...] = (
@@ -379,7 +379,7 @@ class TestCall:
         ids=lambda timeout: str(timeout)[:9],
     )
     def test_no_timeout(self, plugin: Plugin, timeout: float) -> None:
-        """A timeout that nobody could keep is one clear error everywhere, and the plugin goes on."""
+        """An invalid timeout raises the same error everywhere, and the plugin keeps running."""
         calls: tuple[Callable[[], object], ...] = (
             lambda: plugin.process_endpoint_data("/", timeout=timeout),
             lambda: plugin.answer("/", "GET", "", timeout),
@@ -389,7 +389,7 @@ class TestCall:
         )
         for call in calls:
             with pytest.raises(
-                ValueError, match=r"^timeout is .*; it takes 0 to 4000000 seconds, or None for no limit$"
+                ValueError, match=r"^timeout must be 0 to 4000000 seconds, or None for no limit, not .*$"
             ):
                 call()
 
@@ -405,7 +405,7 @@ class TestCall:
 
     @pytest.mark.parametrize("timeout", [0, 0.0, -0.0, 1e-12])
     def test_no_time(self, plugin: Plugin, timeout: float) -> None:
-        """A timeout that is over at once is a PluginTimeout where it can be kept; elsewhere the plugin is told 1 ns."""
+        """A timeout of 0 raises PluginTimeout if the isolation can enforce it; otherwise the plugin receives 1 ns."""
         if plugin.isolation == "none":
             answer = plugin.process_endpoint_data("what", timeout=timeout)
             assert answer is not None
@@ -448,7 +448,7 @@ class TestThreads:
     """Calls from many threads at once."""
 
     def test_thread_safe(self, compile_plugin: CompilePlugin, isolation: str) -> None:
-        """16 calls are in a thread-safe plugin at the same time."""
+        """A thread-safe plugin runs 16 calls at the same time."""
         with (
             backworks.load(compile_plugin(GATED, "gated"), isolation=isolation, workers=16) as plugin,
             Gate() as gate,
@@ -462,7 +462,7 @@ class TestThreads:
             assert gate.most_inside == 16
 
     def test_not_thread_safe(self, compile_plugin: CompilePlugin, isolation: str) -> None:
-        """Of 16 calls to a plugin that is not thread-safe one is inside at a time, and all are answered."""
+        """A plugin that is not thread-safe runs 16 calls one at a time, and all get responses."""
         with (
             backworks.load(compile_plugin(GATED_SERIAL, "serial"), isolation=isolation, workers=16) as plugin,
             Gate() as gate,
@@ -475,7 +475,7 @@ class TestThreads:
             assert gate.most_inside == 1
 
     def test_called_by_itself(self, compile_plugin: CompilePlugin, way: tuple[str, str]) -> None:
-        """A log handler that calls its own plugin does not wait for ever, if that takes one call at a time."""
+        """A log handler that calls its own single-threaded plugin gets an error instead of a deadlock."""
         caught: list[BaseException] = []
 
         class CallsBack(logging.Handler):
@@ -532,7 +532,7 @@ class TestThreads:
         assert all("called from within its own call" in str(answer) for answer in refused)
 
     def test_workers(self, compile_plugin: CompilePlugin) -> None:
-        """With isolation thread no more calls run at a time than there are workers."""
+        """With isolation thread, no more calls run at the same time than there are workers."""
         with (
             backworks.load(compile_plugin(GATED, "gated"), isolation="thread", workers=2) as plugin,
             Gate() as gate,
@@ -592,17 +592,17 @@ class TestKnownFields:
 
 
 class TestTimeout:
-    """``isolation: thread`` and a call that overruns."""
+    """Calls that time out with ``isolation: thread``."""
 
     def test_quarantine(self, compile_plugin: CompilePlugin) -> None:
-        """The caller has PluginTimeout; until the lost call returns, others are refused, then served again."""
+        """The caller gets PluginTimeout; further calls are rejected until the call returns."""
         with backworks.load(compile_plugin(GATED, "gated"), isolation="thread") as plugin, Gate() as gate:
             with pytest.raises(backworks.PluginTimeout, match="no answer within 2 s") as caught:
                 plugin.process_endpoint_data("/", "GET", "lost", timeout=2)
 
             assert caught.value.code is Code.DEADLINE_EXCEEDED
             assert plugin.state == "quarantined"
-            with pytest.raises(backworks.PluginUnavailable, match="has not returned yet"):
+            with pytest.raises(backworks.PluginUnavailable, match="exceeded its timeout returns"):
                 plugin.process_endpoint_data("/")
             assert not plugin.health().ok
 
@@ -613,7 +613,7 @@ class TestTimeout:
             assert plugin.process_endpoint_data("/", "GET", "again") == "again"
 
     def test_async(self, compile_plugin: CompilePlugin) -> None:
-        """The asyncio twin has PluginTimeout too, and the event loop goes on meanwhile."""
+        """The async method raises PluginTimeout, too, without blocking the event loop."""
 
         async def main() -> None:
             with pytest.raises(backworks.PluginTimeout):
@@ -628,7 +628,7 @@ class TestTimeout:
             gate.open()
 
     def test_no_thread_free(self, compile_plugin: CompilePlugin) -> None:
-        """A call that never got a thread is given up without quarantine."""
+        """A call that gets no thread in time times out without a quarantine."""
         path = compile_plugin(GATED, "gated")
         with backworks.load(path, isolation="thread", workers=1) as plugin, Gate() as gate:
             first = in_thread(lambda: plugin.process_endpoint_data("/", "GET", "1"))
@@ -641,7 +641,7 @@ class TestTimeout:
             assert first.result(PATIENCE) == "1"
 
     def test_cancelled_task(self, compile_plugin: CompilePlugin) -> None:
-        """A task that is cancelled stops waiting; its call ends by itself and disturbs no other."""
+        """A cancelled task stops waiting; its call completes and does not affect others."""
 
         async def main() -> None:
             task = asyncio.create_task(plugin.process_endpoint_data_async("/", "GET", "dropped"))
@@ -678,10 +678,10 @@ class TestTimeout:
 
 
 class TestClose:
-    """The end of a plugin."""
+    """Closing a plugin."""
 
     def test_after(self, compile_plugin: CompilePlugin, isolation: str) -> None:
-        """A call after close names the plugin and its state; a second close does nothing."""
+        """The error of a call after close names the plugin and its state; a second close does nothing."""
         plugin = backworks.load(compile_plugin(), isolation=isolation)
         assert plugin.close() is True
         assert plugin.close() is True
@@ -751,7 +751,7 @@ class TestClose:
         assert heard.count("shut down") == 1
 
     def test_gives_up(self, compile_plugin: CompilePlugin, isolation: str, caplog: pytest.LogCaptureFixture) -> None:
-        """A close with a time limit leaves a plugin behind whose call does not return, and says so."""
+        """A close with a timeout abandons a plugin whose call does not return, and logs it."""
         plugin = backworks.load(compile_plugin(GATED, "gated"), isolation=isolation)
         with Gate() as gate:
             call = in_thread(lambda: plugin.process_endpoint_data("/"))
@@ -759,12 +759,12 @@ class TestClose:
 
             assert plugin.close(timeout=0.05) is False
             assert plugin.state == "abandoned"
-            assert "left behind: it did not end within 0.05 s (1 calls inside)" in caplog.text
+            assert "abandoned: it did not stop within 0.05 s (calls in flight: 1)" in caplog.text
             gate.open()
             call.result(PATIENCE)
 
     def test_shutdown_hangs(self, compile_plugin: CompilePlugin) -> None:
-        """With isolation thread a shutdown that does not return is left behind in time."""
+        """With isolation thread, a shutdown that does not return is abandoned at the timeout."""
         hangs = GATED.replace(
             "  free(plugin);\n", '  backworks_log(plugin->host, BACKWORKS_INFO, "inside");\n  free(plugin);\n'
         )
@@ -780,10 +780,10 @@ class TestClose:
         plugin = backworks.load(compile_plugin(source, "badend"))
 
         assert plugin.close() is True
-        assert "its shutdown returned INTERNAL" in caplog.text
+        assert "shutdown returned INTERNAL" in caplog.text
 
     def test_dropped(self, compile_plugin: CompilePlugin) -> None:
-        """A plugin that is dropped without a close is reported, and C is left alone."""
+        """A plugin that is dropped without a close causes a warning, and C is not called."""
         plugin = backworks.load(compile_plugin())
         with pytest.warns(ResourceWarning, match="<Plugin echo 1.0.0 .none, running.> was never closed"):
             del plugin
@@ -816,7 +816,7 @@ class TestClose:
 
 
 class TestSignals:
-    """Ctrl-C and its like."""
+    """Signals such as Ctrl-C."""
 
     @pytest.mark.skipif(sys.platform == "win32", reason="there is no signal for one thread there")
     @pytest.mark.parametrize("wait", ["turn", "close"])
@@ -825,7 +825,7 @@ class TestSignals:
         """A signal's handler runs while its thread waits for another's call, and may end the waiting."""
 
         class Enough(Exception):
-            """What the handler raises."""
+            """The exception of the handler."""
 
         def handler(number: int, frame: object) -> None:
             raise Enough
@@ -888,14 +888,14 @@ class TestReentrancy:
         logging.getLogger("backworks.plugin.echo").removeHandler(handler)
 
     def test_thread_safe(self, compile_plugin: CompilePlugin, way: tuple[str, str], handler: Handler) -> None:
-        """A plugin that is thread-safe answers."""
+        """A thread-safe plugin responds."""
         with load_by(way, compile_plugin(TALKS, "talks")) as handler.plugin:
             assert handler.plugin.process_endpoint_data("/", "GET", "outer") == "outer"
         assert handler.answers == ["inner"]
 
     @pytest.mark.parametrize("binding", list(ffi.BINDINGS))
     def test_serial(self, compile_plugin: CompilePlugin, binding: str, handler: Handler) -> None:
-        """Of one that is not, the inner call is refused, because it would wait for the outer one's end."""
+        """A plugin that is not thread-safe rejects the inner call, because it would wait for the outer one."""
         with load_by((binding, "none"), compile_plugin(TALKS_SERIAL, "serialtalks")) as handler.plugin:
             assert handler.plugin.process_endpoint_data("/", "GET", "outer") == "outer"
             assert handler.plugin.process_endpoint_data("/", "GET", "on") == "on"
@@ -909,7 +909,7 @@ class TestLog:
     """The plugin's log."""
 
     def test_level_and_logger(self, compile_plugin: CompilePlugin, caplog: pytest.LogCaptureFixture) -> None:
-        """A record arrives at the plugin's own logger with its level, and a per cent sign in it is text."""
+        """A record reaches the plugin's logger with its level, and a percent sign in it stays unchanged."""
         with backworks.load(compile_plugin(MANY_ANSWERS, "many")) as plugin:
             plugin.process_endpoint_data("log", "GET", "100 %s")
 

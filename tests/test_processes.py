@@ -255,9 +255,7 @@ class TestStart:
         """A plugin that crashes when it is initialised is a PluginCrashed with what it last wrote."""
         crashes = ECHO.replace("*out = plugin;", '*out = NULL; fputs("oh\\nno", stderr); abort();')
 
-        with pytest.raises(
-            PluginCrashed, match=rf"ended by {CRASHED['abort']}.* while the plugin was started"
-        ) as caught:
+        with pytest.raises(PluginCrashed, match=rf"ended by {CRASHED['abort']}.* during startup") as caught:
             load(crashes, "crashes")
         assert (caught.value.signal, last_words(caught.value.stderr)) == (CRASHED["abort"], ("oh", "no"))
 
@@ -327,9 +325,9 @@ class TestTime:
         """A call without time does not begin, and kills nothing."""
         plugin = load()
         pid = call(plugin, "!pid")
-        with pytest.raises(PluginTimeout, match="over before the call began"):
+        with pytest.raises(PluginTimeout, match="expired before the call began"):
             call(plugin, "hello", timeout=0)
-        with pytest.raises(PluginTimeout, match="over before the call began"):
+        with pytest.raises(PluginTimeout, match="expired before the call began"):
             asyncio.run(plugin.process_endpoint_data_async("/x", timeout=0))
 
         assert call(plugin, "!pid") == pid
@@ -339,9 +337,9 @@ class TestTime:
         """What is no timeout is a ValueError, as in this process, and kills nothing."""
         plugin = load()
         pid = call(plugin, "!pid")
-        with pytest.raises(ValueError, match="timeout is .*; it takes 0 to 4000000 seconds, or None for no limit"):
+        with pytest.raises(ValueError, match="timeout must be 0 to 4000000 seconds, or None for no limit, not "):
             call(plugin, "hello", timeout=timeout)
-        with pytest.raises(ValueError, match="timeout is"):
+        with pytest.raises(ValueError, match="timeout must be"):
             asyncio.run(plugin.process_endpoint_data_async("/x", timeout=timeout))
 
         assert call(plugin, "!pid") == pid
@@ -357,9 +355,11 @@ class TestTime:
             waiting = threading.Thread(target=call, args=(plugin, "hello"))
             waiting.start()
             eventually(lambda: plugin.runner.waiting == 1)  # type: ignore[attr-defined]
-            with pytest.raises(PluginUnavailable, match="its queue is full: 1 calls run and 1 wait") as caught:
+            with pytest.raises(
+                PluginUnavailable, match=r"its queue is full \(calls running: 1, waiting: 1\)"
+            ) as caught:
                 call(plugin, "hello")
-            with pytest.raises(PluginUnavailable, match="its queue is full: 1 calls run and 1 wait"):
+            with pytest.raises(PluginUnavailable, match=r"its queue is full \(calls running: 1, waiting: 1\)"):
                 asyncio.run(plugin.process_endpoint_data_async("/x"))
         waiting.join(PATIENCE)
 
@@ -504,7 +504,7 @@ class TestCrash:
     def test_signal(self, load: Load) -> None:
         """The call in flight has the signal's name and the last lines; the next one a live worker."""
         plugin = load()
-        with pytest.raises(PluginCrashed, match=f"its worker process ended by {CRASHED['segfault']}") as caught:
+        with pytest.raises(PluginCrashed, match=f"its worker process was ended by {CRASHED['segfault']}") as caught:
             call(plugin, "!crash")
 
         error = caught.value
@@ -676,7 +676,7 @@ class TestRestart:
             call(plugin, "!exit 1")
         eventually(lambda: plugin.state == "restarting")
 
-        with pytest.raises(PluginUnavailable, match="the next one is started in") as caught:
+        with pytest.raises(PluginUnavailable, match="the next one starts in") as caught:
             eventually(lambda: call(plugin, "hello", timeout=0.5) and False)
         assert 500 < (caught.value.retry_after or 0) <= 2000
 
@@ -851,7 +851,7 @@ class TestFork:
         if child == 0:
             text = "?"
             try:
-                with pytest.raises(PluginStateError, match="load it after the fork"):
+                with pytest.raises(PluginStateError, match="load the plugin after the fork"):
                     call(plugin, "hello")
                 plugin.close()
                 with backworks.load(plugin.path or "", isolation="process") as own:
@@ -896,7 +896,7 @@ class TestLog:
         assert last_words(caught.value.stderr)[-2:] == ("line 99999", "about to crash")
         assert len(caught.value.stderr) == 20
         assert len(caplog.records) < 700
-        assert "more lines of its standard error output were left out" in caplog.text
+        assert "more lines on stderr were dropped" in caplog.text
 
     def test_handler_calls(self, load: Load) -> None:
         """A log handler may call the plugin that logs, and is told if that cannot be."""

@@ -1,4 +1,4 @@
-"""Plugins by name, and the rule for two files of one name."""
+"""Plugins by name, and the rules for files with the same name."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from backworks.loading.registry import PluginRegistry
 
 
 def _plugin(path: str, version: str | None = "1.0.0", name: str = "echo", *, loadable: bool = True) -> DiscoveredPlugin:
-    """A plugin as discovery lists it."""
+    """Creates a plugin as discovery returns it."""
     problems = () if loadable else (WrongPlatformError(f"{path}: built for another", path=path),)
     return DiscoveredPlugin(name, version, None, Path(path), None, problems)
 
@@ -41,23 +41,23 @@ def test_plugins_are_known_by_name() -> None:
 
 
 def test_an_unknown_name_is_answered_with_the_nearest() -> None:
-    """The error of an unknown plugin says what may have been meant, or what there is."""
+    """The error for an unknown plugin suggests similar names, or lists all names."""
     registry = PluginRegistry()
-    with pytest.raises(PluginStateError, match=r"there is no plugin 'x'; none was found"):
+    with pytest.raises(PluginStateError, match=r"there is no plugin 'x'; no plugins were found"):
         registry.get("x")
     for name in ("weather", "echo"):
         registry.add(_plugin(f"/plugins/lib{name}.so", name=name))
 
     with pytest.raises(PluginStateError, match=r"there is no plugin 'wether'; did you mean 'weather'\?"):
         registry.get("wether")
-    with pytest.raises(PluginStateError, match=r"there is no plugin 'rain'; known are: echo, weather") as caught:
+    with pytest.raises(PluginStateError, match=r"there is no plugin 'rain'; expected one of echo, weather") as caught:
         registry.get("rain")
     assert caught.value.plugin == "rain"
 
 
 @pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
 def test_the_higher_version_wins_in_any_order(order: tuple[int, ...], caplog: pytest.LogCaptureFixture) -> None:
-    """Versions decide by semver's order; each file that loses is named in a warning, with the one that is used."""
+    """The highest version by semver's order is used; a warning names each file that is not."""
     plugins = [_plugin("/a.so", "1.9.0"), _plugin("/b.so", "1.10.0"), _plugin("/c.so", "1.10.0-rc.1")]
     registry = PluginRegistry()
     for index in order:
@@ -71,7 +71,7 @@ def test_the_higher_version_wins_in_any_order(order: tuple[int, ...], caplog: py
 
 
 def test_a_plugin_without_a_version_comes_last() -> None:
-    """A file without a manifest has no version, and loses against one that has."""
+    """A file without a manifest has no version, so any file with a version takes precedence."""
     registry = PluginRegistry()
     registry.add(_plugin("/plain.so", None))
     registry.add(_plugin("/a.so", "0.0.0-alpha"))
@@ -80,7 +80,7 @@ def test_a_plugin_without_a_version_comes_last() -> None:
 
 
 def test_of_equal_versions_the_first_directory_wins(caplog: pytest.LogCaptureFixture) -> None:
-    """Equal versions, build metadata aside, leave the first that was added, with one warning that names both files."""
+    """Of equal versions, ignoring build metadata, the first is used, and one warning names both files."""
     registry = PluginRegistry()
     registry.add(_plugin("/first/echo.so", "1.0.0+a"))
     registry.add(_plugin("/second/echo.so", "1.0.0+b"))
@@ -88,14 +88,14 @@ def test_of_equal_versions_the_first_directory_wins(caplog: pytest.LogCaptureFix
     assert registry.get("echo").path == Path("/first/echo.so")
     (warning,) = _warnings(caplog)
     assert warning == (
-        f"two files are the plugin 'echo': {Path('/first/echo.so')} (version 1.0.0+a) is used and "
-        f"{Path('/second/echo.so')} (version 1.0.0+b) is not, because it was found first"
+        f"two files contain plugin 'echo': using {Path('/first/echo.so')} (version 1.0.0+a) instead of "
+        f"{Path('/second/echo.so')} (version 1.0.0+b) because it was found first"
     )
 
 
 @pytest.mark.parametrize("explicit_first", [True, False])
 def test_an_explicit_path_wins_over_everything(explicit_first: bool, caplog: pytest.LogCaptureFixture) -> None:
-    """The file that the configuration names is used, also if it is older or does not load."""
+    """The file that the configuration names is used, even if it is older or cannot be loaded."""
     for loadable in (True, False):
         caplog.clear()
         registry = PluginRegistry()
@@ -110,7 +110,7 @@ def test_an_explicit_path_wins_over_everything(explicit_first: bool, caplog: pyt
 
 @pytest.mark.parametrize("foreign_first", [True, False])
 def test_a_file_for_another_system_is_no_rival(foreign_first: bool, caplog: pytest.LogCaptureFixture) -> None:
-    """A file that does not load here never wins over one that does, whatever its version, and needs no warning."""
+    """A file that loads takes precedence over one that does not, whatever its version, without a warning."""
     registry = PluginRegistry()
     plugins = [_plugin("/echo.dll", "9.0.0", loadable=False), _plugin("/libecho.so", "1.0.0")]
     for plugin in plugins if foreign_first else reversed(plugins):
@@ -123,7 +123,7 @@ def test_a_file_for_another_system_is_no_rival(foreign_first: bool, caplog: pyte
 
 
 def test_a_plugin_that_loads_nowhere_here_is_known_all_the_same(caplog: pytest.LogCaptureFixture) -> None:
-    """With nothing better, a file with problems is what the name stands for, so that they can be told."""
+    """A file with problems is registered if there is no better one, so that its problems can be reported."""
     registry = PluginRegistry()
     registry.add(_plugin("/echo.dll", loadable=False))
     registry.add(_plugin("/echo.dylib", loadable=False))
@@ -133,7 +133,7 @@ def test_a_plugin_that_loads_nowhere_here_is_known_all_the_same(caplog: pytest.L
 
 
 def test_a_file_that_is_added_again_replaces_itself(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """One file is one candidate: what is known of it is renewed, and having been named explicitly is kept."""
+    """Adding a file again updates its candidate, which stays explicit if it was."""
     registry = PluginRegistry()
     registry.add(_plugin(str(tmp_path / "echo.so"), "1.0.0"), explicit=True)
     registry.add(_plugin(str(tmp_path / "below" / ".." / "echo.so"), "1.1.0"))
@@ -147,7 +147,7 @@ def test_a_file_that_is_added_again_replaces_itself(tmp_path: Path, caplog: pyte
 def test_real_files_are_ranked_as_they_are_found(
     compile_plugin: CompilePlugin, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Of one plugin's builds for several systems, in two directories, the newest one for this system is used."""
+    """Among builds for several systems in two directories, the newest one for this system is used."""
     suffix = compile_plugin().suffix
     foreign = "x86_64-windows-gnu" if sys.platform != "win32" else "x86_64-macos"
     for directory, version in (("old", "1.2.0"), ("new", "1.10.0")):
@@ -167,7 +167,7 @@ def test_real_files_are_ranked_as_they_are_found(
 
 
 def test_many_threads_may_use_it_at_once() -> None:
-    """Sixteen threads add and read; nothing is lost, and the rule holds."""
+    """Sixteen threads add and read plugins; none is lost, and the rules hold."""
     registry = PluginRegistry()
     barrier = threading.Barrier(16)
     failures: list[BaseException] = []

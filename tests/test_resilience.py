@@ -292,7 +292,7 @@ class TestGuard:
 
         assert numbers.codes == {Code.INTERNAL: 2, Code.UNAVAILABLE: 4}
         assert [record.message for record in caplog.records] == [
-            "its circuit breaker opens for 60 s: calls in a row that failed: 2"
+            "circuit breaker opens for 60 s (consecutive failures: 2)"
         ]
 
     def test_recovery(self, compile_plugin: CompilePlugin, isolation: str) -> None:
@@ -321,7 +321,7 @@ class TestQueue:
                 pass
             for call in (manager.call, lambda *a: asyncio.run(manager.call_async(*a))):
                 with pytest.raises(
-                    backworks.PluginUnavailable, match="its queue is full: 1 calls run and 1 wait"
+                    backworks.PluginUnavailable, match=r"its queue is full \(calls running: 1, waiting: 1\)"
                 ) as no:
                     call("echo", "/", "GET", "3")
                 assert no.value.retry_after == 1

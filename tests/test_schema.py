@@ -39,14 +39,14 @@ def test_violations() -> None:
 @pytest.mark.parametrize(
     ("schema", "text"),
     [
-        ({"type": "wrong"}, "is no JSON Schema"),
-        ({"$ref": "https://127.0.0.1/x.json"}, "refers to what is not in it"),
-        ({"$ref": "#/$defs/absent"}, "refers to what is not in it"),
-        ({"$ref": "#"}, "refers to itself without end"),
+        ({"type": "wrong"}, "is not a valid JSON Schema"),
+        ({"$ref": "https://127.0.0.1/x.json"}, "has a reference that cannot be resolved"),
+        ({"$ref": "#/$defs/absent"}, "has a reference that cannot be resolved"),
+        ({"$ref": "#"}, "refers to itself in a loop"),
     ],
 )
 def test_broken_schema(schema: object, text: str) -> None:
-    """A schema that is none, or that refers to another document, is named as what is wrong; nothing is fetched."""
+    """An invalid schema, or one that refers to another document, is the only violation; nothing is downloaded."""
     (found,) = violations({"a": 1}, schema)
 
     assert text in found.message

@@ -1,4 +1,4 @@
-"""Private copies of libraries, and what becomes of them."""
+"""Private copies of libraries: how they are made and removed."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ plugin.close()
 
 
 def host(library: Path, directory: Path) -> tuple[subprocess.Popen[str], Path]:
-    """A process that has the plugin open, with its temporary files in the test's directory; and the one it made."""
+    """Starts a process that opens the plugin, with temporary files in the test's directory; also returns its own."""
     process = subprocess.Popen(
         [sys.executable, "-c", HOST, str(library)],
         env={**os.environ, "TMPDIR": str(directory), "TEMP": str(directory)},
@@ -41,13 +41,13 @@ def host(library: Path, directory: Path) -> tuple[subprocess.Popen[str], Path]:
 
 
 def end(process: subprocess.Popen[str]) -> None:
-    """Lets a host end by itself."""
+    """Lets a host end normally."""
     process.communicate(timeout=PATIENCE)
     assert process.returncode == 0
 
 
 def test_copy(tmp_path: Path) -> None:
-    """The copy has the bytes of the file, lies under their hash, and is the same one for the same bytes."""
+    """The copy has the content of the file, its path contains their hash, and equal content shares one copy."""
     file = tmp_path / "some.so"
     file.write_bytes(b"bytes")
     first = stage(file)
@@ -74,11 +74,11 @@ def test_nothing_half_done(tmp_path: Path) -> None:
 
 
 class TestLeftovers:
-    """The private directories of processes that are gone."""
+    """The private directories of processes that have ended."""
 
     @pytest.mark.skipif(sys.platform == "win32", reason="Windows lets nobody remove a library that is open")
     def test_end(self, compile_plugin: CompilePlugin, tmp_path: Path) -> None:
-        """A host that ends leaves nothing behind."""
+        """A host removes its directory when it ends."""
         process, private = host(compile_plugin(), tmp_path)
         assert list(tmp_path.iterdir()) == [private]
         end(process)
@@ -86,7 +86,7 @@ class TestLeftovers:
         assert list(tmp_path.iterdir()) == []
 
     def test_killed(self, compile_plugin: CompilePlugin, tmp_path: Path) -> None:
-        """What a host that was killed left behind is removed by the next one; that of a living one is not."""
+        """The next host removes the directory of a killed host, but not that of a running one."""
         killed, left = host(compile_plugin(), tmp_path)
         living, kept = host(compile_plugin(), tmp_path)
         killed.kill()
@@ -99,7 +99,7 @@ class TestLeftovers:
         end(living)
 
     def test_of_others(self, compile_plugin: CompilePlugin, tmp_path: Path) -> None:
-        """A directory that only has such a name, as a user's may, is nobody's leftover."""
+        """A directory that only has a matching name, such as a user's own, is not removed."""
         theirs = tmp_path / "backworks-notes"
         theirs.mkdir()
         (theirs / "notes.txt").touch()

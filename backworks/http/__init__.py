@@ -1,4 +1,4 @@
-"""The HTTP side: an ASGI application made from a configuration; :mod:`backworks.http.server` runs it under uvicorn."""
+"""The HTTP server: an ASGI application for a configuration, and :mod:`backworks.http.server`, which runs it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The ASGI application: from a request to what answers it, and the plugins' life from the server's start to its end."""
+"""The ASGI application: routes requests, and starts and shuts down the plugins in the ASGI lifespan."""
 
 from __future__ import annotations
 
@@ -34,26 +34,26 @@ _logger = logging.getLogger("backworks.http")
 def create_app(
     config: str | Path | Mapping[str, Any] | Config | PluginManager, *, manager: PluginManager | None = None
 ) -> HttpApp:
-    """Makes an ASGI application.
+    """Creates an ASGI application.
 
     Args:
-        config: The path of a configuration, the mapping that a file would hold, or a
-            :class:`backworks.config.Config`; the application starts its plugins when its server starts (the ASGI
-            lifespan) and shuts them down when it ends. Or a running :class:`backworks.PluginManager` that was made from
-            one of these: it stays its owner's to close.
-        manager: A running manager with the plugins that the configuration's endpoints name, instead of one that is
-            started; it stays its owner's to close.
+        config: The path of a configuration, a mapping with the content of a file, or a
+            :class:`backworks.config.Config`. The application starts its plugins at server startup (the ASGI lifespan)
+            and shuts them down with the server. Or a running :class:`backworks.PluginManager` that has a configuration;
+            the caller closes it.
+        manager: A running manager with the plugins that the endpoints use, so that the application starts none; the
+            caller closes it.
 
     Raises:
-        ConfigError: The configuration is wrong.
-        ValueError: The manager was not made from a configuration.
+        ConfigError: The configuration is not valid.
+        ValueError: The manager has no configuration.
     """
     from backworks.config import as_config
 
     if isinstance(config, PluginManager):
         if config.config is None:
             raise ValueError(
-                "a manager that was not made from a configuration knows no endpoints; pass both: "
+                "the manager has no configuration and therefore no endpoints; pass both: "
                 "create_app(config, manager=manager)"
             )
         return HttpApp(config.config, config)
@@ -69,8 +69,8 @@ class HttpApp:
 
     Attributes:
         config: The configuration.
-        loop: The event loop that it runs in, if that is known.
-        metrics: The numbers.
+        loop: The event loop in which it runs, if known.
+        metrics: The metrics.
     """
 
     def __init__(self, config: Config, manager: PluginManager | None) -> None:
@@ -95,15 +95,15 @@ class HttpApp:
             await send({"type": "http.response.body", "body": body})
 
     async def answer(self, scope: Scope, receive: Receive, body: bytes | None = None) -> Answer | bytes | None:
-        """Answers one request, and counts it.
+        """Handles one request and counts it.
 
         Args:
             scope: The ASGI scope.
             receive: The ASGI callable.
-            body: The body, if it is there already.
+            body: The body, if it has already been received.
 
         Returns:
-            The answer; only its bytes where a plugin says nothing else of it. ``None`` if the client went away.
+            The response, as plain bytes if the plugin has set no HTTP fields; ``None`` if the client disconnected.
         """
         method = scope["method"]
         route = UNMATCHED
@@ -113,7 +113,7 @@ class HttpApp:
                 path = _raw_path(scope)
             found = self._router.find(path)
             if found is None:
-                answer: Answer | bytes = problem(404, f"there is nothing at {scope['path']}")
+                answer: Answer | bytes = problem(404, f"no endpoint matches {scope['path']}")
             else:
                 target, params = found
                 route = target.route
@@ -122,33 +122,33 @@ class HttpApp:
                 else:
                     answer = await self._ask(target, params, scope, receive, body)
         except BadPath:
-            answer = problem(400, "the path is not percent-encoded UTF-8")
+            answer = problem(400, "the path must be percent-encoded UTF-8")
         except Disconnected:
             self.metrics.answered(route, method, 499)
             return None
         except Exception:
             _logger.exception("%s %s failed", method, route)
-            answer = problem(500, "the server has failed; its log says how")
+            answer = problem(500, "the server failed to handle the request; see its log")
         self.metrics.answered(route, method, 200 if isinstance(answer, bytes) else answer.status)
         return answer
 
     def resume(
         self, request: Coroutine[Any, Any, Answer | bytes | None], future: object
     ) -> Awaitable[Answer | bytes | None]:
-        """Goes on with a request that was begun without a task, in the task that awaits this.
+        """Continues a request that was started without a task, in the task that awaits this.
 
         Args:
-            request: What :meth:`answer` returned, right after its first step.
-            future: What that step waits for.
+            request: The coroutine of :meth:`answer` after its first step.
+            future: The future on which that step waits.
         """
         return self._calls.resume(request, future)
 
     def give_up(self) -> None:
-        """Answers the requests that wait for a plugin with 503, because the server stops."""
+        """Responds with 503 to all requests that wait for a plugin, because the server shuts down."""
         self._calls.give_up()
 
     def prepare(self, config: Config) -> tuple[Config, Router[Endpoint | Page]]:
-        """Makes the routes of a configuration, and changes nothing.
+        """Creates the routes of a configuration without using them.
 
         Raises:
             ConfigError: Two routes match the same paths.
@@ -162,13 +162,13 @@ class HttpApp:
             raise ConfigError([f"endpoints: {error}"]) from None
 
     def switch(self, prepared: tuple[Config, Router[Endpoint | Page]]) -> None:
-        """Goes over to other routes; requests that have found theirs keep it."""
+        """Switches to other routes; requests that already have a route keep it."""
         self.config, self._router = prepared
 
     def settle(self, timeout: float | None) -> None:
-        """Waits until the requests that found their routes before :meth:`switch` are with their plugins.
+        """Waits until all requests that got their routes before :meth:`switch` have called their plugins.
 
-        Not in the event loop's own thread, which has to go on for that.
+        Does not wait if called in the event loop's thread, which these requests need.
         """
         loop = self.loop
         if loop is None or not loop.is_running():
@@ -180,7 +180,7 @@ class HttpApp:
             asyncio.run_coroutine_threadsafe(self._calls.settled(), loop).result(timeout)
 
     def _adopt(self, manager: PluginManager) -> None:
-        """Goes over to a manager: its plugins, its numbers, and each configuration that it will load."""
+        """Uses a manager: its plugins, its metrics, and every configuration that it loads from now on."""
         self.metrics.manager = manager
         self.switch(self.prepare(self.config))
         self._manager = manager
@@ -201,11 +201,11 @@ class HttpApp:
             if method == "OPTIONS":
                 return Answer(204, headers=allow)
             if method != "HEAD" or "GET" not in target.methods:
-                detail = f"{target.route} does not take {method}; it takes {taken.decode()}"
+                detail = f"{target.route} does not allow {method}; it allows {taken.decode()}"
                 return problem(405, detail, headers=allow)
             method = "GET"
         if self._manager is None:
-            return problem(503, "the plugins have not been started: the server has to speak the ASGI lifespan protocol")
+            return problem(503, "the plugins are not running: the server must support the ASGI lifespan protocol")
         return await target.answer(self._manager, scope, receive, params, method, body)
 
     async def _other(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -215,7 +215,7 @@ class HttpApp:
             case "websocket":
                 await send({"type": "websocket.close"})
             case other:
-                raise RuntimeError(f"backworks serves HTTP; the server asked for {other!r}")
+                raise RuntimeError(f"the ASGI server must use 'http', 'websocket' or 'lifespan', not {other!r}")
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         await receive()
@@ -224,14 +224,14 @@ class HttpApp:
             await send({"type": "lifespan.startup.complete"})
             await receive()
         else:
-            threads = ThreadPool(1, "backworks-lifespan")  # a plugin that hangs must not hold the event loop
+            threads = ThreadPool(1, "backworks-lifespan")  # a plugin that hangs must not block the event loop
             try:
                 start = threads.submit(lambda: PluginManager.from_config(self.config))
                 manager = await asyncio.wrap_future(start)
                 self._adopt(manager)
             except Exception as error:
                 if not isinstance(error, BackworksError):
-                    _logger.exception("the start failed")
+                    _logger.exception("startup failed")
                 await send({"type": "lifespan.startup.failed", "message": str(error)})
                 return
             await send({"type": "lifespan.startup.complete"})
@@ -245,7 +245,7 @@ class HttpApp:
 
 def _raw_path(scope: Scope) -> bytes:
     raw: bytes | None = scope.get("raw_path")
-    if raw is None:  # optional in ASGI; an encoded slash cannot be told from another then
+    if raw is None:  # optional in ASGI; without it, an encoded slash looks like any other
         raw = quote(scope["path"]).encode()
     root: str = scope.get("root_path", "")
     return raw.removeprefix(quote(root).encode()) if root else raw

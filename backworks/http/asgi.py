@@ -1,4 +1,4 @@
-"""ASGI 3 as far as it is used here: the types of its callables, and an answer and the parts it is sent as."""
+"""The types of ASGI 3, and a response with the parts in which it is sent."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
-#: The media type of an answer that says nothing else.
+#: The media type of a response that sets none.
 JSON = b"application/json"
 _JSON_FIELD = (b"content-type", JSON)
 
-#: Statuses whose answers have no content (RFC 9110, sections 15.3.5, 15.3.6 and 15.4.5).
+#: Statuses whose responses have no content (RFC 9110, sections 15.3.5, 15.3.6 and 15.4.5).
 _WITHOUT_CONTENT = frozenset((204, 205, 304))
 
 
 @dataclass(slots=True)
 class Answer:
-    """A whole answer.
+    """A complete response.
 
     Attributes:
         status: The HTTP status.
         body: The content.
-        content_type: Its media type; ``None`` leaves the field out.
-        headers: More header fields, names in lower case, without those that frame the message.
-        close: Whether the connection ends with it.
+        content_type: Its media type; ``None`` omits the field.
+        headers: Further header fields, names in lower case, without those that frame the message.
+        close: Whether to close the connection after the response.
     """
 
     status: int
@@ -40,15 +40,15 @@ class Answer:
 
 
 def parts(answer: Answer | bytes, *, head: bool, close: bool = False) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
-    """Takes an answer apart: into its status, all of its header fields, and the content that is sent.
+    """Returns the status of a response, all of its header fields, and the content to send.
 
     Args:
-        answer: The answer, or its bytes: JSON, or nothing.
-        head: Whether HEAD was asked: the header fields are the same, the content is left out.
-        close: Whether the connection ends with it, whatever the answer says.
+        answer: The response, or only its content: JSON, or nothing.
+        head: Whether the method is HEAD: the header fields are the same, but no content is sent.
+        close: Whether to close the connection after the response, in addition to ``Answer.close``.
     """
     if isinstance(answer, bytes):
-        if answer and not close:  # most of the time
+        if answer and not close:  # the usual case
             return 200, [_JSON_FIELD, (b"content-length", b"%d" % len(answer))], b"" if head else answer
         answer = Answer(200, answer, JSON if answer else None)
     status, body = answer.status, answer.body
@@ -67,5 +67,5 @@ def parts(answer: Answer | bytes, *, head: bool, close: bool = False) -> tuple[i
 
 
 def encode_headers(headers: tuple[tuple[str, str], ...]) -> tuple[tuple[bytes, bytes], ...]:
-    """Writes header fields as ASGI has them."""
+    """Encodes header fields for ASGI."""
     return tuple((name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers)

@@ -1,10 +1,10 @@
-"""Waiting for a plugin, or for a client's body, without waiting for ever.
+"""Waits for a plugin or for a request body, and stops waiting if the client disconnects or the server shuts down.
 
-Most calls are over at once, and cost nothing here. One that is not waits in its request's task, with no second task
-beside it. A request may also begin without a task, and gets one where it first waits: :meth:`Calls.resume`. One timer
-looks at all calls that are being waited for; where one has been found twice, a watcher listens for its client to hang
-up. If it does, or if the server stops, the waiting ends; the plugin's call runs on, because nothing can interrupt it,
-and its answer is dropped.
+Most calls complete without waiting and cost nothing here. Any other call waits in its request's task, without a second
+task. A request may also start without a task and get one when it first waits: :meth:`Calls.resume`. One timer checks
+all waiting calls; a call that two checks have found gets a watcher, which detects that its client disconnects. If the
+client disconnects or the server shuts down, the wait ends. The plugin's call continues, because nothing can interrupt
+it, and its response is discarded.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ if TYPE_CHECKING:
 
 __all__ = ["Calls"]
 
-#: Seconds from one look at the waiting calls to the next. A client is watched after one to two of them: far above what
-#: most calls take, far below what anybody notices.
+#: The interval of checks, in seconds. A client is watched after one to two intervals, which is far longer than most
+#: calls take and too short to notice.
 _LOOK = 0.1
-#: Seconds from one look at the bodies that have to come before a plugin may be ended to the next.
+#: How often to check whether pending request bodies have arrived, in seconds.
 _SETTLED = 0.01
 
 Result = TypeVar("Result")
 
 
 class Calls:
-    """The calls that are being waited for. Belongs to one event loop at a time."""
+    """The waiting calls. Belongs to one event loop at a time."""
 
     def __init__(self) -> None:
         self._waiting: set[_Wait] = set()
@@ -44,13 +44,13 @@ class Calls:
         """Waits for a call.
 
         Args:
-            call: The call; cancelling it leaves the plugin alone.
-            receive: The ASGI callable after the body was read, or ``None`` while it is being read.
+            call: The call; cancelling it does not affect the plugin.
+            receive: The ASGI callable if the body has been read, or ``None`` while it is being read.
             plugin: The plugin's id, for exceptions.
 
         Raises:
-            Disconnected: The client went away.
-            PluginUnavailable: The server stops; see :meth:`give_up`.
+            Disconnected: The client disconnected.
+            PluginUnavailable: The server shuts down; see :meth:`give_up`.
         """
         try:
             future = call.send(None)
@@ -70,24 +70,24 @@ class Calls:
                 wait.watcher.cancel()
 
     def resume(self, request: Coroutine[Any, Any, Result], future: object) -> Awaitable[Result]:
-        """Goes on with a request that was begun without a task, in the task that awaits this.
+        """Continues a request that was started without a task, in the task that awaits this.
 
         Args:
-            request: The request, right after its first step.
-            future: What that step waits for.
+            request: The request's coroutine after its first step.
+            future: The future on which that step waits.
         """
         wait, self._without_task = self._without_task, None
         return self._resume(wait, request, future)
 
     def give_up(self) -> None:
-        """Ends all waiting, because the server stops."""
+        """Ends all waits, because the server shuts down."""
         for wait in tuple(self._waiting):
-            wait.end(PluginUnavailable("the server stops before the request is answered", plugin=wait.plugin))
+            wait.end(PluginUnavailable("the server shut down before the plugin responded", plugin=wait.plugin))
 
     async def settled(self) -> None:
-        """Waits until all bodies have come that are being waited for now."""
+        """Waits until all request bodies have arrived that are pending now."""
         reading = {wait for wait in self._waiting if wait.reads}
-        while reading & self._waiting:  # noqa: ASYNC110  # an event would make every request dearer
+        while reading & self._waiting:  # noqa: ASYNC110  # an event would slow down every request
             await asyncio.sleep(_SETTLED)
 
     def _begin(self, receive: Receive | None, plugin: str) -> _Wait:
@@ -116,7 +116,7 @@ class Calls:
 
 
 class _Wait:
-    """One task that waits for one call; without the task until the request has one."""
+    """One wait for one call, with the task of its request as soon as there is one."""
 
     __slots__ = ("_receive", "_was_found", "ended_by", "plugin", "task", "watcher")
 
@@ -134,26 +134,26 @@ class _Wait:
         return self._receive is None
 
     def found(self) -> None:
-        """Notes that it still waits."""
+        """Records that a check has found it; the second check starts the watcher."""
         if self._was_found and self.watcher is None and self._receive is not None:
             self.watcher = asyncio.create_task(self._watch(self._receive))
         self._was_found = True
 
     def adopt(self, task: asyncio.Task[Any] | None) -> None:
-        """Takes the task of its request, which may have been ended already."""
+        """Sets the task of its request, and cancels it if the wait has already ended."""
         self.task = task
         if task is not None and self.ended_by is not None:
             task.cancel()
 
     def end(self, reason: Exception) -> None:
-        """Ends the waiting. The task waits for the call, so that this is where it is cancelled."""
+        """Ends the wait by cancelling the task, which is suspended in the wait."""
         if self.ended_by is None:
             self.ended_by = reason
             if self.task is not None:
                 self.task.cancel()
 
     def uncancel(self) -> bool:
-        """Takes the task's cancellation back; returns whether there is another."""
+        """Undoes the task's cancellation; returns whether others remain."""
         return self.task is None or self.task.uncancel() > 0
 
     async def _watch(self, receive: Receive) -> None:
@@ -164,12 +164,12 @@ class _Wait:
 
 @coroutine
 def _rest(begun: Coroutine[Any, Any, Result], future: object) -> Generator[object, None, Result]:
-    """Awaits a coroutine after its first step, which waits for a future."""
+    """Awaits the rest of a coroutine whose first step waits for a future."""
     try:
         while True:
             try:
                 yield future
-            except BaseException as error:  # noqa: BLE001  # it is the coroutine's
+            except BaseException as error:  # noqa: BLE001  # passed on to the coroutine
                 future = begun.throw(error)
             else:
                 future = begun.send(None)

@@ -1,4 +1,4 @@
-"""The hot path: one request of a configured endpoint, from its body to the plugin's answer."""
+"""The hot path: handles a request of a configured endpoint, from its body to the plugin's response."""
 
 from __future__ import annotations
 
@@ -42,21 +42,21 @@ __all__ = ["Endpoint"]
 
 _logger = logging.getLogger("backworks.http")
 
-#: Found once: to CPython 3.11 the member of an enumeration is more than an attribute.
+#: Looked up once, because access to an enumeration's members is slow in CPython 3.11.
 _OK, _INTERNAL = Code.OK, Code.INTERNAL
-#: Seconds that a call which may be tried again waits for that, at most: who opens a breaker does not want callers kept.
+#: The longest delay before a retry, in seconds: an open circuit breaker must not keep callers waiting.
 _SOON = 1.0
 
 
 class Endpoint:
-    """Answers the requests of one configured endpoint.
+    """Handles the requests of one configured endpoint.
 
     Args:
-        route: The endpoint, as the configuration writes it.
-        config: What the configuration says of it.
-        max_body: The largest body that is taken, in bytes.
+        route: The endpoint, as in the configuration.
+        config: Its configuration.
+        max_body: The maximum size of a request body, in bytes.
         calls: The application's waiting calls.
-        metrics: The application's numbers.
+        metrics: The application's metrics.
     """
 
     def __init__(self, route: str, config: EndpointConfig, max_body: int, calls: Calls, metrics: Metrics) -> None:
@@ -79,21 +79,21 @@ class Endpoint:
         method: str,
         body: bytes | None = None,
     ) -> Answer | bytes:
-        """Answers one request.
+        """Handles one request.
 
         Args:
-            manager: What has the plugin.
+            manager: The manager that runs the plugin.
             scope: The ASGI scope.
             receive: The ASGI callable.
             params: The values of the route's parameters.
-            method: The method that the plugin is asked for: GET where HEAD was sent.
-            body: The body, if it is there already.
+            method: The method to pass to the plugin: GET for a HEAD request.
+            body: The body, if it has already been received.
 
         Returns:
-            The answer; only its bytes where the plugin says nothing else of it.
+            The response, as plain bytes if the plugin has set no HTTP fields.
 
         Raises:
-            Disconnected: The client went away.
+            Disconnected: The client disconnected.
         """
         fields = dict(scope["headers"])
         parent = state = None
@@ -108,7 +108,7 @@ class Endpoint:
             if b"traceparent" in fields:
                 parent, state = trace_context(scope)
         except BodyTooLarge:
-            detail = f"the body is larger than {self._max_body} bytes, which is the most that is taken"
+            detail = f"the body must not exceed {self._max_body} bytes"
             return problem(413, detail, close=scope.get("http_version", "").startswith("1"))
         except BadRequest as error:
             return problem(400, str(error))
@@ -126,7 +126,7 @@ class Endpoint:
                     result = plugin.answer(*asked)
                 else:
                     result = await self._calls.wait(plugin.answer_async(*asked), receive, self._plugin)
-            except PluginStateError:  # it closes; it may have been reloaded
+            except PluginStateError:  # the plugin is closing, perhaps because of a reload
                 again = manager.answer_async(self._plugin, *asked)
                 result = await self._calls.wait(again, receive, self._plugin)
             except (PluginCrashed, PluginUnavailable) as error:
@@ -163,7 +163,7 @@ class Endpoint:
         receive: Receive,
         start: float,
     ) -> bytes | PluginResult | None:
-        """Tries a call again that has died, or had not begun, as often as it is allowed, within its time."""
+        """Retries a call that crashed or did not begin, within its retry limit and timeout."""
         timeout = manager.current(self._plugin).timeout if self._timeout is None else self._timeout
         for _ in range(self._retry):
             after = 0.0 if isinstance(error, PluginCrashed) else error.retry_after
@@ -192,7 +192,7 @@ def _answer_of(result: PluginResult) -> Answer:
     if result.content_type is not None:
         content_type: bytes | None = result.content_type.encode("latin-1")
     else:
-        # No bytes are no JSON.
+        # Empty content is not valid JSON.
         content_type = JSON if result.data else None
     headers = encode_headers(result.headers) if result.headers else ()
     return Answer(result.http_status or 200, result.data, content_type, headers)

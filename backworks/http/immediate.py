@@ -1,16 +1,17 @@
-"""uvicorn's HTTP/1.1 connection for :class:`backworks.http.app.HttpApp`, which answers at once what need not wait.
+"""A subclass of uvicorn's HTTP/1.1 connection that responds immediately to requests that need not wait.
 
-How a request travels: (1) the parser has its head, and it is left to uvicorn if the connection is busy, will not be
-kept alive, or the client wants something first. (2) The parser has its end; a body that is large, or of unknown size,
-and not there yet is left to uvicorn as well. (3) The application's coroutine takes its first step here, without a task.
-(4) If that was its last, head and content leave in one write. (5) If it waits, a task goes on with it, and it stands
-where uvicorn has the request that it answers: pipelined requests wait for it, and uvicorn tells it when the client
-hangs up or the server ends.
+The path of a request to :class:`backworks.http.app.HttpApp`: (1) The parser has read the head. If the connection is
+busy, will not be kept alive, or the client expects a response before it sends the body, uvicorn handles the request.
+(2) The parser has read the whole request. If the body is large or of unknown size and has not arrived yet, uvicorn
+handles the request as well. (3) The application's coroutine runs its first step here, without a task. (4) If that
+completes it, head and content leave in one write. (5) If it waits, a task continues it, and the request takes the place
+of uvicorn's current request: pipelined requests wait for it, and uvicorn notifies it when the client disconnects or the
+server shuts down.
 
-uvicorn's parser gathers a request line, header fields, the extension of a chunk and the trailer for as long as they
-come: 66 MiB of header fields took 480 MiB of memory. Here that has a bound.
+uvicorn's parser buffers a request line, header fields, the extension of a chunk and the trailer without a limit: 66 MiB
+of header fields took 480 MiB of memory. This class limits them.
 
-Methods that every request calls name uvicorn's class instead of using ``super()``, which takes longer.
+Methods that run for every request call uvicorn's class by name, because ``super()`` takes longer.
 """
 
 from __future__ import annotations
@@ -31,21 +32,21 @@ if TYPE_CHECKING:
 
 __all__ = ["MAX_GATHERED", "ImmediateProtocol"]
 
-#: How many bytes may come without completing a head or adding to a body, before the next piece ends the connection:
-#: the bound of h11, uvicorn's other parser.
+#: How many bytes may arrive without completing a head or adding to a body; more data then closes the connection. This
+#: is the limit of h11, uvicorn's other parser.
 MAX_GATHERED = 1 << 16
 
-#: How many requests of one piece of data are answered at once. The rest waits in uvicorn's pipeline, so that a client
-#: who sends thousands does not hold up all others.
+#: How many requests from one piece of data to handle immediately. The rest waits in uvicorn's pipeline, so that a
+#: client that sends thousands does not delay the others.
 _AT_ONCE = 16
-#: Up to this size a body is gathered here, and the head and the content of an answer are copied together.
+#: The largest request body to buffer here, and the largest response content to copy into one buffer with the head.
 _SMALL = 1 << 16
 
 _TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 
 
 class _Way(Enum):
-    """What becomes of the request that is being parsed: there is none, its head is not complete, or who answers it."""
+    """The state of the request being parsed: none, head incomplete, handled here, or handled by uvicorn."""
 
     NONE = auto()
     HEAD = auto()
@@ -53,7 +54,7 @@ class _Way(Enum):
     UVICORN = auto()
 
 
-#: Found once: to CPython 3.11 the member of an enumeration is more than an attribute.
+#: Looked up once, because access to an enumeration's members is slow in CPython 3.11.
 _NONE, _HEAD, _HERE, _UVICORN = _Way
 
 
@@ -99,7 +100,7 @@ class ImmediateProtocol(HttpToolsProtocol):
         if self._way is _HERE:
             self._wait_for_body()
 
-    # What the parser calls.
+    # Callbacks of the parser.
 
     def on_message_begin(self) -> None:
         self._way = _HEAD
@@ -109,7 +110,7 @@ class ImmediateProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._gathered = 0
-        # What a trailer adds does not pass for one of them.
+        # Fields of a trailer must not be mistaken for header fields.
         self._fields, self.headers = self.headers, []
         self._body = []
         if self.transport.is_closing():
@@ -152,8 +153,8 @@ class ImmediateProtocol(HttpToolsProtocol):
         return self.cycle is None or self.cycle.response_complete  # type: ignore[redundant-expr]
 
     def _wait_for_body(self) -> None:
-        """Waits for the rest of a body, or has uvicorn wait."""
-        if self.transport.is_closing():  # it is not HTTP
+        """Waits for the rest of a body, or leaves that to uvicorn."""
+        if self.transport.is_closing():  # the data was not HTTP
             self._way = _NONE
             return
         most = min(_SMALL, self._app.config.server.max_body)
@@ -162,7 +163,7 @@ class ImmediateProtocol(HttpToolsProtocol):
             self._leave()
 
     def _leave(self) -> None:
-        """Leaves the request to uvicorn, with as much of its body as has come."""
+        """Passes the request to uvicorn, with the part of its body that has arrived."""
         url, expects = self.url, self.expect_100_continue
         HttpToolsProtocol.on_message_begin(self)
         self.url, self.expect_100_continue = url, expects
@@ -174,7 +175,7 @@ class ImmediateProtocol(HttpToolsProtocol):
             HttpToolsProtocol.on_body(self, piece)
 
     def _begin(self) -> None:
-        """Takes the first step of a request."""
+        """Runs the first step of a request."""
         raw_path, _, query = self.url.partition(b"?")
         path = raw_path.decode("ascii")
         scope = {
@@ -201,10 +202,10 @@ class ImmediateProtocol(HttpToolsProtocol):
         task.add_done_callback(self.tasks.discard)
 
     async def _finish(self, waiting: _Waiting, request: Awaitable[Answer | bytes | None], *, head: bool) -> None:
-        """Goes on with a request that waits."""
+        """Continues a request that waits."""
         try:
             answer = await request
-        except BaseException:  # the server ends, and has waited long enough
+        except BaseException:  # the shutdown timeout has expired
             self.transport.close()
             raise
         finally:
@@ -215,12 +216,12 @@ class ImmediateProtocol(HttpToolsProtocol):
             self.on_response_complete()
 
     def _write(self, answer: Answer | bytes, *, head: bool, last: bool = False) -> None:
-        """Writes an answer as uvicorn would write it."""
+        """Writes a response exactly as uvicorn does."""
         if self._default_headers is not self.server_state.default_headers:
             self._default_headers = self.server_state.default_headers
             self._date = b"".join(map(_line, self._default_headers))
             self._plain = b"%b%bcontent-type: %b\r\ncontent-length: " % (STATUS_LINE[200], self._date, JSON)
-        if answer.__class__ is bytes and answer and not (head or last):  # most of the time; as parts() does it
+        if answer.__class__ is bytes and answer and not (head or last):  # the usual case, with the result of parts()
             self._send(b"%b%d\r\n\r\n" % (self._plain, len(answer)), answer)
             self._stay()
             return
@@ -238,15 +239,15 @@ class ImmediateProtocol(HttpToolsProtocol):
             self.transport.write(head + body)
 
     def _stay(self) -> None:
-        """Keeps the connection for the next request, for some time."""
+        """Keeps the connection alive for the next request, up to the keep-alive timeout."""
         self._answered_at = self.loop.time()
         if self._timer is None:
             self._timer = self.loop.call_later(self.timeout_keep_alive, self._look)
 
     def _look(self) -> None:
-        """Hangs up if nothing has come since the last answer for as long as that may be.
+        """Closes the connection if it has been idle since the last response for the keep-alive timeout.
 
-        One timer for many answers: it is set again where it has come too early.
+        One timer serves many responses: it is restarted if it fires too early.
         """
         self._timer = None
         if self._answered_at is None or not self._is_idle():
@@ -259,7 +260,7 @@ class ImmediateProtocol(HttpToolsProtocol):
 
 
 class _Waiting:
-    """A request that waits, for uvicorn; and ASGI's ``receive`` for one whose body has come."""
+    """A waiting request as uvicorn sees it, and ASGI's ``receive`` for a request whose body has arrived."""
 
     __slots__ = ("disconnected", "keep_alive", "message_event", "response_complete")
 

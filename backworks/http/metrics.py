@@ -1,30 +1,29 @@
-"""The numbers of the HTTP side, for Prometheus.
+"""The metrics of the HTTP server, for Prometheus.
 
-They are counted in the event loop's thread alone, with plain integers and no lock, which costs a fraction of what the
-counters of ``prometheus_client`` do. That library writes them out, and is imported when they are first asked for. What
-a program calls through the manager itself is counted there, in :mod:`backworks.observing.counters`, and told as well.
+Only the event loop's thread counts, with plain integers and no lock, which costs a fraction of the counters of
+``prometheus_client``. That library only formats the metrics, and is imported at the first request for them. Calls that
+a program makes through the manager are counted in :mod:`backworks.observing.counters` and included here.
 
 =================================  ====================  ==========================================================
-``backworks_calls_total``          plugin, code          calls that are over; ``code`` is the plugin's, by name
-``backworks_call_seconds``         plugin                how long they were waited for (a histogram)
-``backworks_calls_in_flight``      plugin                calls that are being waited for
-``backworks_plugin_up``            plugin                1 where the plugin runs
-``backworks_breaker_state``        plugin,               1 for what the circuit breaker is: ``closed``, ``open`` or
-                                   backworks_breaker_    ``half-open``
+``backworks_calls_total``          plugin, code          completed calls; ``code`` is the name of the plugin's code
+``backworks_call_seconds``         plugin                the duration of calls (a histogram)
+``backworks_calls_in_flight``      plugin                calls in flight
+``backworks_plugin_up``            plugin                1 if the plugin runs
+``backworks_breaker_state``        plugin,               1 for the circuit breaker's current state: ``closed``,
+                                   backworks_breaker_    ``open`` or ``half-open``
                                    state
-``backworks_worker_restarts_total``  plugin              worker processes that took the place of one that ended
-``backworks_workers``              plugin                worker processes that live
-``backworks_worker_memory_bytes``  plugin, kind          their memory: ``rss``, and ``pss``, which counts what they
-                                                         share once (Linux)
-``backworks_http_requests_total``  route, method,        requests that were answered; ``route`` as the configuration
-                                   status                writes it, ``unmatched`` where none matched; 499 for a client
-                                                         that hung up
+``backworks_worker_restarts_total``  plugin              restarts of worker processes
+``backworks_workers``              plugin                running worker processes
+``backworks_worker_memory_bytes``  plugin, kind          their memory: ``rss``, and ``pss``, which counts shared
+                                                         memory once (Linux)
+``backworks_http_requests_total``  route, method,        completed requests; ``route`` as in the configuration, or
+                                   status                ``unmatched``; status 499 if the client disconnected
 =================================  ====================  ==========================================================
 
-Where several processes serve (``server.workers``), any of them tells the numbers of all; see
-:mod:`backworks.http.sharing`; but what is now (``up``, ``state``, workers, memory) is that of the one that was asked.
+If several processes serve (``server.workers``), each reports the counters of all (:mod:`backworks.http.sharing`), but
+its own current values (``up``, ``state``, workers, memory).
 
-No label takes its value from a client: a method that nobody knows is counted as ``OTHER``.
+Clients cannot create label values: unknown methods are counted as ``OTHER``.
 """
 
 from __future__ import annotations
@@ -52,7 +51,7 @@ _METHODS = frozenset(("CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "P
 
 
 class Metrics:
-    """The numbers of one application."""
+    """The metrics of one application."""
 
     def __init__(self) -> None:
         self._counters = Counters()
@@ -64,7 +63,7 @@ class Metrics:
 
     @property
     def manager(self) -> PluginManager | None:
-        """What has the plugins, and counts their calls with this."""
+        """The manager that runs the plugins and counts their calls."""
         return self._manager
 
     @manager.setter
@@ -74,7 +73,7 @@ class Metrics:
         self._plugins.clear()
 
     def of_plugin(self, plugin: str) -> Tally:
-        """Finds what counts a plugin's calls in the event loop's thread."""
+        """Returns the counter of a plugin's calls in the event loop's thread."""
         if plugin not in self._plugins:
             self._plugins[plugin] = self._counters.tally(plugin)
         return self._plugins[plugin]
@@ -88,7 +87,7 @@ class Metrics:
             self._requests[key] = self._requests.get(key, 0) + 1
 
     def share_by(self, shared: Shared) -> None:
-        """Shares the numbers with other processes, and goes on from those of one whose place this one takes."""
+        """Shares the counters with other processes, starting from those of the process that this one replaces."""
         self._shared = shared
         if (before := shared.before()) is not None:
             self._add(before)
@@ -96,16 +95,16 @@ class Metrics:
                 numbers.in_flight = 0
 
     def share(self) -> None:
-        """Lets the other processes know."""
+        """Publishes the counters to the other processes."""
         if self._shared is not None:
             self._shared.write(self._state())
 
     def exposition(self, plugins: Mapping[str, PluginMetrics], accept: str) -> tuple[bytes, str]:
-        """Writes everything as OpenMetrics or as Prometheus' own text, as the client asks.
+        """Formats all metrics as OpenMetrics or Prometheus text, whichever the client accepts.
 
         Args:
-            plugins: What :meth:`backworks.PluginManager.metrics` returned.
-            accept: The request's Accept.
+            plugins: The return value of :meth:`backworks.PluginManager.metrics`.
+            accept: The Accept header of the request.
 
         Returns:
             The text and its content type.
@@ -150,10 +149,10 @@ class Metrics:
             self._requests[route, method, status] = self._requests.get((route, method, status), 0) + count
 
     def families(self, found: Mapping[str, PluginMetrics]) -> Iterator[Metric]:
-        """Makes what ``prometheus_client`` writes.
+        """Yields the metrics in the form that ``prometheus_client`` formats.
 
         Args:
-            found: What :meth:`backworks.PluginManager.metrics` returned.
+            found: The return value of :meth:`backworks.PluginManager.metrics`.
         """
         from prometheus_client.core import (
             CounterMetricFamily,
@@ -163,14 +162,12 @@ class Metrics:
         )
 
         calls = CounterMetricFamily(
-            "backworks_calls", "Calls that are over, by what the plugin answered.", labels=("plugin", "code")
+            "backworks_calls", "Completed calls by the code that the plugin returned.", labels=("plugin", "code")
         )
         seconds = HistogramMetricFamily(
-            "backworks_call_seconds", "How long calls were waited for, in seconds.", labels=("plugin",)
+            "backworks_call_seconds", "The duration of calls in seconds.", labels=("plugin",)
         )
-        in_flight = GaugeMetricFamily(
-            "backworks_calls_in_flight", "Calls that are being waited for.", labels=("plugin",)
-        )
+        in_flight = GaugeMetricFamily("backworks_calls_in_flight", "Calls in flight.", labels=("plugin",))
         for plugin in self._counters.plugins():
             numbers = self._counters.total(plugin)
             for code, count in enumerate(numbers.codes):
@@ -178,14 +175,12 @@ class Metrics:
                     calls.add_metric((plugin, Code(code).name), count)
             seconds.add_metric((plugin,), list(_cumulated(numbers.buckets)), numbers.seconds)
             in_flight.add_metric((plugin,), numbers.in_flight)
-        plugin_up = GaugeMetricFamily("backworks_plugin_up", "1 where the plugin runs.", labels=("plugin",))
+        plugin_up = GaugeMetricFamily("backworks_plugin_up", "1 if the plugin runs.", labels=("plugin",))
         breaker = StateSetMetricFamily(
-            "backworks_breaker_state", "What the circuit breaker of a plugin is.", labels=("plugin",)
+            "backworks_breaker_state", "The state of a plugin's circuit breaker.", labels=("plugin",)
         )
-        restarts = CounterMetricFamily(
-            "backworks_worker_restarts", "Worker processes that took the place of one that ended.", labels=("plugin",)
-        )
-        workers = GaugeMetricFamily("backworks_workers", "Worker processes that live.", labels=("plugin",))
+        restarts = CounterMetricFamily("backworks_worker_restarts", "Restarts of worker processes.", labels=("plugin",))
+        workers = GaugeMetricFamily("backworks_workers", "Running worker processes.", labels=("plugin",))
         memory = GaugeMetricFamily(
             "backworks_worker_memory_bytes", "The memory of worker processes.", labels=("plugin", "kind")
         )
@@ -201,7 +196,7 @@ class Metrics:
                 if sizes:
                     memory.add_metric((plugin, kind), sum(sizes))
         requests = CounterMetricFamily(
-            "backworks_http_requests", "Requests that were answered.", labels=("route", "method", "status")
+            "backworks_http_requests", "Completed requests.", labels=("route", "method", "status")
         )
         for (route, method, status), count in self._requests.items():
             requests.add_metric((route, method, str(status)), count)
@@ -209,7 +204,7 @@ class Metrics:
 
 
 class _Collector:
-    """What a registry of ``prometheus_client`` asks."""
+    """A collector for a registry of ``prometheus_client``."""
 
     def __init__(self, metrics: Metrics, found: Mapping[str, PluginMetrics]) -> None:
         self._metrics = metrics

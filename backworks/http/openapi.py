@@ -1,4 +1,4 @@
-"""The endpoints as OpenAPI 3.1 (https://spec.openapis.org/oas/v3.1.1.html)."""
+"""Describes the endpoints as OpenAPI 3.1 (https://spec.openapis.org/oas/v3.1.1.html)."""
 
 from __future__ import annotations
 
@@ -16,35 +16,35 @@ if TYPE_CHECKING:
 
 __all__ = ["describe"]
 
-#: The methods that OpenAPI 3.1 can describe; an endpoint may have others.
+#: The methods that OpenAPI 3.1 can describe; endpoints may use others.
 _METHODS = ("GET", "PUT", "POST", "DELETE", "OPTIONS", "HEAD", "PATCH", "TRACE")
-#: The methods whose requests have content with a meaning (RFC 9110, section 9.3).
+#: The methods whose requests have meaningful content (RFC 9110, section 9.3).
 _WITH_CONTENT = frozenset(("PATCH", "POST", "PUT"))
 _PROBLEMS = {
-    "400": "The request is wrong.",
-    "404": "There is nothing of that name.",
+    "400": "The request is not valid.",
+    "404": "The plugin found no such resource.",
     "413": "The body is too large.",
-    "500": "The plugin has failed.",
-    "502": "The plugin has broken its contract.",
-    "503": "The plugin takes no calls now.",
-    "504": "The plugin did not answer in time.",
+    "500": "The plugin failed.",
+    "502": "The plugin crashed or violated the ABI.",
+    "503": "The plugin is unavailable.",
+    "504": "The plugin did not respond in time.",
 }
 
 
 def describe(config: Config, plugins: Mapping[str, Plugin], *, base: str = "/") -> dict[str, Any]:
-    """Writes the document.
+    """Returns the OpenAPI document.
 
     Args:
         config: The configuration with the endpoints.
-        plugins: The running plugins, which describe themselves.
-        base: Where the application stands on its server.
+        plugins: The running plugins, for their descriptions.
+        base: The path of the application on its server.
     """
     from backworks import __version__
 
     handlers = dict.fromkeys(endpoint.runtime.handler for endpoint in config.endpoints.values())
     return {
         "openapi": "3.1.1",
-        "info": {"title": "Backworks", "version": __version__, "description": "Endpoints answered by plugins."},
+        "info": {"title": "Backworks", "version": __version__, "description": "Endpoints handled by plugins."},
         "servers": [{"url": base}],
         "tags": [_tag(handler, plugins.get(handler)) for handler in handlers],
         "paths": {route: _path(route, endpoint) for route, endpoint in config.endpoints.items()},
@@ -57,7 +57,7 @@ def describe(config: Config, plugins: Mapping[str, Plugin], *, base: str = "/") 
 
 def _tag(handler: str, plugin: Plugin | None) -> dict[str, Any]:
     if plugin is None:
-        return {"name": handler, "description": "This plugin does not run."}
+        return {"name": handler, "description": "This plugin is not running."}
     about = " ".join(part for part in (plugin.description, f"({plugin.name} {plugin.version})") if part)
     return {"name": handler, "description": about}
 
@@ -82,11 +82,11 @@ def _operation(route: str, method: str, endpoint: EndpointConfig) -> dict[str, A
         operation["summary"] = endpoint.description
     if method in _WITH_CONTENT:
         operation["requestBody"] = {
-            "description": "Any content; the plugin says what it takes.",
+            "description": "Any content; the plugin defines what it accepts.",
             "content": _any_content(("application/json", "text/plain", "application/octet-stream")),
         }
     operation["responses"] = {
-        "200": {"description": "The plugin's answer.", "content": _any_content(("application/json",))},
+        "200": {"description": "The plugin's response.", "content": _any_content(("application/json",))},
         **{status: {"$ref": f"#/components/responses/Problem{status}"} for status in _PROBLEMS},
     }
     return operation
@@ -97,7 +97,7 @@ def _any_content(media_types: Iterable[str]) -> dict[str, Any]:
 
 
 def _id(method: str, route: str) -> str:
-    # Signs are written out by number, so that no two routes share an id.
+    # Punctuation is replaced by its code point, so that no two routes have the same id.
     words = re.sub(r"[^A-Za-z0-9]", lambda sign: "_" if sign[0] in "/{}" else f"_x{ord(sign[0]):x}_", route)
     return f"{method.lower()}{words}"
 
@@ -109,14 +109,14 @@ def _problem(text: str) -> dict[str, Any]:
 
 _PROBLEM_SCHEMA = {
     "type": "object",
-    "description": "What is wrong (RFC 9457).",
+    "description": "A problem (RFC 9457).",
     "required": ["type", "title", "status", "detail"],
     "properties": {
         "type": {"type": "string", "format": "uri-reference"},
         "title": {"type": "string", "examples": [title(404)]},
         "status": {"type": "integer", "minimum": 100, "maximum": 599},
-        "detail": {"type": "string", "description": "One sentence; the plugin's own, where it is the reason."},
-        "plugin": {"type": "string", "description": "The plugin that is the reason."},
-        "code": {"type": "string", "description": "What the plugin answered, by its name in the C header."},
+        "detail": {"type": "string", "description": "One sentence; the plugin's message if the plugin is the cause."},
+        "plugin": {"type": "string", "description": "The plugin that caused the problem."},
+        "code": {"type": "string", "description": "The code that the plugin returned, by its name in the C header."},
     },
 }

@@ -1,4 +1,4 @@
-"""What the server answers itself: its health, its numbers, and the description of the endpoints."""
+"""The server's own pages: its health, its metrics, and the description of the endpoints."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ if TYPE_CHECKING:
 __all__ = ["Page", "pages"]
 
 _JSON = b"application/json"
-#: They tell about this moment.
+#: These pages describe the current state, so clients must not cache them.
 _FRESH = ((b"cache-control", b"no-store"),)
 
 
 class Page:
-    """A route of the server's own: GET, and HEAD with it.
+    """One of the server's own routes, for GET and HEAD.
 
     Args:
         route: Its path.
-        make: Makes the answer.
+        make: Creates the response.
     """
 
     methods = frozenset(("GET",))
@@ -56,16 +56,16 @@ class Page:
         method: str,
         body: bytes | None = None,
     ) -> Answer:
-        """As :meth:`backworks.http.endpoint.Endpoint.answer`."""
+        """Like :meth:`backworks.http.endpoint.Endpoint.answer`."""
         return await self._make(manager, scope)
 
 
 def pages(config: Config, metrics: Metrics) -> Mapping[str, Page]:
-    """Makes the server's own routes; the configuration keeps endpoints off them.
+    """Creates the server's own routes; the configuration cannot use their paths for endpoints.
 
     Args:
-        config: The configuration whose endpoints are described.
-        metrics: The application's numbers.
+        config: The configuration whose endpoints to describe.
+        metrics: The application's metrics.
     """
     own = _Own(config, metrics)
     routes: dict[str, Make] = {
@@ -79,7 +79,7 @@ def pages(config: Config, metrics: Metrics) -> Mapping[str, Page]:
 
 
 class _Own:
-    """What the pages say."""
+    """The content of the pages."""
 
     def __init__(self, config: Config, metrics: Metrics) -> None:
         self._config = config
@@ -96,7 +96,7 @@ class _Own:
 
     async def metrics(self, manager: PluginManager, scope: Scope) -> Answer:
         accept = b",".join(value for name, value in scope["headers"] if name == b"accept")
-        # In a thread, because it reads from the system what memory worker processes use.
+        # In a thread, because this reads the memory usage of worker processes from the operating system.
         found = await asyncio.wrap_future(self._threads.submit(manager.metrics))
         text, content_type = self._metrics.exposition(found, accept.decode("latin-1"))
         return Answer(200, text, content_type.encode(), _FRESH)
@@ -117,7 +117,7 @@ class _Own:
 
 @cache
 def _docs() -> tuple[bytes, bytes]:
-    """Reads the page, and allows it its own script and style and nothing else, by their hashes."""
+    """Returns the page, and a content security policy that only allows its own script and style, by their hashes."""
     page = resources.files("backworks.http").joinpath("docs.html").read_bytes().replace(b"\r\n", b"\n")
     policy = [
         "default-src 'none'",

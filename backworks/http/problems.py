@@ -1,7 +1,8 @@
-"""Errors as problem details (RFC 9457), and the one table from a plugin's code to an HTTP status.
+"""Errors as problem details (RFC 9457), and the table that maps a plugin's code to an HTTP status.
 
-A problem has ``type`` (always ``about:blank``: the status says what kind it is), ``title`` (the status in words),
-``status`` and ``detail``; where a plugin is the reason also ``plugin`` and ``code``. It never holds a stack trace.
+A problem has ``type`` (always ``about:blank``, because the status identifies the kind), ``title`` (the status in
+words), ``status`` and ``detail``. A problem that a plugin caused also has ``plugin`` and ``code``. It never contains a
+stack trace.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ __all__ = ["MEDIA_TYPE", "STATUS_OF_CODE", "problem", "problem_of", "status_of",
 
 MEDIA_TYPE = b"application/problem+json"
 
-#: The numbers in parentheses in the C header.
+#: The statuses in parentheses in the C header.
 STATUS_OF_CODE = {
     Code.OK: 200,
     Code.CANCELLED: 499,
@@ -40,26 +41,26 @@ STATUS_OF_CODE = {
     Code.UNAUTHENTICATED: 401,
 }
 
-#: What the standard library calls otherwise, or does not know: 499 is nginx's.
+#: Titles that differ in the standard library or are missing there; 499 comes from nginx.
 _TITLES = {413: "Content Too Large", 499: "Client Closed Request"}
 
-#: What is said for a plugin that says nothing.
+#: The details of errors that a plugin returns without a message.
 _SILENT = {
     Code.CANCELLED: "the plugin cancelled the call",
-    Code.INVALID_ARGUMENT: "the plugin takes the request for wrong",
-    Code.DEADLINE_EXCEEDED: "the plugin did not answer in time",
-    Code.NOT_FOUND: "the plugin has not found what was asked for",
-    Code.UNAVAILABLE: "the plugin takes no calls now",
-    Code.UNIMPLEMENTED: "the plugin does not implement this",
+    Code.INVALID_ARGUMENT: "the plugin rejected the request as invalid",
+    Code.DEADLINE_EXCEEDED: "the plugin did not respond in time",
+    Code.NOT_FOUND: "the plugin did not find the requested resource",
+    Code.UNAVAILABLE: "the plugin is unavailable",
+    Code.UNIMPLEMENTED: "the plugin does not implement this request",
 }
 
 
 def status_of(error: BackworksError) -> int:
-    """Chooses the HTTP status of an error.
+    """Returns the HTTP status of an error.
 
-    A broken contract, and the death of a worker process, is 502, which RFC 9110 has for a gateway that got an answer
-    which is none. The plugin's own
-    INTERNAL is 500. An error of the host's state (a plugin that is closing, or not there) is 503.
+    A violation of the ABI and the crash of a worker process are 502, which RFC 9110 defines for a gateway that received
+    an invalid response. The plugin's own INTERNAL is 500. An error of the host's state, such as a plugin that is
+    closing or missing, is 503.
     """
     match error:
         case PluginContractError() | PluginCrashed():
@@ -71,12 +72,12 @@ def status_of(error: BackworksError) -> int:
 
 
 def problem_of(error: BackworksError) -> Answer:
-    """Makes the answer of an error."""
+    """Creates the response for an error."""
     headers: tuple[tuple[bytes, bytes], ...] = ()
     if isinstance(error, PluginUnavailable) and error.retry_after is not None:
         headers = ((b"retry-after", b"%d" % max(1, math.ceil(error.retry_after))),)
     if isinstance(error, PluginError):
-        detail = error.message or _SILENT.get(error.code, "the plugin failed and did not say why")
+        detail = error.message or _SILENT.get(error.code, "the plugin failed without a message")
         return problem(status_of(error), detail, plugin=error.plugin, code=error.code, headers=headers)
     return problem(status_of(error), str(error), plugin=error.plugin, code=Code.UNAVAILABLE, headers=headers)
 
@@ -90,15 +91,15 @@ def problem(
     headers: tuple[tuple[bytes, bytes], ...] = (),
     close: bool = False,
 ) -> Answer:
-    """Makes an answer that tells what is wrong.
+    """Creates a response that describes a problem.
 
     Args:
         status: The HTTP status.
         detail: One sentence for people.
-        plugin: The plugin that is the reason.
-        code: What the plugin answered.
-        headers: More header fields.
-        close: Whether the connection ends with the answer.
+        plugin: The plugin that caused the problem.
+        code: The code that the plugin returned.
+        headers: Further header fields.
+        close: Whether to close the connection after the response.
     """
     members: dict[str, Any] = {"type": "about:blank", "title": title(status), "status": status, "detail": detail}
     if plugin is not None:
@@ -109,7 +110,7 @@ def problem(
 
 
 def title(status: int) -> str:
-    """Names a status, in the words of RFC 9110 and the registry."""
+    """Returns the reason phrase of a status, as in RFC 9110 and the IANA registry."""
     if status in _TITLES:
         return _TITLES[status]
     try:

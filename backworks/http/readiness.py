@@ -1,4 +1,4 @@
-"""Whether the plugins can do their work, asked without letting one of them hold up the answer."""
+"""Checks whether the plugins are healthy, without letting one of them delay the response."""
 
 from __future__ import annotations
 
@@ -16,34 +16,33 @@ if TYPE_CHECKING:
 
 __all__ = ["Readiness"]
 
-#: Seconds to wait for all plugins: below the time after which those who ask give up (often one second), above what the
-#: header lets a health check take only where there is one.
+#: How many seconds to wait for all plugins: less than the usual timeout of a readiness probe (one second).
 _PATIENCE = 0.9
 
 
 class Readiness:
-    """Asks the plugins how they are, once at a time: who asks meanwhile waits for the same answer."""
+    """Checks the plugins' health, one check at a time: concurrent requests share its result."""
 
     def __init__(self) -> None:
         self._threads = ThreadPool(1, "backworks-readiness")
         self._running: Future[Mapping[str, PluginHealth]] | None = None
 
     async def check(self, manager: PluginManager) -> tuple[bool, dict[str, Any]]:
-        """Asks.
+        """Checks the health of all plugins.
 
         Args:
-            manager: What has the plugins.
+            manager: The manager that runs the plugins.
 
         Returns:
-            Whether every critical plugin is well, and a report of each.
+            Whether all critical plugins are healthy, and a report with all plugins.
         """
         if self._running is None or self._running.done():
             self._running = self._threads.submit(lambda: manager.health(_PATIENCE))
         running = self._running
-        # wait() leaves the check alone when the time is over.
+        # wait() does not cancel the check at the timeout.
         await asyncio.wait((asyncio.wrap_future(running),), timeout=_PATIENCE)
         if not running.done():
-            detail = f"a plugin has not told its health within {_PATIENCE:g} s"
+            detail = f"a health check did not finish within {_PATIENCE:g} s"
             return False, {"status": "unavailable", "detail": detail, "plugins": {}}
         health = running.result()
         ready = manager.is_ready(health)

@@ -1,4 +1,4 @@
-"""When a server loads its configuration anew: SIGHUP, or a file that has changed; and what it says of that."""
+"""Requests for a reload of the configuration, by SIGHUP or a changed file, and the log messages about them."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ __all__ = ["Reloads", "attempt", "watching"]
 
 _logger = logging.getLogger("backworks.http")
 
-#: Seconds from one look at the files to the next.
+#: How often to check the files for changes, in seconds.
 _LOOK = 0.5
-#: What only a start can change.
+#: The settings that only change at startup.
 _FIXED = ("host", "port", "workers", "shutdown_timeout")
 
-#: What the system says of each file: its place, its size, and when it was changed.
+#: For each file its device, inode, size and modification time.
 Stamps = dict[Path, tuple[int, ...]]
 
 
 class Reloads:
-    """The wish that the configuration is loaded anew.
+    """A pending request to reload the configuration.
 
     Args:
-        config: The configuration that is in use now.
+        config: The current configuration.
 
     Attributes:
-        config: The configuration that is in use now.
+        config: The current configuration.
     """
 
     def __init__(self, config: Config) -> None:
@@ -47,16 +47,16 @@ class Reloads:
         self._wanted: Config | None = None
 
     def ask(self, config: Config | None = None) -> None:
-        """Asks for it. From any thread, and from a signal's handler.
+        """Requests a reload; can be called from any thread and from a signal handler.
 
         Args:
-            config: The new configuration; without it, what the file says now.
+            config: The new configuration; without it, the file is read again.
         """
         self._wanted = config
         self._asked = True
 
     def take(self) -> tuple[Config | None] | None:
-        """Returns the wish, once, or ``None``."""
+        """Returns the pending request and clears it, or returns ``None``."""
         if not self._asked:
             return None
         self._asked = False
@@ -64,7 +64,7 @@ class Reloads:
 
     @contextmanager
     def signals(self) -> Iterator[None]:
-        """Lets SIGHUP ask, where there is one, and where it is the main thread that may say so."""
+        """Requests a reload on SIGHUP, if the platform has it and this is the main thread."""
         if not hasattr(signal, "SIGHUP") or threading.current_thread() is not threading.main_thread():
             yield
             return
@@ -76,37 +76,37 @@ class Reloads:
 
 
 def attempt(reloads: Reloads, load: Callable[[], tuple[Config, object]]) -> bool:
-    """Loads a configuration and logs, in one line, what came of it.
+    """Loads a configuration and logs the result in one line.
 
     Args:
-        reloads: Is told the new configuration.
-        load: Loads it; returns it and what has changed.
+        reloads: Receives the new configuration.
+        load: Loads the configuration; returns it and the changes.
 
     Returns:
-        Whether it is loaded. If not, everything is as it was.
+        Whether the configuration was loaded. If not, nothing has changed.
     """
     try:
         config, what = load()
     except BackworksError as error:
         text = "; ".join(error.errors) if isinstance(error, ConfigError) else f"{error}".replace("\n", "; ")
-        _logger.error("the configuration is not reloaded, and the old one stays: %s", text)
+        _logger.error("reload failed, keeping the current configuration: %s", text)
         return False
     except Exception:
-        _logger.exception("the configuration is not reloaded, and the old one stays")
+        _logger.exception("reload failed, keeping the current configuration")
         return False
     fixed = [f"server.{name}" for name in _FIXED if _differ(reloads.config, config, name)]
     reloads.config = config
-    later = f"; {', '.join(fixed)} will change at the next start" if fixed else ""
-    _logger.info("the configuration is reloaded: %s%s", what, later)
+    later = f"; restart the server to change {', '.join(fixed)}" if fixed else ""
+    _logger.info("configuration reloaded: %s%s", what, later)
     return True
 
 
 @contextmanager
 def watching(reloads: Reloads) -> Iterator[None]:
-    """Asks for a reload when the file of the configuration, or a library of it, has changed.
+    """Requests a reload when the configuration file or one of its libraries changes.
 
-    The system's ways to be told of changes differ from each other, and from themselves on other file systems; looking
-    works everywhere. A file that is being written is left until it stays the same from one look to the next.
+    Polls, because notifications of changes differ between systems and file systems, while polling works everywhere. A
+    file that is still being written causes no reload until two checks in a row find it unchanged.
     """
     over = threading.Event()
     threading.Thread(target=_watch, args=(reloads, over), name="backworks-watch", daemon=True).start()

@@ -1,14 +1,14 @@
-"""What a plugin gets of an HTTP request: its body, or the JSON of all of it.
+"""Creates the data that a plugin receives for an HTTP request: its body, or the request as JSON.
 
 The JSON has ``method``, ``path``, ``path_params``, ``query``, ``headers`` and ``body``:
 
-- ``query`` maps a name to a string, or to a list of strings where the name was given more than once;
-- ``headers`` has names in lower case; fields that were sent more than once are joined by ``", "``, cookies by ``"; "``;
-- ``body`` is ``null`` where there is none; the value itself where the media type is JSON; a string where it is text,
-  that is everything else which decodes (by the ``charset`` that was stated, or as UTF-8) and is not an image, audio,
-  video, a font or ``application/octet-stream``; and ``{"base64": "..."}`` for all other bytes.
+- ``query`` maps a name to a string, or to a list of strings if the name occurs more than once;
+- ``headers`` has names in lower case; repeated fields are joined by ``", "``, cookies by ``"; "``;
+- ``body`` is ``null`` if there is none; the value itself if the media type is JSON; a string if it is text, which is
+  everything else that decodes (with the given ``charset``, or as UTF-8) and is not an image, audio, video, a font or
+  ``application/octet-stream``; and ``{"base64": "..."}`` for all other bytes.
 
-A JSON body is checked, then copied byte for byte: numbers keep every digit, objects their order and double names.
+A JSON body is checked, then copied byte for byte: numbers keep every digit, objects their order and duplicate names.
 """
 
 from __future__ import annotations
@@ -41,57 +41,57 @@ __all__ = [
 _BINARY = re.compile(r"(image|audio|video|font)/|application/octet-stream$")
 _JSON = re.compile(r"(application|text)/json$|.+/.+\+json$")
 _CHARSET = re.compile(r';\s*charset\s*=\s*"?([^\s;"]+)', re.IGNORECASE)
-#: Python knows many more; among them are some whose decoders take quadratic time, and none that a client needs.
+#: Python has many more; some of them decode in quadratic time, and clients need none of them.
 _CHARSETS = frozenset(
     ("ascii", "cp1252", "iso8859-1", "iso8859-15", "utf-8", "utf-8-sig", "utf-16", "utf-16-be", "utf-16-le")
 )
-#: https://www.w3.org/TR/trace-context/: version, trace, parent, flags; a version to come may append more.
+#: https://www.w3.org/TR/trace-context/: version, trace, parent, flags; a later version may append more.
 _TRACEPARENT = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?")
 
 
 class BadRequest(ValueError):
-    """The request is wrong; the text tells the client how."""
+    """The request is not valid; the message is for the client."""
 
 
 class BodyTooLarge(Exception):
-    """The body is larger than is taken."""
+    """The body exceeds the maximum size."""
 
 
 class Disconnected(Exception):
-    """The client has gone."""
+    """The client has disconnected."""
 
 
 def has_body(fields: Mapping[bytes, bytes], version: str | None, limit: int) -> bool:
-    """Tells whether a body has to be read.
+    """Returns whether there may be a body to read.
 
     Args:
-        fields: The header fields; of those that were sent more than once the last.
-        version: The version of HTTP, as ASGI has it.
-        limit: The largest body that is taken, in bytes.
+        fields: The header fields; of a repeated field the last value.
+        version: The version of HTTP, in ASGI's form.
+        limit: The maximum size of a body, in bytes.
 
     Raises:
-        BodyTooLarge: It says in Content-Length that it is larger: then none of it has to be read.
+        BodyTooLarge: Content-Length exceeds the limit, so that the body need not be read.
     """
     length = fields.get(b"content-length")
     if length is not None and length != b"0":
-        # The server has parsed it; under one that has not, the bytes are counted all the same.
+        # The server has validated the value; if it has not, read_body() still counts the bytes.
         if length.isdigit() and int(length[:20]) > limit:
             raise BodyTooLarge
         return True
-    # HTTP/2 and later need neither field.
+    # HTTP/2 and later require neither field.
     return b"transfer-encoding" in fields or version not in ("1.0", "1.1")
 
 
 async def read_body(receive: Receive, limit: int) -> bytes:
-    """Reads the body, and not more of it than is taken.
+    """Reads the body, up to a limit.
 
     Args:
         receive: The ASGI callable.
-        limit: The largest body that is taken, in bytes.
+        limit: The maximum size of the body, in bytes.
 
     Raises:
-        BodyTooLarge: It is larger.
-        Disconnected: The client went away before its end.
+        BodyTooLarge: The body is larger.
+        Disconnected: The client disconnected before the end of the body.
     """
     chunks: list[bytes] = []
     size = 0
@@ -110,16 +110,16 @@ async def read_body(receive: Receive, limit: int) -> bytes:
 
 
 def request_json(scope: Scope, path_params: Mapping[str, str], method: str, body: bytes) -> bytes:
-    """Writes the JSON of a request.
+    """Returns a request as JSON.
 
     Args:
         scope: The ASGI scope.
         path_params: The values of the route's parameters.
-        method: The method that the plugin is asked for.
+        method: The method to pass to the plugin.
         body: The body.
 
     Raises:
-        BadRequest: The media type is JSON and the body is not, or the query is not UTF-8.
+        BadRequest: The media type is JSON but the body is not valid JSON, or the query is not UTF-8.
     """
     path, root, query = scope["path"], scope.get("root_path"), scope["query_string"]
     arguments = (
@@ -139,17 +139,17 @@ def _content_type(scope: Scope) -> str:
 
 
 def _media_type(content_type: str) -> str:
-    """Takes the media type out of a Content-Type: lower case, without parameters."""
+    """Returns the media type of a Content-Type, in lower case and without parameters."""
     return content_type.partition(";")[0].strip().lower()
 
 
 def trace_context(scope: Scope) -> tuple[str | None, str | None]:
-    """Finds ``traceparent`` and ``tracestate``; a parent that is no valid one takes the state with it, as W3C asks."""
+    """Returns ``traceparent`` and ``tracestate``; W3C requires that an invalid parent discards the state as well."""
     parent: bytes | None = None
     states: list[bytes] = []
     for name, value in scope["headers"]:
         if name == b"traceparent":
-            parent = value if parent is None else b""  # more than one is none
+            parent = value if parent is None else b""  # a repeated field is not valid
         elif name == b"tracestate":
             states.append(value)
     if parent is None or not _TRACEPARENT.fullmatch(parent):
@@ -160,7 +160,7 @@ def trace_context(scope: Scope) -> tuple[str | None, str | None]:
 def _query(query: bytes) -> dict[str, str | list[str]]:
     values: dict[str, str | list[str]] = {}
     try:
-        # As urllib's parse_qsl does it, which also decodes what has nothing to decode.
+        # Like urllib's parse_qsl, but decodes only what is encoded, which is faster.
         for pair in query.decode().split("&"):
             if not pair:
                 continue
@@ -175,7 +175,7 @@ def _query(query: bytes) -> dict[str, str | list[str]]:
             else:
                 values[name] = [before, value]
     except UnicodeDecodeError:
-        raise BadRequest("the query is not percent-encoded UTF-8") from None
+        raise BadRequest("the query must be percent-encoded UTF-8") from None
     return values
 
 
@@ -186,7 +186,7 @@ def _body(body: bytes, content_type: str) -> bytes:
         try:
             from_json(body, allow_inf_nan=False, cache_strings="none")
         except ValueError as error:
-            raise BadRequest(f"the body is not JSON, which its Content-Type says it is: {error}") from None
+            raise BadRequest(f"the Content-Type is JSON, but the body is not valid JSON: {error}") from None
         return body
     text = None if _BINARY.match(kind) else _decode(body, content_type)
     return b'{"base64":"%b"}' % base64.b64encode(body) if text is None else to_json(text)

@@ -1,16 +1,16 @@
-"""From a path to an endpoint: a tree with one level for each segment of a path.
+"""Maps a path to an endpoint with a tree that has one level for each segment of a path.
 
 Rules
 -----
-- A path is compared segment by segment, each percent-decoded on its own: an encoded slash does not end a segment.
-- A literal segment is preferred to a parameter. If that leads nowhere, the parameter is tried.
-- A parameter stands for exactly one segment, which is not empty.
-- ``/a`` and ``/a/`` are different paths. Nothing is normalised: ``..`` is a segment like any other.
+- Paths are compared by segment. Each segment is percent-decoded separately, so an encoded slash does not end a segment.
+- A literal segment takes precedence over a parameter. If the literal leads to no match, the parameter is tried.
+- A parameter matches exactly one segment, which must not be empty.
+- ``/a`` and ``/a/`` are different paths. Paths are not normalised: ``..`` is a segment like any other.
 
-The cost. A path that is a route without parameters, letter by letter, is found by one dictionary lookup: nothing is
-preferred to it. For others, where no parameter stands beside a literal, one lookup for each segment, however many
-endpoints there are. Where one does, the other way is tried as well; since the tree has one way to each node, no node is
-visited twice.
+The cost: A path that equals a route without parameters is found with one dictionary lookup, because no other route
+takes precedence. Any other path takes one lookup per segment, whatever the number of endpoints, as long as no node has
+both a literal and a parameter that match. If one has, both branches may be tried; because each node has one parent, no
+node is visited twice.
 """
 
 from __future__ import annotations
@@ -44,10 +44,10 @@ class _Node(Generic[Target]):
 
 
 class Router(Generic[Target]):
-    """Finds what answers a path.
+    """Finds the target of a path.
 
     Args:
-        routes: Route, as the configuration writes it, to what answers it.
+        routes: The target of each route; routes as in the configuration.
 
     Raises:
         ValueError: Two routes match the same paths.
@@ -62,16 +62,16 @@ class Router(Generic[Target]):
                 self._literal[route.encode()] = (target, _NO_PARAMETERS)
 
     def find(self, raw_path: bytes) -> tuple[Target, Mapping[str, str]] | None:
-        """Finds what answers a path.
+        """Finds the target of a path.
 
         Args:
-            raw_path: The path as it was sent, percent-encoded, without the query.
+            raw_path: The path as sent by the client: percent-encoded, without the query.
 
         Returns:
             The target and the decoded values of the parameters, or ``None``.
 
         Raises:
-            BadPath: It is not percent-encoded UTF-8.
+            BadPath: The path is not percent-encoded UTF-8.
         """
         if (found := self._literal.get(raw_path)) is not None:
             return found
@@ -96,12 +96,12 @@ class Router(Generic[Target]):
                 node.parameter = node.parameter or _Node()
                 node = node.parameter
         if node.route is not None:
-            raise ValueError(f"the endpoints {node.route!r} and {route!r} match the same paths; keep one of them")
+            raise ValueError(f"endpoints {node.route!r} and {route!r} match the same paths; remove one of them")
         node.route, node.names, node.target = route, parameters(route), target
 
 
 def parameters(route: str) -> tuple[str, ...]:
-    """Names the parameters of a route: ``("station",)`` for ``/api/weather/{station}``."""
+    """Returns the names of a route's parameters: ``("station",)`` for ``/api/weather/{station}``."""
     return tuple(name for segment in route.split("/") if (name := _name(segment)) is not None)
 
 

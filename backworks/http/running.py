@@ -1,4 +1,4 @@
-"""One process that serves: plugins, application and uvicorn, from the first plugin's start to the last one's end."""
+"""Runs one server process: starts the plugins, serves the application with uvicorn, and shuts the plugins down."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Stop", "run"]
 
-#: Seconds that the plugins have for their shutdown if the requests have used up the time.
+#: How many seconds the plugins always have for their shutdown, even if requests have used up the shutdown timeout.
 _LEFT_FOR_PLUGINS = 0.5
-#: Seconds within which a request that was given up is answered and its connection closed.
+#: How many seconds remain to respond to abandoned requests and to close their connections.
 _LAST_WORDS = 0.2
 
 
@@ -40,15 +40,15 @@ def run(
     shared: Shared | None = None,
     reloads: Reloads | None = None,
 ) -> None:
-    """Serves until it is asked to stop.
+    """Serves until a stop is requested.
 
     Args:
         config: The configuration.
-        sockets: Where to listen; they are closed.
-        stop: The wish that it ends.
-        announce: Called as soon as it takes requests.
-        shared: What it shares with other processes.
-        reloads: The wish that the configuration is loaded anew.
+        sockets: The listening sockets, which this function closes.
+        stop: The request to stop.
+        announce: Called when the server accepts requests.
+        shared: The counters shared with other processes.
+        reloads: The request to reload the configuration.
 
     Raises:
         PluginLoadError, PluginError: A critical plugin does not start.
@@ -68,7 +68,7 @@ def run(
 
 
 class Stop:
-    """The wish that the server ends."""
+    """A request to stop the server."""
 
     def __init__(self) -> None:
         self.asked = False
@@ -80,15 +80,15 @@ class Stop:
             self._at = time.monotonic()
 
     def left(self, timeout: float) -> float:
-        """Seconds that the plugins have for their shutdown."""
+        """Returns how many seconds the plugins have for their shutdown."""
         used = time.monotonic() - self._at if self.asked else 0.0
         return max(_LEFT_FOR_PLUGINS, timeout - used)
 
     @contextmanager
     def signals(self) -> Iterator[None]:
-        """Lets the first signal ask, and leaves the second to the operating system, which ends the process.
+        """Requests a stop on the first signal, and lets the operating system end the process on the second.
 
-        Only the main thread may say what signals do; in another, the program around decides.
+        Only the main thread can set signal handlers; in any other thread this does nothing.
         """
         if threading.current_thread() is not threading.main_thread():
             yield
@@ -111,7 +111,7 @@ class Stop:
 
 
 class _Server(uvicorn.Server):
-    """uvicorn, with signals, start-up and plugins left to :func:`run` and its callers."""
+    """uvicorn's server, except that :func:`run` and its callers handle signals, startup and plugins."""
 
     announce: Callable[[], object]
 
@@ -122,17 +122,17 @@ class _Server(uvicorn.Server):
             uvicorn.Config(
                 app,
                 http=http_protocol(),
-                # On Windows the usual event loop cannot listen where another process does: above 1 it is the other one.
+                # On Windows the default event loop cannot share a socket; a number above 1 selects the other one.
                 workers=1 if alone else 2,
                 lifespan="off",
                 ws="none",
-                proxy_headers=False,  # nothing here asks who the client is
+                proxy_headers=False,  # the server does not use the client's address
                 log_config=None,
                 access_log=False,
                 server_header=False,
             )
         )
-        # Set here because the argument above takes whole seconds only.
+        # Set here because the constructor's argument is limited to whole seconds.
         self.config.timeout_graceful_shutdown = timeout + _LAST_WORDS  # type: ignore[assignment]
         self._app = app
         self._stop = stop
@@ -151,7 +151,7 @@ class _Server(uvicorn.Server):
         self.announce()
 
     async def on_tick(self, counter: int) -> bool:
-        if counter % (10 * EVERY) == 0:  # it comes ten times a second
+        if counter % (10 * EVERY) == 0:  # called ten times a second
             self._app.metrics.share()
         if self._reloading is None or not self._reloading.is_alive():
             wish = self._reloads.take()

@@ -1,16 +1,15 @@
-"""``backworks serve``: the application under uvicorn, from the first socket to the last plugin's shutdown.
+"""``backworks serve``: runs the application under uvicorn.
 
-The order of a start: the configuration, the sockets, the plugins, the event loop. Each fails with its own exception
-before the next has begun, and a port in use costs no plugin's start.
+Startup, in this order: the configuration, the sockets, the plugins, the event loop. Each step raises its own exception
+before the next begins, so a port in use does not start any plugin.
 
-The order of an end, after Ctrl-C or SIGTERM: no new connections; those that wait are closed; running requests have
-``server.shutdown_timeout`` to end and are then answered with 503; the plugins are shut down in what is left of that
-time, and have half a second at least. A second signal ends the process at once.
+Shutdown, after Ctrl-C or SIGTERM: the server accepts no new connections and closes idle ones. Requests in flight have
+``server.shutdown_timeout`` to complete; after that they are answered with 503. The plugins are shut down in the rest of
+that time, but have at least half a second. A second signal ends the process at once.
 
-SIGHUP loads the configuration anew while requests are answered; see :meth:`backworks.PluginManager.reload_config`.
+SIGHUP reloads the configuration without interrupting requests; see :meth:`backworks.PluginManager.reload_config`.
 
-With ``server.workers`` above 1 this happens in as many processes, which share the sockets; see
-:mod:`backworks.http.workers`.
+With ``server.workers`` above 1, that many processes do this and share the sockets; see :mod:`backworks.http.workers`.
 """
 
 from __future__ import annotations
@@ -36,9 +35,9 @@ if TYPE_CHECKING:
 
 __all__ = ["serve"]
 
-#: From here on an error number is one of Windows' network.
+#: The first error number of Windows Sockets.
 _WINSOCK = 10000
-#: Who waits for the line may read it through a pipe.
+#: Flushes, because the reader of the line may be at the end of a pipe.
 _print = partial(print, flush=True)
 
 
@@ -56,21 +55,21 @@ def serve(
     """Serves a configuration until Ctrl-C or SIGTERM.
 
     Args:
-        config: The path of a configuration, the mapping that a file would hold, or a
+        config: The path of a configuration, a mapping with the content of a file, or a
             :class:`backworks.config.Config`.
-        host, port: Where to listen instead of where the configuration says; port 0 takes a free one.
-        workers: In how many processes, instead of what the configuration says. With more than one the calling program
-            needs the ``if __name__ == "__main__":`` that :mod:`multiprocessing` asks for.
-        reload: Whether to load the configuration anew whenever its file, or a library that it names, has changed.
-        follow: What asks for reloads while it is entered, instead of ``reload``.
-        announce: Is given one line as soon as the server listens.
-        prepare: A function of a module, called first in each process that is started, for instance to set up logging.
+        host, port: The address to listen on, instead of the configured one; port 0 selects a free port.
+        workers: The number of processes, instead of the configured one. With more than one, the calling program needs
+            the ``if __name__ == "__main__":`` that :mod:`multiprocessing` requires.
+        reload: Whether to reload the configuration whenever its file or one of its libraries changes.
+        follow: A context manager that requests reloads while it is active, instead of ``reload``.
+        announce: Called with one line when the server accepts requests.
+        prepare: A function of a module, called first in each new process, for example to set up logging.
 
     Raises:
-        ConfigError: The configuration is wrong.
-        ListenError: It cannot listen there.
+        ConfigError: The configuration is not valid.
+        ListenError: The server cannot listen on the address.
         PluginLoadError, PluginError: A critical plugin does not start.
-        WorkerError: One of several processes ended before it served.
+        WorkerError: One of several processes ended before it accepted requests.
     """
     from backworks.config import as_config
 
@@ -95,13 +94,13 @@ def serve(
 
 
 def _listen(host: str, port: int) -> list[socket.socket]:
-    """Opens a socket for every address of a host: ``localhost`` usually has two."""
+    """Opens a socket for each address of a host; ``localhost`` usually has two."""
     where = f"{_in_url(host)}:{port}"
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except OSError as error:
         raise ListenError(
-            f"cannot listen at {where}: {error.strerror or error}; give an address of this machine as server.host"
+            f"cannot listen on {where}: {error.strerror or error}; set server.host to an address of this machine"
         ) from error
     sockets: list[socket.socket] = []
     failures: list[OSError] = []
@@ -112,16 +111,16 @@ def _listen(host: str, port: int) -> list[socket.socket]:
         except OSError as error:
             failures.append(error)
         else:
-            # asyncio turns off the delay of small packets (40 ms on Linux) only where it reads that this is TCP.
+            # asyncio only turns off the delay of small packets (40 ms on Linux) if the socket's protocol is set to TCP.
             tcp = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP, fileno=listener.detach())
             sockets.append(tcp)
     if not sockets:
         number = failures[0].errno
-        # Windows gives an error of the network, unless C has a number for it, the system's.
+        # On Windows the number is a Windows Sockets error, or one of C if there is an equivalent.
         reason = (system_words if number >= _WINSOCK else os.strerror)(number) if number else str(failures[0])
         raise ListenError(
-            f"cannot listen at {where}: {reason[0].lower()}{reason[1:]}; "
-            "stop what listens there, or choose another server.host or server.port (--host, --port)"
+            f"cannot listen on {where}: {reason[0].lower()}{reason[1:]}; "
+            "stop the other server, or choose another server.host or server.port (--host, --port)"
         ) from failures[0]
     return sockets
 

@@ -1,7 +1,7 @@
-"""The numbers of several processes as one: each writes its own to a file, and reads those of the others when asked.
+"""Combines the counters of several server processes: each writes its own to a file and reads the others' on request.
 
-What others have counted is up to :data:`EVERY` seconds old. Nothing that was counted is lost: a process that takes the
-place of one that died goes on from its numbers.
+The counters of other processes are up to :data:`EVERY` seconds old. The replacement of a process that died continues
+from its last counters.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ __all__ = ["EVERY", "Shared"]
 
 _logger = logging.getLogger("backworks.http")
 
-#: Seconds from one writing to the next.
+#: How often each process writes its counters, in seconds.
 EVERY = 1
 
 
 class Shared:
-    """What the processes of one server share.
+    """The counters shared by the processes of one server.
 
     Args:
-        directory: Where the files are: private, and empty at the server's start.
-        place: Which of the processes this is.
+        directory: The directory of the files: private, and empty at startup of the server.
+        place: The index of this process.
     """
 
     def __init__(self, directory: str, place: int) -> None:
@@ -37,33 +37,33 @@ class Shared:
         self._writes = True
 
     def write(self, numbers: dict[str, Any]) -> None:
-        """Writes the numbers of this process."""
+        """Writes the counters of this process."""
         new = self._own.with_suffix(".new")
         try:
             new.write_bytes(to_json(numbers))
-            new.replace(self._own)  # never half of it
+            new.replace(self._own)  # atomic, so readers never see half a file
         except PermissionError:
-            pass  # Windows: it is being read; the next writing will do
+            pass  # Windows: another process reads the file; the next write will succeed
         except OSError as error:
             if self._writes:
-                _logger.error("/metrics of the other processes lacks the numbers of this one: %s", error)
+                _logger.error("cannot share counters, so /metrics of other processes will miss them: %s", error)
             self._writes = False
         else:
             self._writes = True
 
     def before(self) -> dict[str, Any] | None:
-        """Reads the numbers of the process that had this place before."""
+        """Returns the counters of the previous process with this index."""
         return _read(self._own)
 
     def others(self) -> Iterator[dict[str, Any]]:
-        """Reads the numbers of the other processes."""
+        """Yields the counters of the other processes."""
         for path in self._own.parent.glob("*.json"):
             if path != self._own and (numbers := _read(path)) is not None:
                 yield numbers
 
 
 def _read(path: Path) -> dict[str, Any] | None:
-    with suppress(OSError):  # there is none; Windows: it is being replaced
+    with suppress(OSError):  # the file does not exist; on Windows also if it is being replaced
         numbers: dict[str, Any] = from_json(path.read_bytes())
         return numbers
     return None

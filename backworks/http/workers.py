@@ -1,16 +1,17 @@
-"""Several processes that serve the same sockets, and the one that looks after them.
+"""Runs several server processes on the same sockets, and the main process that supervises them.
 
-The first process listens and never accepts. Each worker is a fresh interpreter that starts its own instances of all
-plugins; none is forked, because neither threads nor a library's state survive that. The system gives a connection to
-one of those that wait for it.
+The main process listens but never accepts. Each server process is a new interpreter that starts its own instances of
+all plugins. None is forked, because neither threads nor a library's state survive a fork. The operating system hands
+each connection to one of the processes that accept.
 
-A pipe leads from the first process to each worker. A worker writes one message to it: that it serves, or the exception
-that kept it from it. A message to the worker is a configuration to go over to, or asks it to stop. The pipe's end is
-the first process's end: a worker that serves then stops by itself, and one that was stopping already ends at once,
-which is what a second Ctrl-C is for. That is why workers ignore Ctrl-C, which a terminal sends to all of them.
+A pipe connects the main process to each server process. A server process sends one message: that it serves, or the
+exception that prevented it. A message to a server process contains a configuration to switch to, or requests a stop. If
+the main process ends, the pipe closes: a server process that serves then shuts down, and one that is already shutting
+down ends at once, which is the purpose of a second Ctrl-C. Server processes therefore ignore Ctrl-C, which a terminal
+sends to all processes.
 
-A worker that ends without having been asked is replaced; the others serve on meanwhile. One that ends before all of
-them serve for the first time ends the start.
+A server process that ends unexpectedly is replaced, while the others continue to serve. If one ends before all of them
+serve for the first time, startup fails.
 """
 
 from __future__ import annotations
@@ -50,11 +51,11 @@ __all__ = ["supervise"]
 
 _logger = logging.getLogger("backworks.http")
 
-#: Seconds from one look at the workers and the wish to stop to the next.
+#: How often to check the processes and the request to stop, in seconds.
 _LOOK = 0.1
-#: Seconds from the start of a worker to that of the one that takes its place, at least.
+#: The minimum time between the start of a process and the start of its replacement, in seconds.
 _PAUSE = 1.0
-#: Seconds that a worker has to end, above its ``server.shutdown_timeout``: its plugins have half a second of them.
+#: How many seconds a process has to end beyond ``server.shutdown_timeout``; its plugins get half a second of them.
 _GRACE = 2.0
 
 
@@ -67,20 +68,20 @@ def supervise(
     prepare: Prepare,
     reloads: Reloads,
 ) -> None:
-    """Serves in several processes until it is asked to stop.
+    """Serves in several processes until a stop is requested.
 
     Args:
         config: The configuration.
-        sockets: Where to listen.
-        count: How many processes.
-        stop: The wish that it ends.
-        announce: Called as soon as all of them take requests.
-        prepare: Called first in each.
-        reloads: The wish that the configuration is loaded anew.
+        sockets: The listening sockets.
+        count: The number of processes.
+        stop: The request to stop.
+        announce: Called when all processes accept requests.
+        prepare: Called first in each process.
+        reloads: The request to reload the configuration.
 
     Raises:
         PluginLoadError, PluginError: A critical plugin does not start.
-        WorkerError: A worker ended before it served.
+        WorkerError: A process ended before it accepted requests.
     """
     multiprocessing.allow_connection_pickling()  # sockets as well
     shared = tempfile.mkdtemp(dir=private_directory())
@@ -108,7 +109,7 @@ def supervise(
 
 
 class _Worker:
-    """One process, and those that take its place, seen from the first."""
+    """A server process and its replacements, as seen by the main process."""
 
     def __init__(self, *arguments: object) -> None:
         self._arguments = arguments
@@ -126,58 +127,58 @@ class _Worker:
         self._failure: BackworksError | None = None
 
     def serves(self) -> bool:
-        """Tells whether it serves; raises what keeps it from that."""
+        """Returns whether the process serves; raises the exception that prevents it."""
         end = self._look()
         if self._failure is not None:
             raise self._failure
         if end is not None and not self._serves:
-            raise WorkerError(f"a worker {end} before it served")
+            raise WorkerError(f"server process {end} before it accepted requests")
         return self._serves
 
     def replace(self) -> None:
-        """Starts another if it has ended."""
+        """Starts a replacement if the process has ended."""
         end = self._look()
         if end is not None and time.monotonic() > self._started_at + _PAUSE:
-            _logger.error("a worker %s; another takes its place", end)
+            _logger.error("server process %s; starting a replacement", end)
             try:
                 self._start()
-            except OSError as error:  # too many processes, too little memory; it is tried again
-                _logger.error("no worker can be started: %s", error)
+            except OSError as error:  # too many processes or too little memory; the next check tries again
+                _logger.error("cannot start a server process: %s", error)
 
     def _look(self) -> str | None:
-        """Reads what it says, and tells how it ended if it has."""
-        code = self._process.exitcode  # before the pipe: what it said first is there
-        with suppress(EOFError, OSError):  # it ended
+        """Reads its message, and returns how it ended if it has."""
+        code = self._process.exitcode  # read before the pipe, so that an ended process has sent all its messages
+        with suppress(EOFError, OSError):  # the process has ended
             if self._pipe.poll():
                 self._failure = self._pipe.recv()
                 self._serves = self._failure is None
         if code is None:
             return None
-        who = f"(process {self._process.pid})"
+        who = f"{self._process.pid}"
         if self._failure is not None:
             return f"{who} did not start: {self._failure}"
-        return f"{who} was ended by {_signal_name(-code)}" if code < 0 else f"{who} ended with the exit code {code}"
+        return f"{who} was killed by {_signal_name(-code)}" if code < 0 else f"{who} exited with code {code}"
 
     def ask(self) -> None:
-        """Asks it to stop."""
-        with suppress(OSError):  # it has ended
+        """Requests a stop."""
+        with suppress(OSError):  # the process has ended
             self._pipe.send(None)
 
     def reload(self, config: Config) -> None:
-        """Asks it to go over to another configuration, with which one that takes its place will start."""
+        """Requests a switch to another configuration, which a replacement will also use."""
         self._arguments = (config, *self._arguments[1:])
-        with suppress(OSError):  # it has ended
+        with suppress(OSError):  # the process has ended
             self._pipe.send(config)
 
     def close(self, until: float) -> None:
-        """Waits for its end, and makes one.
+        """Waits until the process ends, and kills it after a deadline.
 
         Args:
-            until: The time, by the monotonic clock, when it is killed.
+            until: The deadline, by the monotonic clock.
         """
         self._process.join(max(0.0, until - time.monotonic()))
         if self._process.exitcode is None:
-            _logger.error("a worker (process %s) did not end in time and is killed", self._process.pid)
+            _logger.error("server process %s did not end in time and is killed", self._process.pid)
             self._process.kill()
             self._process.join()
         self._process.close()
@@ -186,11 +187,11 @@ class _Worker:
 
 @contextmanager
 def _interrupts_blocked() -> Iterator[None]:
-    """Keeps Ctrl-C from a process that begins, until it says itself that it ignores it; what begins inherits this."""
+    """Blocks SIGINT while starting a process, which inherits the mask and unblocks it when it ignores the signal."""
     if sys.platform == "win32":
         yield
         return
-    resource_tracker.ensure_running()  # multiprocessing's own process; starting it unblocks them
+    resource_tracker.ensure_running()  # started before, because its start unblocks the signal
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -206,7 +207,7 @@ def _signal_name(number: int) -> str:
 
 
 def _work(pipe: Connection, config: Config, sockets: list[socket.socket], shared: Shared, prepare: Prepare) -> None:
-    """What a worker does."""
+    """The main function of a server process."""
     stop = Stop()
     reloads = Reloads(config)
     for name in ("SIGINT", "SIGBREAK"):
@@ -227,9 +228,9 @@ def _work(pipe: Connection, config: Config, sockets: list[socket.socket], shared
 
 
 def _read(reloads: Reloads, wanted: Config | None) -> tuple[Config, object]:
-    """Reads the configuration anew, and leaves the plugins to the workers."""
+    """Reads the new configuration; the server processes start its plugins."""
     checked = read_config(file_of(reloads.config) if wanted is None else wanted)
-    return checked.config, "the workers go over to it"
+    return checked.config, "the server processes switch to it"
 
 
 def _obey(pipe: Connection, stop: Stop, reloads: Reloads) -> None:

@@ -1,7 +1,7 @@
-"""The JSON of a request, from its parts: in C where the binding ``native`` was built, or else in Python.
+"""Writes a request as JSON: in C with the binding ``native``, or else in Python.
 
-Both write the same bytes. The one in C returns ``None`` for header fields that it leaves to the other: for more of them
-than it compares with each other, and for any other form than a list of pairs of bytes.
+Both write the same bytes. The C function returns ``None`` for header fields that it leaves to Python: more of them than
+it compares with each other, or anything but a list of pairs of bytes.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def write_in_python(
     fields: Iterable[tuple[bytes, bytes]],
     body: bytes,
 ) -> bytes:
-    """Writes the JSON of a request.
+    """Returns a request as JSON.
 
     Args:
         method: The method.

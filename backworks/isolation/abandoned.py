@@ -1,4 +1,4 @@
-"""A call to a worker process that no caller waits for any more: its slot comes back when the reply has come."""
+"""An abandoned call to a worker process: holds the slot until the reply arrives, although its caller has left."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ class AbandonedCall:
     """Holds a slot until its worker has replied, in the supervisor's thread.
 
     Args:
-        slots: Where the slot belongs.
-        slot: The slot, which the caller held.
-        until: When the call's time is over, by ``time.monotonic()``, or ``None``.
-        failed: Sees to a slot whose channel has raised.
+        slots: The slots to which the slot belongs.
+        slot: The slot, which the caller hands over.
+        until: The deadline of the call, by ``time.monotonic()``, or ``None``.
+        failed: Takes over a slot whose channel has raised an exception.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class AbandonedCall:
         self._timer: asyncio.TimerHandle | None = None
 
     def attend(self, supervisor: Supervisor) -> None:
-        """Begins; from any thread."""
+        """Starts to wait; can be called from any thread."""
         supervisor.post(self._start, supervisor.loop)
 
     def _start(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -53,7 +53,7 @@ class AbandonedCall:
             return
         try:
             reply = slot.worker.channel.advance()
-        except Exception as error:  # noqa: BLE001  # the worker is seen to
+        except Exception as error:  # noqa: BLE001  # passed on to the handler
             self._failed(self._end(slot), error)
         else:
             if reply is not None:
@@ -66,7 +66,7 @@ class AbandonedCall:
             self._failed(self._end(slot), Late())
 
     def _end(self, slot: Slot) -> Slot:
-        """Lets go of the slot, which is returned."""
+        """Stops waiting and returns the slot."""
         self._slot = None
         slot.worker.channel.unwatch()
         if self._timer is not None:

@@ -1,16 +1,16 @@
-"""The one door through which every call enters a plugin, wherever the plugin runs.
+"""Admits every call to a plugin, whatever its isolation.
 
-Theory of operation. A :class:`Gate` counts the calls that are inside. A call that meets nothing unusual passes the gate
-alone: it is counted, and counted out when it returns. While something is unusual the gate is *attentive*, and each call
-asks the :class:`Admission`, which lets it in or raises: the plugin is closing or closed, its circuit breaker has seen a
-failure, or more calls are inside than may run and wait. Every answer that is not plain, and every exception, is settled
-by the admission as well: it becomes the caller's result, and the breaker learns of it.
+Theory of operation. A :class:`Gate` counts the calls in flight. In the normal case a call only passes the gate, which
+counts it on entry and on return. Otherwise the gate is *attentive*, and each call asks the :class:`Admission`, which
+admits it or raises: the plugin is closing or closed, its circuit breaker has seen a failure, or more calls are in
+flight than may run and wait. The admission also settles every response that is not plain and every exception: it
+converts them to the caller's result and reports them to the breaker.
 
-Closing stops the gate, waits until the last call has left, and only then ends the runner, which shuts the plugin down:
-that is what the header promises. If the wait ends too early, the runner says what became of the plugin: worker
-processes are killed, and a plugin in this process is *abandoned*, because a call may still run in it.
+Closing stops the gate, waits until the last call has left, and only then ends the runner, which shuts the plugin down;
+the C header guarantees this order. If the wait times out, the runner determines the outcome: worker processes are
+killed, and a plugin in this process is *abandoned*, because a call may still run in it.
 
-A runner adds states of its own while the plugin is open: *quarantined*, *restarting* and *stopped*.
+While the plugin is open, its runner can be in further states: *quarantined*, *restarting* and *stopped*.
 """
 
 from __future__ import annotations
@@ -39,40 +39,40 @@ if TYPE_CHECKING:
 
 __all__ = ["TRANSITIONS", "Admission", "Ending", "Gate", "PythonGate", "State", "refusal"]
 
-#: Answers that say that something is wrong with the plugin, not with the request.
+#: Codes that indicate a fault of the plugin, not of the request.
 _FAILURES = frozenset((Code.INTERNAL, Code.UNKNOWN, Code.DATA_LOSS))
 
-#: Seconds after which a call that found the queue full may be tried again: the least that HTTP can say.
+#: How many seconds to wait before a retry if the queue is full: the minimum that HTTP can express.
 _QUEUE_RETRY = 1.0
 
-#: What happened to the breaker -> what the log says.
+#: The log level and message for each event of the circuit breaker.
 _NEWS = {
-    "too many failed": (logging.WARNING, "opens for {0.open:g} s: calls in a row that failed: {0.failures}"),
-    "time is over": (logging.DEBUG, "is half-open: letting {0.probes} in to see"),
-    "probe failed": (logging.INFO, "opens again: a call that was let in to see has failed"),
-    "probes succeeded": (logging.INFO, "closes: calls succeed again"),
+    "too many failed": (logging.WARNING, "opens for {0.open:g} s (consecutive failures: {0.failures})"),
+    "time is over": (logging.DEBUG, "is half-open (trial calls: {0.probes})"),
+    "probe failed": (logging.INFO, "opens again because a trial call failed"),
+    "probes succeeded": (logging.INFO, "closes because all trial calls succeeded"),
 }
 
 
 class State(StrEnum):
-    """What a plugin is doing."""
+    """The state of a plugin."""
 
     RUNNING = "running"
     CLOSING = "closing"
     CLOSED = "closed"
     ABANDONED = "abandoned"
-    # While it runs, its runner may be in one of these instead.
-    QUARANTINED = "quarantined"  # a call overran and has not returned
-    RESTARTING = "restarting"  # no worker process is alive, but one will be soon
-    STOPPED = "stopped"  # no worker process is started any more
+    # While the plugin is open, its runner can also be in one of these states.
+    QUARANTINED = "quarantined"  # a call exceeded its timeout and has not returned
+    RESTARTING = "restarting"  # no worker process runs, but one will start
+    STOPPED = "stopped"  # the host starts no more worker processes
 
 
 class Ending(StrEnum):
-    """What became of a plugin that a runner has ended."""
+    """How a runner has ended a plugin."""
 
-    PEACEFUL = "it was shut down"
-    KILLED = "it had to be killed"
-    LEFT_BEHIND = "it was left as it is"
+    PEACEFUL = "shut down"
+    KILLED = "killed"
+    LEFT_BEHIND = "abandoned"
 
 
 #: (state, event) -> next state
@@ -84,24 +84,22 @@ TRANSITIONS = {
 
 
 def refusal(plugin: str, state: State) -> PluginUnavailable | PluginStateError:
-    """Makes the exception of a call that is refused.
+    """Creates the exception for a rejected call.
 
     Args:
         plugin: The plugin's id.
-        state: What it was doing.
+        state: The plugin's state.
     """
     if state is State.QUARANTINED:
-        return PluginUnavailable(
-            "a call that overran its time has not returned yet, and nothing else runs until it does", plugin=plugin
-        )
+        return PluginUnavailable("it is quarantined until a call that exceeded its timeout returns", plugin=plugin)
     return PluginStateError(f"{plugin}: called while it is {state}; load it again to use it", plugin=plugin)
 
 
 class Gate(Protocol):
-    """Counts the calls that are inside: a :class:`PythonGate` or its compiled twin. Thread-safe.
+    """Counts the calls in flight: a :class:`PythonGate` or its compiled counterpart. Thread-safe.
 
     Attributes:
-        attentive: Whether each call has to ask.
+        attentive: Whether each call must ask the admission.
         period: The circuit breaker's period, for calls that need not ask.
     """
 
@@ -110,31 +108,31 @@ class Gate(Protocol):
 
     @property
     def inside(self) -> int:
-        """How many calls are inside."""
+        """The number of calls in flight."""
         ...
 
     def enter(self) -> bool:
-        """Counts a call in. Returns whether it may go on without asking; if it is refused then, it leaves."""
+        """Counts a call and returns whether it may proceed without asking; a call rejected later must leave."""
         ...
 
     def leave(self) -> None:
-        """Counts a call out."""
+        """Ends the count of a call."""
         ...
 
     def stop(self) -> None:
-        """Makes the gate attentive for good."""
+        """Makes the gate attentive permanently."""
         ...
 
     def drain(self, timeout: float | None, /) -> bool:
-        """Waits, after :meth:`stop`, until no call is inside. Returns whether that is so, which it may deny early."""
+        """Waits, after :meth:`stop`, until no call is in flight. Returns whether that is so; may return false early."""
         ...
 
 
 class PythonGate:
-    """A :class:`Gate` where nothing is compiled.
+    """A :class:`Gate` in Python.
 
     Args:
-        most: How many calls may be inside without asking; ``None`` is any number.
+        most: How many calls may be in flight without asking; ``None`` means any number.
     """
 
     def __init__(self, most: int | None) -> None:
@@ -173,18 +171,18 @@ def _new_gate(most: int | None) -> Gate:
 
 
 class Admission:
-    """The door of one plugin, and the runner behind it. Thread-safe.
+    """Controls the calls to one plugin. Thread-safe.
 
     Args:
         plugin: The plugin's id.
-        runner: What makes the calls.
-        workers: How many calls the runner makes at a time, for messages.
-        queue: How many more calls may wait for it; ``None`` is any number.
-        breaker: When calls are refused because those before them have failed; ``None`` is never.
+        runner: Makes the calls.
+        workers: How many calls the runner makes at the same time, for messages.
+        queue: How many further calls may wait; ``None`` means any number.
+        breaker: When to reject calls because previous ones failed; ``None`` means never.
 
     Attributes:
-        runner: What makes the calls.
-        gate: What counts them.
+        runner: Makes the calls.
+        gate: Counts the calls.
     """
 
     def __init__(
@@ -212,17 +210,17 @@ class Admission:
 
     @property
     def state(self) -> State:
-        """What the plugin is doing."""
+        """The plugin's state."""
         return self.runner.state if self._state is State.RUNNING else self._state
 
     @property
     def in_flight(self) -> int:
-        """How many calls are in the plugin, those that nobody waits for any more included."""
+        """The number of calls in flight, including abandoned ones."""
         return max(self.gate.inside, self.runner.in_flight)
 
     @property
     def breaker(self) -> Position | None:
-        """The circuit breaker's position, or ``None`` if there is no breaker."""
+        """The circuit breaker's position, or ``None`` without a breaker."""
         return None if self._breaker is None else self._breaker.position
 
     def answer(
@@ -237,11 +235,11 @@ class Admission:
         """Makes a call.
 
         Returns:
-            What the plugin answers: bytes where it sets no HTTP field, ``None`` where the request is not its own.
+            The response: bytes if the plugin sets no HTTP fields, ``None`` if it does not handle the request.
 
         Raises:
-            PluginError: The plugin returned a code other than OK, or broke a rule of the ABI, or took too long.
-            PluginUnavailable, PluginStateError: The call is refused.
+            PluginError: The plugin returned a code other than OK, violated the ABI, or exceeded the timeout.
+            PluginUnavailable, PluginStateError: The call is rejected.
         """
         gate = self.gate
         period = gate.period
@@ -269,7 +267,7 @@ class Admission:
         traceparent: str | bytes | None,
         tracestate: str | bytes | None,
     ) -> bytes | PluginResult | None:
-        """As :meth:`answer`, from an event loop."""
+        """Like :meth:`answer`, for use in an event loop."""
         gate = self.gate
         period = gate.period
         if not gate.enter():
@@ -288,7 +286,7 @@ class Admission:
             gate.leave()
 
     def health_check(self, timeout: float | None) -> Reply:
-        """Asks the plugin how it is; the circuit breaker has no part in it."""
+        """Runs the plugin's health check, regardless of the circuit breaker."""
         check_timeout(timeout)
         self.gate.enter()
         try:
@@ -298,16 +296,16 @@ class Admission:
             self.gate.leave()
 
     def close(self, timeout: float | None) -> bool:
-        """Refuses new calls, waits for those inside, and ends the runner. Again does nothing, but waits.
+        """Rejects new calls, waits for those in flight, and ends the runner. A repeated call only waits.
 
         Args:
-            timeout: Seconds for all of it, or ``None`` to wait as long as it takes.
+            timeout: The total time in seconds, or ``None`` for no limit.
 
         Returns:
-            Whether the plugin was shut down: not killed, and not left behind.
+            Whether the plugin was shut down, neither killed nor abandoned.
 
         Raises:
-            ValueError: The timeout is not a number of seconds.
+            ValueError: The timeout is not valid.
             PluginStateError: The runner cannot be ended from this thread.
         """
         until = deadline(timeout)
@@ -330,50 +328,50 @@ class Admission:
                 self._changed.notify_all()
         return ending is Ending.PEACEFUL
 
-    # What a call does that meets something unusual.
+    # The path of calls outside the normal case.
 
     def ask(self) -> int:
-        """Decides about a call that the gate has counted.
+        """Admits or rejects a call that the gate has counted.
 
         Returns:
             The circuit breaker's period, for :meth:`settle`.
 
         Raises:
-            PluginUnavailable, PluginStateError: The call is refused, and has to leave the gate.
+            PluginUnavailable, PluginStateError: The call is rejected and must leave the gate.
         """
         self._check_open()
         if self._most is not None and self.gate.inside > self._most:
             raise PluginUnavailable(
-                f"its queue is full: {self._workers} calls run and {self._queue} wait",
+                f"its queue is full (calls running: {self._workers}, waiting: {self._queue})",
                 plugin=self._plugin,
                 retry_after=_QUEUE_RETRY,
             )
         return 0 if self._breaker is None else self._ask_breaker(self._breaker)
 
     def settle(self, period: int, reply: Reply) -> bytes | PluginResult | None:
-        """Makes the result of a reply, and has the circuit breaker learn of it; returns and raises as :meth:`answer`.
+        """Converts a reply to a result and reports it to the circuit breaker; returns and raises like :meth:`answer`.
 
         Args:
-            period: When the call was let in.
-            reply: What came of it.
+            period: The breaker's period in which the call was admitted.
+            reply: The reply.
         """
         try:
             result = result_of(reply, self._plugin)
         except PluginError as error:
             self._judge(period, failed=_is_failure(error))
             raise
-        self._judge(period, failed=False)  # any answer that the plugin gives on purpose shows that it works
+        self._judge(period, failed=False)  # any deliberate response shows that the plugin works
         return result
 
     def fail(self, period: int, error: BaseException) -> None:
-        """Has the circuit breaker learn of what a call has raised.
+        """Reports the exception of a call to the circuit breaker.
 
         Raises:
-            PluginContractError: Instead of a ``ContractViolation``.
+            PluginContractError: In place of a ``ContractViolation``.
         """
         if _is_failure(error):
             self._judge(period, failed=True)
-        elif self._breaker is not None:  # the call was refused, or given up by its caller
+        elif self._breaker is not None:  # the call was rejected, or abandoned by its caller
             self._breaker.withdraw(period)
         if isinstance(error, ContractViolation):
             raise PluginContractError(str(error), plugin=self._plugin) from None
@@ -398,27 +396,27 @@ class Admission:
         if period is None:
             after = breaker.retry_after
             raise PluginUnavailable(
-                "its circuit breaker is open, because too many calls in a row have failed"
+                "its circuit breaker is open after too many consecutive failures"
                 if after
-                else "its circuit breaker is half-open, and lets no more calls in until it knows more",
+                else "its circuit breaker is half-open and waits for the results of trial calls",
                 plugin=self._plugin,
                 retry_after=after,
             )
         return period
 
     def _note(self, period: int, calm: bool) -> None:
-        """Notes where the circuit breaker stands, under its lock."""
+        """Records the state of the circuit breaker, under its lock."""
         self.gate.period = period
         self.gate.attentive = not calm
 
     def _tell(self, event: str) -> None:
         level, text = _NEWS[event]
         logging.getLogger(f"backworks.plugin.{self._plugin}").log(
-            level, "its circuit breaker %s", text.format(self._settings)
+            level, "circuit breaker %s", text.format(self._settings)
         )
 
     def _drain(self, until: float | None) -> bool:
-        """Waits for the calls inside; returns whether none is left."""
+        """Waits for the calls in flight; returns whether none is left."""
         while not self.gate.drain(left := remaining(until)):
             if left == 0.0:
                 return False
@@ -429,7 +427,7 @@ class Admission:
 
 
 def _is_failure(error: BaseException) -> bool:
-    """Returns whether an exception says that something is wrong with the plugin, not with the request."""
+    """Returns whether an exception indicates a fault of the plugin, not of the request."""
     return isinstance(error, (PluginTimeout, ContractViolation, PluginContractError)) or (
         isinstance(error, PluginError) and error.code in _FAILURES
     )

@@ -1,10 +1,9 @@
 """A call from an event loop to a worker process: it waits for a slot, begins, and waits for the reply.
 
-Theory of operation. Everything here runs in the thread of the call's event loop, except that whatever has a free slot
-for it wakes it from any thread. The slot of a worker that has answered is given back where that is noticed, before the
-task that waits for the answer runs on; and if the next call in the queue belongs to the same loop, it begins there and
-then. The worker still polls at that moment, so that a queue is worked off without a turn of the loop, or a wake-up, for
-each call.
+Theory of operation. Everything here runs in the thread of the call's event loop, except :meth:`AsyncioCall.wake`, which
+can be called from any thread. When a reply is noticed, the slot is given back immediately, before the task that waits
+for the reply continues; if the next call in the queue belongs to the same loop, that call begins at once. The worker
+still polls at that moment, so a queue is processed without an iteration of the loop, or a wake-up, for each call.
 """
 
 from __future__ import annotations
@@ -32,23 +31,23 @@ class AsyncioCall:
     """One call; a :class:`backworks.isolation.slots.Waiter` as long as it has no slot.
 
     Attributes:
-        loop: The event loop that it belongs to.
-        future: The reply, or what was raised instead: a ``BackworksError`` if the call has not begun, or else whatever
-            the channel has raised; then :attr:`slot` has still to be seen to.
+        loop: Its event loop.
+        future: The reply or an exception: a ``BackworksError`` if the call has not begun, otherwise the exception of
+            the channel, in which case the caller must still give back or retire :attr:`slot`.
         slot: The slot that it holds.
-        error: Why it gets none.
-        timeout: Seconds that it had when it began.
-        until: When its time is over, by ``time.monotonic()``, or ``None``.
+        error: The reason why it gets no slot.
+        timeout: Its timeout in seconds when it began.
+        until: Its deadline, by ``time.monotonic()``, or ``None``.
 
     Args:
         slots: The slots.
-        begun: The calls that wait for their replies; the call keeps itself in there meanwhile.
-        asked: What to send.
-        timeout: Seconds for all of it, or ``None``.
-        slot: Whose worker has the request already, if one has.
+        begun: The calls that wait for their replies; the call adds and removes itself.
+        asked: The request.
+        timeout: The total time in seconds, or ``None``.
+        slot: The slot whose worker already has the request, if there is one.
 
     Raises:
-        PluginUnavailable, PluginStateError, PluginTimeout: It may not wait for a slot.
+        PluginUnavailable, PluginStateError, PluginTimeout: The call may not wait for a slot.
     """
 
     __slots__ = ("_asked", "_begun", "_slots", "_timer", "error", "future", "loop", "slot", "timeout", "until")
@@ -74,7 +73,7 @@ class AsyncioCall:
             self._timer = self.loop.call_later(timeout, self._late)
 
     def wake(self) -> Slot | None:
-        """Begins the call with the slot that was given, or has the loop do so; under the lock of the slots."""
+        """Begins the call with its slot, in the event loop's thread; under the lock of the slots."""
         try:
             here = asyncio.get_running_loop() is self.loop
         except RuntimeError:
@@ -86,17 +85,17 @@ class AsyncioCall:
 
     @property
     def is_ready(self) -> bool:
-        """Whether :meth:`look` would find something, as far as that can be told at no cost."""
+        """Whether :meth:`look` would find a reply, as far as that can be determined without a system call."""
         return self.slot is not None and self.slot.worker.channel.is_ready
 
     def look(self) -> None:
-        """Looks whether the reply is there."""
+        """Checks whether the reply has arrived."""
         slot = self.slot
         if slot is None or self.future.done():
             return
         try:
             reply = slot.worker.channel.advance()
-        except Exception as error:  # noqa: BLE001  # it is the caller's
+        except Exception as error:  # noqa: BLE001  # passed on to the caller
             self._fail(slot, error)
         else:
             if reply is not None:
@@ -106,11 +105,11 @@ class AsyncioCall:
                 self._slots.give(slot)
 
     def leave(self) -> tuple[Slot, BaseException | None] | None:
-        """Ends the wait of a task that was cancelled, and lets go of the slot.
+        """Ends the wait of a cancelled task and releases the slot.
 
         Returns:
-            The slot that has still to be seen to, with what its channel has raised, or ``None`` if its worker has the
-            request; or ``None`` if there is no such slot.
+            ``None`` if the caller has nothing left to do. Otherwise the slot that it must give back or retire, with the
+            exception of its channel, or with ``None`` if the worker still has the request.
         """
         slot = self.slot
         if slot is not None and self in self._begun:
@@ -126,7 +125,7 @@ class AsyncioCall:
         return None
 
     def end(self) -> None:
-        """Stops its clock."""
+        """Cancels the timer."""
         if self._timer is not None:
             self._timer.cancel()
 
@@ -135,9 +134,9 @@ class AsyncioCall:
             self._slots.give(slot)
 
     def _begin(self) -> Slot | None:
-        """Begins the call with the slot that was given; lets go of the slot and returns it if it is free again."""
+        """Begins the call with its slot; releases the slot and returns it if it is free again."""
         slot = self.slot
-        if self.future.done():  # no task waits any more
+        if self.future.done():  # the task has stopped waiting
             self.slot = None
             return slot
         if slot is None:
@@ -153,7 +152,7 @@ class AsyncioCall:
         endpoint, method, data, traceparent, tracestate = self._asked
         try:
             reply = slot.worker.begin(endpoint, method, data, left, traceparent, tracestate)
-        except BaseException as error:  # noqa: BLE001  # it is the caller's
+        except BaseException as error:  # noqa: BLE001  # passed on to the caller
             self.future.set_exception(error)
             return None
         if reply is None:
@@ -176,7 +175,7 @@ class AsyncioCall:
         self.future.set_exception(error)
 
     def _late(self) -> None:
-        """The time is over."""
+        """Handles the timeout."""
         slot = self.slot
         if slot is not None and self in self._begun:
             self.look()

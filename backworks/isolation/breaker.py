@@ -1,13 +1,13 @@
 """A circuit breaker, as a table of states and events.
 
-Theory of operation. While the breaker is *closed* every call is let in, and those that fail in a row are counted: a
-call that succeeds is proof that the plugin does its work, and starts the count anew. Where enough of them lie within
-the window it *opens* and refuses all calls. After a while it is *half-open*: a few calls, the probes, are let in, and
-the others refused still. If all probes succeed it closes; if one fails it opens again, for as long as before.
+Theory of operation. While the breaker is *closed*, it admits every call and counts consecutive failures; a call that
+succeeds proves that the plugin works and resets the count. When enough failures lie within the window, the breaker
+*opens* and rejects all calls. After a time it is *half-open*: it admits a few calls, the probes, and still rejects all
+others. If all probes succeed, it closes; if one fails, it opens again for the same time.
 
-What a call came to counts only in the period in which the call was let in: one that was begun before the breaker opened
-says nothing about the plugin of now. A call that was let in and never begun (refused by something else, or given up by
-its caller) has no verdict; a probe's place is free again then.
+The result of a call only counts in the period in which the call was admitted, because a call from before the breaker
+opened says nothing about the plugin's current condition. A call that was admitted but never began (rejected for another
+reason, or abandoned by its caller) has no result; if it was a probe, another call can take its place.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ __all__ = ["TRANSITIONS", "CircuitBreaker", "Position"]
 
 
 class Position(StrEnum):
-    """What a breaker does with calls."""
+    """The state of a circuit breaker."""
 
     CLOSED = "closed"
     OPEN = "open"
@@ -44,15 +44,15 @@ TRANSITIONS = {
 
 
 class CircuitBreaker:
-    """Lets calls in, or not. Thread-safe; a call of a plugin that does its work takes no lock.
+    """Admits or rejects calls. Thread-safe; calls to a plugin that works take no lock.
 
     Args:
-        settings: The numbers.
-        moved: Told the event of each change of position, as the table names it; outside of all locks.
-        noted: Told the period and whether the breaker is *calm* (closed, and the last call has not failed) whenever one
-            of them changes, under the breaker's lock. While it is calm, :meth:`enter` and :meth:`succeed` need not be
-            called.
-        clock: Tells the time in seconds.
+        settings: The settings.
+        moved: Called with the event of each transition, as named in the table; outside all locks.
+        noted: Called with the period and whether the breaker is *calm* (closed, and the last call has not failed)
+            whenever one of them changes, under the breaker's lock. While it is calm, :meth:`enter` and :meth:`succeed`
+            need not be called.
+        clock: Returns the time in seconds.
     """
 
     def __init__(
@@ -78,20 +78,20 @@ class CircuitBreaker:
 
     @property
     def position(self) -> Position:
-        """What it does with calls. One that is open stays so until the first call after its time."""
+        """Its state. An open breaker only becomes half-open with the first call after its time has passed."""
         return self._position
 
     @property
     def retry_after(self) -> float:
-        """Seconds until it lets calls in again; 0 where it does."""
+        """How many seconds remain until an open breaker admits calls again, or 0."""
         return max(0.0, self._open_until - self._clock()) if self._position is Position.OPEN else 0.0
 
     def enter(self) -> int | None:
-        """Lets a call in.
+        """Admits or rejects a call.
 
         Returns:
-            The period, to be given to one of :meth:`succeed`, :meth:`fail` and :meth:`withdraw` when the call is over;
-            ``None`` if the call is refused.
+            The period, which the caller passes to :meth:`succeed`, :meth:`fail` or :meth:`withdraw` at the end of the
+            call; ``None`` if the call is rejected.
         """
         if self._position is Position.CLOSED:
             return self._period
@@ -105,7 +105,7 @@ class CircuitBreaker:
         return period
 
     def succeed(self, period: int) -> None:
-        """Notes that the call of a period succeeded."""
+        """Records that a call admitted in a period has succeeded."""
         if self._calm:
             return
         with self._lock:
@@ -123,7 +123,7 @@ class CircuitBreaker:
         self._moved("probes succeeded")
 
     def fail(self, period: int) -> None:
-        """Notes that the call of a period failed."""
+        """Records that a call admitted in a period has failed."""
         with self._lock:
             if period != self._period or self._position is Position.OPEN:
                 return
@@ -142,7 +142,7 @@ class CircuitBreaker:
         self._moved(event)
 
     def withdraw(self, period: int) -> None:
-        """Notes that the call of a period came to nothing."""
+        """Records that a call admitted in a period has no result."""
         if self._position is Position.HALF_OPEN:
             with self._lock:
                 if period == self._period and self._position is Position.HALF_OPEN:

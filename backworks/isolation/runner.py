@@ -1,4 +1,4 @@
-"""What makes the calls of one plugin, behind its :class:`~backworks.isolation.admission.Admission`."""
+"""The interface of runners, which make the calls that :class:`~backworks.isolation.admission.Admission` admits."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ __all__ = ["Runner", "called_by_itself", "encode"]
 
 
 class Runner(Protocol):
-    """Makes calls of one instance and ends it.
+    """Makes the calls of one instance and ends it.
 
-    The calls raise what the engine raises, and also:
+    Calls raise the exceptions of the engine, and also:
 
-    * ``PluginTimeout``: It did not return in time (where this isolation can tell).
-    * ``PluginUnavailable``: The plugin takes no calls now.
-    * ``PluginStateError``: The call would wait for the one that it was made from.
-    * ``ValueError``: The timeout is not a number of seconds.
+    * ``PluginTimeout``: The call did not return in time, if the isolation can enforce a timeout.
+    * ``PluginUnavailable``: The plugin does not accept calls at present.
+    * ``PluginStateError``: The call would wait for the call from which it was made.
+    * ``ValueError``: The timeout is not valid.
     """
 
     @property
     def state(self) -> State:
-        """The state while the plugin is open: *running* where nothing is wrong."""
+        """The state while the plugin is open: *running* in the absence of faults."""
         ...
 
     @property
     def in_flight(self) -> int:
-        """How many calls it makes, with those that nobody waits for any more."""
+        """The number of calls in flight, including abandoned ones."""
         ...
 
     @property
     def is_inherited(self) -> bool:
-        """Whether it belongs to the process that this one was forked off, which alone can end it."""
+        """Whether it belongs to the parent process from which this one was forked; only the parent can end it."""
         ...
 
     def process(
@@ -50,7 +50,7 @@ class Runner(Protocol):
         traceparent: str | bytes | None,
         tracestate: str | bytes | None,
     ) -> Reply:
-        """Makes a call, within a timeout in seconds if that is not ``None``."""
+        """Makes a call, with a timeout in seconds or ``None``."""
         ...
 
     async def process_async(
@@ -62,18 +62,18 @@ class Runner(Protocol):
         traceparent: str | bytes | None,
         tracestate: str | bytes | None,
     ) -> Reply:
-        """As :meth:`process`, from an event loop."""
+        """Like :meth:`process`, for use in an event loop."""
         ...
 
     def health_check(self, timeout: float | None) -> Reply:
-        """Asks the plugin how it is."""
+        """Runs the plugin's health check."""
         ...
 
     def stop(self) -> None:
-        """Takes note that no new call comes; starts nothing any more.
+        """Prepares for the end: no new calls will come, and nothing is started any more.
 
         Raises:
-            PluginStateError: It cannot be ended from this thread.
+            PluginStateError: The runner cannot be ended from this thread.
         """
         ...
 
@@ -81,16 +81,16 @@ class Runner(Protocol):
         """Shuts the instance down, once, after :meth:`stop`.
 
         Args:
-            until: The deadline by ``time.monotonic()``, or ``None`` to wait as long as it takes.
-            empty: Whether every caller has left.
+            until: The deadline by ``time.monotonic()``, or ``None`` for no limit.
+            empty: Whether all calls have returned.
         """
         ...
 
 
 def called_by_itself(plugin: str) -> PluginStateError:
-    """Makes the exception of a call that would wait for the call that it was made from, as a log handler may do."""
+    """Creates the exception for a call that would wait for the call from which it was made, as in a log handler."""
     return PluginStateError(
-        f"{plugin}: called from within its own call, while it takes no more at a time; call it after that has returned",
+        f"{plugin}: called from within its own call, and no other slot is free; call it after that call has returned",
         plugin=plugin,
     )
 

@@ -1,14 +1,14 @@
-"""Which worker takes the next call: the slots that are free, and the calls that wait for one.
+"""Assigns worker processes to calls: the free slots, and the calls that wait for one.
 
-Theory of operation. Each worker that has started has a :class:`Slot`. A slot is free, or held by exactly one: a call, a
-health check, an :class:`~backworks.isolation.abandoned.AbandonedCall`, or whoever ends the plugin. Whoever holds a slot
-gives it back or retires it, once; a slot that is given back twice, or with a request still open, is an error where that
-happens.
+Theory of operation. Each started worker has a :class:`Slot`. A slot is free, or has exactly one holder: a call, a
+health check, an :class:`~backworks.isolation.abandoned.AbandonedCall`, or the shutdown of the plugin. The holder must
+give the slot back or retire it, once. Giving a slot back twice, or while a request is open, raises an error at that
+point.
 
-:class:`FreeSlots` is the list of free slots. Taking a slot and giving it back are one step each, so that a call takes
-no lock. The list is *attentive* while a call waits, or while the worker of a held slot has ended, or while the plugin
-closes. One rule keeps the two sides together: whoever waits makes the list attentive before looking for a free slot,
-and whoever gives a slot back looks afterwards whether the list is attentive. So at least one of the two sees the other.
+:class:`FreeSlots` is the list of free slots. Taking a slot and giving it back are atomic, so a call needs no lock. The
+list is *attentive* while a call waits, while the worker of a held slot has ended, or while the plugin closes. One rule
+prevents lost wake-ups: a waiter makes the list attentive before it looks for a free slot, and a holder that gives a
+slot back checks afterwards whether the list is attentive. At least one of the two therefore notices the other.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ __all__ = ["FreeSlots", "PythonFreeSlots", "PythonSlot", "Slot", "Slots", "Threa
 
 
 class Slot(Protocol):
-    """The place of one worker: a :class:`PythonSlot` or its compiled twin.
+    """The slot of one worker: a :class:`PythonSlot` or its compiled counterpart.
 
     Attributes:
         worker: The worker.
@@ -48,43 +48,43 @@ class Slot(Protocol):
 
 
 class FreeSlots(Protocol):
-    """The list of free slots: :class:`PythonFreeSlots` or its compiled twin. Thread-safe.
+    """The list of free slots: :class:`PythonFreeSlots` or its compiled counterpart. Thread-safe.
 
     Attributes:
-        attentive: Whether a slot is only taken and given back under the lock of :class:`Slots`.
+        attentive: Whether slots are only taken and given back under the lock of :class:`Slots`.
     """
 
     attentive: bool
 
     def take(self) -> Slot | None:
-        """Takes the slot that was given back last, whose pages are in the caches; ``None`` if attentive or empty."""
+        """Takes the slot given back last, whose memory is in the caches; ``None`` if the list is attentive or empty."""
         ...
 
     def pop(self) -> Slot | None:
-        """As :meth:`take`, whether attentive or not."""
+        """Like :meth:`take`, but also if the list is attentive."""
         ...
 
     def give(self, slot: Slot) -> None:
-        """Puts a slot back, and calls ``look`` if the list is attentive.
+        """Gives a slot back, and calls ``look`` if the list is attentive.
 
         Raises:
-            RuntimeError: The slot is free already.
+            RuntimeError: The slot is already free.
         """
         ...
 
     def remove(self, slot: Slot) -> bool:
-        """Takes this slot, if it is free; returns whether it was."""
+        """Takes this slot if it is free; returns whether it was."""
         ...
 
     def clear(self) -> None:
-        """Forgets all slots."""
+        """Removes all slots."""
         ...
 
     def __len__(self) -> int: ...
 
 
 class PythonSlot:
-    """A :class:`Slot` where nothing is compiled."""
+    """A :class:`Slot` in Python."""
 
     __slots__ = ("call", "worker")
 
@@ -94,10 +94,10 @@ class PythonSlot:
 
 
 class PythonFreeSlots:
-    """A :class:`FreeSlots` where nothing is compiled.
+    """A :class:`FreeSlots` in Python.
 
     Args:
-        look: Called after a slot was put back while the list is attentive.
+        look: Called after a slot was given back while the list is attentive.
     """
 
     def __init__(self, look: Callable[[], object]) -> None:
@@ -136,7 +136,7 @@ class PythonFreeSlots:
 
 
 def new_slot(worker: Worker, call: Callable[..., Reply]) -> Slot:
-    """Makes the slot of a worker, which its maker holds."""
+    """Creates the slot of a worker; the caller holds it."""
     compiled = _compiled()
     slot: Slot = PythonSlot(worker, call) if compiled is None else compiled.Slot(worker, call)
     return slot
@@ -149,22 +149,22 @@ def _new_free_slots(look: Callable[[], object]) -> FreeSlots:
 
 
 def _compiled() -> ModuleType | None:
-    """Returns the extension module if it has slots: the one for a Python without an interpreter lock has none."""
+    """Returns the extension module if it has slots; the one for free-threaded Python has none."""
     compiled = ffi.compiled()
     return compiled if hasattr(compiled, "FreeSlots") else None
 
 
 class Waiter(Protocol):
-    """Something that waits for a slot. It gets a slot or an error, once, under the lock of :class:`Slots`."""
+    """A call that waits for a slot. It receives a slot or an error, once, under the lock of :class:`Slots`."""
 
     slot: Slot | None
     error: Exception | None
 
     def wake(self) -> Slot | None:
-        """Notes that it has got something. Returns the slot if its call is over already.
+        """Wakes the call, which has a slot or an error now. Returns the slot if the call has already completed.
 
         Raises:
-            RuntimeError: It will never look.
+            RuntimeError: The call can no longer run.
         """
         ...
 
@@ -184,7 +184,7 @@ class ThreadWaiter:
         self._lock.release()
 
     def wait(self, timeout: float | None) -> bool:
-        """Waits; returns whether it has got something."""
+        """Waits; returns whether it has received a slot or an error."""
         return self._lock.acquire(timeout=-1 if timeout is None else min(timeout, threading.TIMEOUT_MAX))
 
 
@@ -193,15 +193,15 @@ class Slots:
 
     Args:
         plugin: The plugin's id, for messages.
-        lock: Guards all but what takes no lock. It can be taken again by the thread that has it, since a finaliser may
-            run in the middle of something.
-        admit: Called under the lock with the timeout and the deadline of a call that is to wait; raises if it may not.
-        retire: Ends a worker by its slot, which the caller of it holds.
+        lock: Guards everything except operations that need no lock. It is reentrant, because a finaliser can run at any
+            point.
+        admit: Called under the lock with the timeout and the deadline of a call before it waits; raises to reject it.
+        retire: Ends the worker of a slot that the caller holds.
 
     Attributes:
         free: The free slots.
-        waiting: What waits for one, the first in the front.
-        given_back: Notified when a slot was given back while the list is attentive, or retired.
+        waiting: The waiting calls, in order of arrival.
+        given_back: Notified when a slot is retired, or given back while the list is attentive.
     """
 
     def __init__(
@@ -218,15 +218,15 @@ class Slots:
         self._lock = lock
         self._admit = admit
         self._retire = retire
-        self._doomed: set[Slot] = set()  # held, and their workers have ended
+        self._doomed: set[Slot] = set()  # held slots whose workers have ended
         self._closing = False
 
     def wait(self, timeout: float | None) -> tuple[Slot, float | None]:
-        """Waits for a slot; returns it with the seconds that are left of the timeout.
+        """Waits for a slot; returns it with the rest of the timeout, in seconds.
 
         Raises:
             PluginTimeout: No slot was free in time.
-            PluginUnavailable, PluginStateError: The call may not wait, or no worker will come.
+            PluginUnavailable, PluginStateError: The call may not wait, or no worker will start.
         """
         until = deadline(timeout)
         waiter = ThreadWaiter()
@@ -249,12 +249,12 @@ class Slots:
         raise self.nothing_was_free(timeout)
 
     def join(self, waiter: Waiter, timeout: float | None, until: float | None) -> None:
-        """Puts a waiter into the queue, and wakes it at once if a slot is free.
+        """Adds a waiter to the queue, and wakes it at once if a slot is free.
 
         Args:
-            waiter: What waits.
-            timeout: The seconds that it has, or ``None``.
-            until: When they are over.
+            waiter: The waiter.
+            timeout: Its timeout in seconds, or ``None``.
+            until: Its deadline.
 
         Raises:
             PluginTimeout, PluginUnavailable, PluginStateError: It may not wait.
@@ -266,7 +266,7 @@ class Slots:
             self._dispatch()
 
     def leave(self, waiter: Waiter) -> None:
-        """Takes a waiter that gives up out of the queue, or takes back the slot that it got meanwhile."""
+        """Removes a waiter that gives up from the queue, or takes back the slot that it has just received."""
         with self._lock, contextlib.suppress(ValueError):
             self.waiting.remove(waiter)
             self._attend()
@@ -275,7 +275,7 @@ class Slots:
             self.free.give(slot)
 
     def refuse(self, error: Exception) -> None:
-        """Has everything that waits fail; under the lock."""
+        """Makes all waiting calls fail; under the lock."""
         while self.waiting:
             waiter = self.waiting.popleft()
             waiter.error = error
@@ -284,7 +284,7 @@ class Slots:
         self._attend()
 
     def give(self, slot: Slot) -> None:
-        """Gives back a slot whose worker can take the next call, or retires the worker if it cannot."""
+        """Gives a slot back, or retires its worker if the worker cannot take another call."""
         if slot.worker.channel.is_open:
             self.retire(slot)
         else:
@@ -299,10 +299,10 @@ class Slots:
             self.given_back.notify_all()
 
     def doom(self, slot: Slot) -> bool:
-        """Notes that a worker has ended: its slot is retired, now or when it is given back.
+        """Records that a worker has ended, so that its slot is retired: now, or when it is given back.
 
         Returns:
-            Whether it was free.
+            Whether the slot was free.
         """
         with self._lock:
             self._doomed.add(slot)
@@ -313,12 +313,12 @@ class Slots:
             return True
 
     def close(self) -> None:
-        """Has every slot that is given back from now on be seen by who waits for :attr:`given_back`; under the lock."""
+        """Makes every slot that is given back from now on notify :attr:`given_back`; under the lock."""
         self._closing = True
         self._attend()
 
     def look(self) -> None:
-        """Retires ended workers whose slots are free, and gives the others to what waits."""
+        """Retires ended workers whose slots are free, and assigns the other free slots to waiting calls."""
         with self._lock:
             for slot in tuple(self._doomed):
                 if self.free.remove(slot):
@@ -327,12 +327,12 @@ class Slots:
             self.given_back.notify_all()
 
     def nothing_was_free(self, timeout: float | None) -> PluginTimeout:
-        """Makes the exception of a call that has waited in vain."""
+        """Creates the exception for a call that got no slot in time."""
         within = "in time" if timeout is None else f"within {timeout:g} s"
         return PluginTimeout(f"no worker process was free {within}", plugin=self.plugin)
 
     def _dispatch(self) -> None:
-        """Gives free slots to what waits; under the lock."""
+        """Assigns free slots to waiting calls; under the lock."""
         slot: Slot | None = None
         while self.waiting:
             if slot is None and (slot := self.free.pop()) is None:
@@ -345,12 +345,12 @@ class Slots:
             waiter.slot = slot
             try:
                 slot = waiter.wake()
-            except RuntimeError:  # its event loop is closed, and it will never look
+            except RuntimeError:  # its event loop is closed, so it will never run
                 waiter.slot = None
         self._attend()
         if slot is not None:
             self.free.give(slot)
 
     def _attend(self) -> None:
-        """Says anew whether the list is attentive; under the lock."""
+        """Updates whether the list is attentive; under the lock."""
         self.free.attentive = self._closing or bool(self.waiting or self._doomed)

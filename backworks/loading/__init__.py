@@ -1,1 +1,1 @@
-"""From a path to a library that is found, read, copied, checked and opened. Nothing here starts a plugin."""
+"""Finds, copies, checks and opens libraries. Nothing here starts a plugin."""

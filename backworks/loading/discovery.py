@@ -1,4 +1,4 @@
-"""Finds plugins in directories, by reading their files. Nothing of them is loaded."""
+"""Finds plugins in directories by reading their files, without loading them."""
 
 from __future__ import annotations
 
@@ -22,16 +22,15 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class DiscoveredPlugin:
-    """A file that is a plugin, or should be one.
+    """A file that is, or appears to be, a plugin.
 
     Attributes:
-        name: The plugin's name, from the manifest; without one, the file's name without ``lib`` and its
-        ending.
+        name: The plugin's name from its manifest; without a manifest, the file's name without ``lib`` and suffix.
         version: The plugin's version, or ``None`` without a manifest.
         description: The manifest's description, or ``None``.
-        path: The file, absolute.
-        info: What the file says about itself, or ``None`` if it cannot be read as a library.
-        problems: Every known reason why it will not load on this host.
+        path: The absolute path of the file.
+        info: The file's metadata, or ``None`` if it cannot be read as a library.
+        problems: All known reasons why this host cannot load it.
     """
 
     name: str
@@ -43,19 +42,19 @@ class DiscoveredPlugin:
 
     @property
     def loadable(self) -> bool:
-        """Whether no reason is known why it would not load here."""
+        """Whether this host can load it, as far as its file shows."""
         return not self.problems
 
     @property
     def note(self) -> str | None:
-        """What a person should know about an entry that has no manifest to be listed by, or ``None``."""
+        """A remark for the user about a file without a manifest, or ``None``."""
         if self.info is None or self.info.manifest is not None or self.info.manifest_problem is not None:
             return None
-        return "it has no manifest: the name is the file's, and the version is unknown until it is loaded"
+        return "no manifest: the name comes from the file, and the version is unknown until the plugin is loaded"
 
     @classmethod
     def from_file(cls, path: str | os.PathLike[str]) -> DiscoveredPlugin:
-        """Reads a file, whatever it is: what is wrong with it is listed, not raised."""
+        """Reads any file; problems are listed, not raised."""
         absolute = Path(path).absolute()
         name = plain_name(absolute)
         try:
@@ -74,11 +73,11 @@ class DiscoveredPlugin:
 
 
 class PluginDiscovery:
-    """Finds the plugins in some directories.
+    """Finds the plugins in directories.
 
     Args:
-        directories: Where to look, the most important first.
-        recursive: Whether to look into the directories inside of them as well.
+        directories: The directories to search, in order of precedence.
+        recursive: Whether to search subdirectories as well.
     """
 
     def __init__(self, directories: Iterable[str | os.PathLike[str]], *, recursive: bool = False) -> None:
@@ -86,25 +85,24 @@ class PluginDiscovery:
         self.recursive = recursive
 
     def scan(self) -> tuple[DiscoveredPlugin, ...]:
-        """Reads every library there is now and returns the plugins among them.
+        """Reads all libraries in the directories and returns the plugins among them.
 
-        A file is looked at if it ends in ``.so``, ``.dylib`` or ``.dll`` and is not hidden, each once,
-        whichever ways lead to it. Plugins come in the order of the directories and, in each, of the files'
-        names. A file that is broken, for another system or unreadable is among them, with its problems. A
-        library that has nothing of a plugin is left out. A directory that cannot be read is a warning in the
-        log.
+        A library is a file whose name ends in ``.so``, ``.dylib`` or ``.dll`` and that is not hidden. Each file is read
+        once, even if several links lead to it. Plugins are sorted by directory, in the given order, and then by file
+        name. The result includes files that are broken, unreadable or for another system, with their problems. It does
+        not include libraries without any sign of a plugin. A directory that cannot be read logs a warning.
         """
         found = []
         for path in self._files():
             plugin = DiscoveredPlugin.from_file(path)
             if _has_nothing_of_a_plugin(plugin):
-                _log.debug("%s: left out: a library, but nothing of a plugin", path)
+                _log.debug("%s: skipped: the library is not a plugin", path)
             else:
                 found.append(plugin)
         return tuple(found)
 
     def _files(self) -> Iterator[Path]:
-        # By their real paths: links may lead anywhere, also in circles.
+        # Compares real paths, because links may form a cycle.
         seen_directories: set[str] = set()
         seen_files: set[str] = set()
         for directory in self.directories:
@@ -127,12 +125,12 @@ class PluginDiscovery:
 
 
 def _visible(directory: Path) -> list[os.DirEntry[str]]:
-    """Returns what is in a directory and not hidden, sorted by name."""
+    """Returns the entries of a directory that are not hidden, sorted by name."""
     try:
         with os.scandir(directory) as entries:
             visible = [entry for entry in entries if not entry.name.startswith(".")]
     except OSError as error:
-        _log.warning("%s: no plugins are found there: %s", directory, error.strerror or error)
+        _log.warning("%s: cannot search the directory for plugins: %s", directory, error.strerror or error)
         return []
     return sorted(visible, key=lambda entry: entry.name)
 
@@ -141,14 +139,14 @@ def _is_directory(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_dir()
     except OSError:
-        return False  # a link to itself, or into where nobody may look
+        return False  # a link to itself, or to a directory without permission
 
 
 def _has_nothing_of_a_plugin(plugin: DiscoveredPlugin) -> bool:
     info = plugin.info
     return (
         info is not None
-        and info.bits == 64  # of others the symbols are not read
+        and info.bits == 64  # the symbols of other files are not read
         and info.manifest is None
         and info.manifest_problem is None
         and not any(name.startswith("backworks_plugin_") for name in info.exports)

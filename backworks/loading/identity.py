@@ -1,4 +1,4 @@
-"""Who a library says it is, and whether that can be: the same words wherever its functions were called."""
+"""Checks the name, version and ABI that a library reports, with the same errors for every isolation."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ __all__ = ["Identity", "check_abi", "identify", "link_error", "missing_symbols"]
 
 _GRAMMAR = {"name": NAME, "version": SEMVER}
 _ACCEPTED = {
-    "name": "UTF-8 text of 1 to 64 characters of [a-z0-9._-], the first a letter or a digit,",
-    "version": 'UTF-8 text as in semver.org ("1.2.0")',
+    "name": "1 to 64 characters of [a-z0-9._-], starting with a letter or digit",
+    "version": 'a version as in semver.org, such as "1.2.0"',
 }
 
 
 class Identity(NamedTuple):
-    """What a plugin is called."""
+    """A plugin's name, version and description."""
 
     name: str
     version: str
@@ -33,22 +33,22 @@ class Identity(NamedTuple):
 def identify(
     path: Path, name: bytes | None, version: bytes | None, description: bytes | None, manifest: Mapping[str, Any] | None
 ) -> Identity:
-    """Checks what a library's functions returned.
+    """Checks the return values of a library's functions.
 
     Args:
         path: The library.
-        name, version, description: What they returned; no description where it has none.
-        manifest: Its manifest, or ``None``.
+        name, version, description: The return values; ``None`` as description if the library does not export one.
+        manifest: The library's manifest, or ``None``.
 
     Raises:
-        IdentityError: It is nothing that could be used.
-        ManifestError: The manifest says something else.
+        IdentityError: The name or the version is not valid.
+        ManifestError: The name or the version differs from the manifest.
     """
     found = {"name": _text(name, "name", path), "version": _text(version, "version", path)}
     for member, value in found.items():
         if manifest is not None and manifest[member] != value:
             raise ManifestError(
-                f"{path}: backworks_plugin_{member}() returns {value!r}, its manifest says "
+                f"{path}: backworks_plugin_{member}() returns {value!r}, but the manifest has "
                 f"{manifest[member]!r}: they must be equal",
                 path=path,
             )
@@ -57,14 +57,14 @@ def identify(
 
 
 def check_abi(path: Path, found: int) -> None:
-    """Checks the version of the ABI that a library speaks.
+    """Checks a library's ABI version.
 
     Raises:
-        AbiVersionError: It is another than this host's.
+        AbiVersionError: It differs from this host's.
     """
     if found != ABI_VERSION:
         raise AbiVersionError(
-            f"{path}: speaks version {found} of the plugin ABI, this host version {ABI_VERSION}: rebuild the "
+            f"{path}: the plugin has ABI version {found}, but this host has version {ABI_VERSION}: rebuild the "
             "plugin with this host's backworks_plugin.h, or use the host that it was built for",
             path=path,
             found=found,
@@ -73,23 +73,23 @@ def check_abi(path: Path, found: int) -> None:
 
 
 def missing_symbols(path: Path, missing: Sequence[str]) -> MissingSymbolsError:
-    """Makes the exception for a library in which the dynamic linker does not find what every plugin has."""
+    """Creates the exception for a library in which the dynamic linker cannot find required symbols."""
     return MissingSymbolsError(
-        f"{path}: the dynamic linker does not find {', '.join(missing)}", path=path, symbols=missing
+        f"{path}: the dynamic linker cannot find {', '.join(missing)}", path=path, symbols=missing
     )
 
 
 def link_error(path: Path, staged: Path, text: str) -> LinkError:
-    """Makes the exception for a library that the dynamic linker refuses.
+    """Creates the exception for a library that the dynamic linker cannot load.
 
     Args:
         path: The library.
-        staged: Its private copy, which the user does not know.
-        text: The linker's words.
+        staged: Its private copy, whose path the message must not contain.
+        text: The linker's message.
     """
-    for copy in (str(staged), repr(str(staged))[1:-1]):  # in the second each backslash is two
+    for copy in (str(staged), repr(str(staged))[1:-1]):  # the second form has its backslashes doubled
         text = text.replace(copy, path.name)
-    return LinkError(f"{path}: the dynamic linker refuses it: {text}", path=path)
+    return LinkError(f"{path}: the dynamic linker cannot load it: {text}", path=path)
 
 
 def _text(text: bytes | None, member: str, path: Path) -> str:
@@ -103,6 +103,4 @@ def _text(text: bytes | None, member: str, path: Path) -> str:
         if _GRAMMAR[member].fullmatch(decoded):
             return decoded
         found = repr(decoded or text[:64])
-    raise IdentityError(
-        f"{path}: backworks_plugin_{member}() returns {found}; {_ACCEPTED[member]} is accepted", path=path
-    )
+    raise IdentityError(f"{path}: backworks_plugin_{member}() must return {_ACCEPTED[member]}, not {found}", path=path)

@@ -1,4 +1,4 @@
-"""From a path to a verified, opened library."""
+"""Opens and verifies a plugin's library."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ __all__ = ["DynamicPluginLoader", "LoadedLibrary"]
 
 @dataclass(frozen=True)
 class LoadedLibrary:
-    """A library that was opened and found to be a plugin of this ABI. None of its instances is made yet.
+    """An open library that is a plugin of this ABI, without instances so far.
 
     Attributes:
-        path: The file that was asked for.
+        path: The original file.
         staged: The private copy that is open, and its hash.
-        name, version, description: What its functions returned.
+        name, version, description: The return values of its functions.
         manifest: Its manifest, or ``None``.
         library: The binding's handle.
     """
@@ -43,34 +43,34 @@ class LoadedLibrary:
 
 
 class DynamicPluginLoader:
-    """Opens plugin libraries: path, private copy, checks, ``dlopen``, more checks; in this order.
+    """Opens plugin libraries: finds the file, copies it, checks the copy, opens it, and checks what it reports.
 
     Args:
-        binding: The way to call C; without it the one that ``BACKWORKS_FFI`` or the installation says.
+        binding: The binding; by default the one that ``BACKWORKS_FFI`` selects.
     """
 
     def __init__(self, binding: Binding | None = None) -> None:
         self._binding = binding
 
     def load(self, path: str | Path) -> LoadedLibrary:
-        """Opens the library at a path, or at a stem: ``plugins/weather`` is ``plugins/libweather.so`` on Linux.
+        """Opens the library at a path or a stem: ``plugins/weather`` stands for ``plugins/libweather.so`` on Linux.
 
-        Nothing of the file runs before it was found to be a library for this machine that exports the ABI's symbols. A
-        file that was loaded before and has not changed is not opened a second time.
+        None of the file's code runs before the host has verified that it is a library for this machine that exports the
+        ABI's symbols. A file that is already open and has not changed is not opened again.
 
         Raises:
-            PluginLoadError: It cannot be loaded; the subclass and the text say why.
+            PluginLoadError: The library cannot be loaded; the subclass and the message give the reason.
         """
         return self.open(prepare(path))
 
     def open(self, prepared: Prepared) -> LoadedLibrary:
-        """Does what :meth:`load` does after the library was prepared.
+        """Opens a library that :func:`prepare` has returned; see :meth:`load`.
 
         Raises:
-            PluginLoadError: It cannot be loaded; the subclass and the text say why.
+            PluginLoadError: The library cannot be loaded; the subclass and the message give the reason.
         """
         path, staged, manifest = prepared.path, prepared.staged, prepared.manifest
-        prepared.check("none" if isolation_problem(manifest, "thread") else "thread")  # one way in is enough
+        prepared.check("none" if isolation_problem(manifest, "thread") else "thread")  # either in-process isolation
         binding = self._binding or ffi.binding()
         try:
             library = binding.open(str(staged.path))

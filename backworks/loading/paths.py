@@ -1,4 +1,4 @@
-"""From what a person writes for a plugin's file to the file."""
+"""Finds a plugin's file from the path or stem that the user gives."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from backworks.errors import PluginNotFound
 
 __all__ = ["SUFFIXES", "library_name", "plain_name", "resolve_library"]
 
-#: How libraries end on Linux and most other systems, on macOS, and on Windows.
+#: The suffixes of libraries on Linux and most other systems, on macOS, and on Windows.
 SUFFIXES = (".so", ".dylib", ".dll")
 
-# macOS's linkers write .dylib, but much that is built there for another program is named as on Linux.
+# macOS's own suffix is .dylib, but modules for other programs often use .so there.
 _SUFFIXES_HERE = {"win32": (".dll",), "darwin": (".dylib", ".so")}.get(sys.platform, (".so",))
 
 
 def library_name(stem: str) -> str:
-    """Returns what this system calls a library: ``libweather.so``, ``libweather.dylib`` or ``weather.dll``."""
+    """Returns a library's file name on this system: ``libweather.so``, ``libweather.dylib`` or ``weather.dll``."""
     return _filenames(stem, _SUFFIXES_HERE[0])[0]
 
 
 def plain_name(path: Path) -> str:
-    """Returns what a library is called by its file's name alone: ``weather`` for ``libweather.so``."""
+    """Returns a library's name without prefix and suffix: ``weather`` for ``libweather.so``."""
     return path.stem.removeprefix("lib") or path.name
 
 
@@ -34,14 +34,14 @@ def resolve_library(path: str | Path) -> Path:
             ``plugins/libweather.dylib`` or ``plugins/weather.dll``, with or without ``lib``.
 
     Raises:
-        PluginNotFound: There is none; the text names the files that were looked for, and one for another
-            system if there is one.
+        PluginNotFound: The file does not exist. The message names the files that were tried, and files for other
+            systems if there are any.
     """
     wanted = Path(path).absolute()
     if _is_file(wanted):
         return wanted
     if not wanted.name:
-        raise PluginNotFound(f"{wanted}: is a directory; name the library inside of it", path=path)
+        raise PluginNotFound(f"{wanted}: is a directory; give the path of the library inside it", path=path)
     candidates = [wanted.with_name(name) for suffix in _SUFFIXES_HERE for name in _filenames(wanted.name, suffix)]
     for candidate in candidates:
         if _is_file(candidate):
@@ -50,16 +50,16 @@ def resolve_library(path: str | Path) -> Path:
 
 
 def _filenames(stem: str, suffix: str) -> tuple[str, str]:
-    """Returns the two names of a library, the usual one of the system first."""
+    """Returns the two possible names of a library, the system's usual one first."""
     plain, prefixed = f"{stem}{suffix}", f"lib{stem}{suffix}"
     return (plain, prefixed) if suffix == ".dll" else (prefixed, plain)
 
 
 def _explain(wanted: Path, candidates: list[Path]) -> str:
     if wanted.suffix in SUFFIXES:
-        looked = "there is no such file"
+        looked = "the file does not exist"
     else:
-        looked = f"there is no such file, and neither {' nor '.join(path.name for path in candidates)} beside it"
+        looked = f"the file does not exist, nor does {' or '.join(path.name for path in candidates)} beside it"
     if _is_directory(wanted):
         looked = f"is a directory, and there is no {' or '.join(path.name for path in candidates)} beside it"
     stem = wanted.stem if wanted.suffix in SUFFIXES else wanted.name
@@ -71,7 +71,7 @@ def _explain(wanted: Path, candidates: list[Path]) -> str:
         for name in {name for each in stems for name in _filenames(each, suffix)}
         if _is_file(wanted.with_name(name))
     )
-    hint = f"; {' and '.join(foreign)} there is for another system: build the plugin for this one" if foreign else ""
+    hint = f"; found {' and '.join(foreign)} for another system: build the plugin for this one" if foreign else ""
     return f"{wanted}: {looked}{hint}"
 
 
@@ -79,7 +79,7 @@ def _is_file(path: Path) -> bool:
     try:
         return path.is_file()
     except (OSError, ValueError):
-        return False  # not to be reached, or no name at all
+        return False  # not accessible, or not a valid file name
 
 
 def _is_directory(path: Path) -> bool:

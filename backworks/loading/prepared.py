@@ -1,6 +1,6 @@
-"""From a path to a :class:`Prepared` library: its file is found, copied and hashed in one pass, and the copy is read.
+"""Turns a path into a :class:`Prepared` library: finds the file, copies and hashes it in one pass, and reads the copy.
 
-This happens once for each plugin. Whoever checks a configuration hands the result on to whoever starts the plugin.
+This happens once for each plugin: the check of a configuration passes the result to the start of the plugin.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ __all__ = ["Prepared", "prepare"]
 
 @dataclass(frozen=True)
 class Prepared:
-    """A library that can be opened, by this process or by a worker. Nothing of it has run.
+    """A library that the host or a worker process can open. None of its code has run.
 
-    Two are equal if the same path holds the same bytes.
+    Two are equal if they have the same path and the same content.
 
     Attributes:
-        path: The file that was asked for.
-        staged: The private copy that will be opened, and its hash.
+        path: The original file.
+        staged: The private copy to open, and its hash.
         manifest: Its manifest, or ``None``.
-        problems: Every known reason why it will not load on this host, the weightiest first.
+        problems: All known reasons why this host cannot load it, the most important first.
     """
 
     path: Path
@@ -42,20 +42,20 @@ class Prepared:
 
     @property
     def name(self) -> str | None:
-        """The plugin's name, if its manifest says it."""
+        """The plugin's name from its manifest, or ``None`` without a manifest."""
         return None if self.manifest is None else str(self.manifest["name"])
 
     @property
     def thread_safe(self) -> bool:
-        """Whether calls may run at the same time."""
+        """Whether the plugin accepts concurrent calls."""
         return (self.manifest or {}).get("thread_safe", True) is not False
 
     def check(self, isolation: str) -> None:
-        """Checks that it can be loaded here, with an isolation.
+        """Checks that this host can load it with an isolation.
 
         Raises:
             IsolationError: Its manifest does not accept the isolation.
-            PluginLoadError: It cannot be loaded; the subclass and the text say why.
+            PluginLoadError: It cannot be loaded; the subclass and the message give the reason.
         """
         for problem in self.problems:
             raise problem
@@ -71,8 +71,8 @@ def prepare(path: str | Path) -> Prepared:
         path: The file, or its stem.
 
     Raises:
-        PluginLoadError: There is no such file, or it cannot be read as a library. A library that can be read but not
-            loaded has :attr:`Prepared.problems`.
+        PluginLoadError: The file does not exist, or cannot be read as a library. For a library that can be read but not
+            loaded, :attr:`Prepared.problems` lists the reasons.
     """
     found = resolve_library(path).absolute()
     with _readable(found):
@@ -86,7 +86,7 @@ def prepare(path: str | Path) -> Prepared:
 
 
 def _stage_dependencies(staged: Staged, directory: Path, needed: Sequence[str]) -> None:
-    """Copies along what the library needs and finds beside itself, and what that needs in turn."""
+    """Copies the libraries beside the original that the staged one depends on, directly or indirectly."""
     seen = {staged.path.name}
     waiting = list(needed)
     while waiting:
@@ -105,12 +105,12 @@ def _readable(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise PluginNotFound(f"{path}: cannot be read: {error.strerror or error}", path=path) from error
+        raise PluginNotFound(f"{path}: cannot read the file: {error.strerror or error}", path=path) from error
 
 
 @contextlib.contextmanager
 def _speaking_of(path: Path, *, instead_of: Path) -> Iterator[None]:
-    """Lets errors about the private copy name the file that the user knows."""
+    """Replaces the path of the private copy in errors with the path of the original."""
     try:
         yield
     except PluginLoadError as error:

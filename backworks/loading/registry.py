@@ -1,4 +1,4 @@
-"""The plugins that are known, by name, and the rule for two files of one name."""
+"""The known plugins by name, and the rules that choose between files with the same name."""
 
 from __future__ import annotations
 
@@ -23,30 +23,30 @@ _log = logging.getLogger(__name__)
 
 
 class PluginRegistry:
-    """Knows plugins by name. Safe to use from several threads.
+    """Plugins by name. Thread-safe.
 
-    Of two files with one name, the first of these rules that tells them apart decides:
+    If two files have the same name, the first rule that distinguishes them decides:
 
-    1. A file that the configuration names by its path comes before one that was found. Also if it is broken:
-       to run another in its place would hide that.
-    2. One that can be loaded here comes before one that cannot. So a plugin may lie in a directory for three
-       systems.
-    3. The higher version (semver.org) comes before the lower, and before one without a version.
-    4. The one that was added first comes before the later: that in the first directory.
+    1. A file whose path the configuration names takes precedence over a discovered one, even if it is broken, because
+       running another file instead would hide the fault.
+    2. A file that this host can load takes precedence over one that it cannot. A directory can therefore contain the
+       same plugin for several systems.
+    3. The higher version (semver.org) takes precedence over the lower, and over a file without a version.
+    4. The file added first takes precedence: the one in the first directory.
 
-    Where rule 1, 3 or 4 decided between two that load, one warning in the log names both.
+    If rule 1, 3 or 4 decides between two files that both load, a warning in the log names them.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        # By name: the candidates and whether they were named explicitly, the best first.
+        # By name: (whether the configuration names the file, the candidate), in order of precedence.
         self._ranked: dict[str, list[tuple[bool, DiscoveredPlugin]]] = {}
 
     def add(self, candidate: DiscoveredPlugin, *, explicit: bool = False) -> None:
-        """Adds a plugin. One whose file is known already is added once.
+        """Adds a plugin, or updates it if its file is already known.
 
         Args:
-            candidate: The plugin, as :class:`~backworks.loading.discovery.PluginDiscovery` describes it.
+            candidate: The plugin, as :class:`~backworks.loading.discovery.PluginDiscovery` returns it.
             explicit: Whether the configuration names its file.
         """
         with self._lock:
@@ -56,7 +56,7 @@ class PluginRegistry:
                     ranked[index] = (was_explicit or explicit, candidate)
                     ranked.sort(key=_rank, reverse=True)
                     return
-            # The sort is stable and the newcomer last, so equals stay in the order in which they were added.
+            # The sort is stable and the newcomer is last, so equal candidates stay in the order of their addition.
             newcomer = (explicit, candidate)
             ranked.append(newcomer)
             ranked.sort(key=_rank, reverse=True)
@@ -68,7 +68,7 @@ class PluginRegistry:
         why = _reason(winner, loser)
         if why is not None:
             _log.warning(
-                "two files are the plugin %r: %s (version %s) is used and %s (version %s) is not, because %s",
+                "two files contain plugin %r: using %s (version %s) instead of %s (version %s) because %s",
                 candidate.name,
                 winner[1].path,
                 winner[1].version,
@@ -78,10 +78,10 @@ class PluginRegistry:
             )
 
     def get(self, name: str) -> DiscoveredPlugin:
-        """Returns the plugin of that name.
+        """Returns the plugin with a name.
 
         Raises:
-            PluginStateError: There is none; the text has the names that are like it.
+            PluginStateError: There is none; the message suggests similar names.
         """
         with self._lock:
             if name in self._ranked:
@@ -91,11 +91,11 @@ class PluginRegistry:
         if close:
             hint = f"did you mean {' or '.join(repr(match) for match in close)}?"
         else:
-            hint = f"known are: {', '.join(known)}" if known else "none was found"
+            hint = f"expected one of {', '.join(known)}" if known else "no plugins were found"
         raise PluginStateError(f"there is no plugin {name!r}; {hint}", plugin=name)
 
     def shadowed(self, name: str) -> tuple[DiscoveredPlugin, ...]:
-        """Returns the plugins of that name which are not used, the best first."""
+        """Returns the other plugins with a name, in order of precedence."""
         with self._lock:
             return tuple(plugin for _, plugin in self._ranked.get(name, [])[1:])
 
@@ -133,7 +133,7 @@ def _rank(entry: tuple[bool, DiscoveredPlugin]) -> tuple[bool, bool, tuple[objec
 
 
 def _reason(winner: tuple[bool, DiscoveredPlugin], loser: tuple[bool, DiscoveredPlugin]) -> str | None:
-    """Returns why the one comes before the other, or ``None`` where nobody needs to be told."""
+    """Returns why the winner takes precedence, or ``None`` if the choice needs no warning."""
     if winner[0] != loser[0]:
         return "the configuration names its path" if loser[1].loadable else None
     if not (winner[1].loadable and loser[1].loadable):

@@ -1,4 +1,4 @@
-"""A plugin's configuration and the JSON Schema of its manifest."""
+"""Checks a plugin's configuration against the JSON Schema in its manifest."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ __all__ = ["Violation", "absolute_paths", "violations"]
 
 
 class Violation(NamedTuple):
-    """One thing that is wrong.
+    """One violation of a schema.
 
     Attributes:
-        where: The keys and indices that lead to it.
-        message: What is wrong, in one sentence.
+        where: The keys and indices that lead to the value.
+        message: The violation, in one sentence.
     """
 
     where: tuple[str | int, ...]
@@ -24,16 +24,16 @@ class Violation(NamedTuple):
 
 
 def violations(config: Mapping[str, Any], schema: Any) -> tuple[Violation, ...]:
-    """Lists what is wrong with a configuration, in the order of its keys.
+    """Lists the violations of a configuration, sorted by key.
 
     Args:
         config: The configuration.
         schema: A JSON Schema, 2020-12. References to other documents are not followed.
 
     Returns:
-        Everything that is wrong; if the schema itself is broken, that alone.
+        All violations; if the schema itself is not valid, only that.
     """
-    # Imported when the first plugin with a schema comes: 60 ms that others need not spend.
+    # Imported here because it takes 60 ms and only plugins with a schema need it.
     import jsonschema
     import referencing.exceptions
 
@@ -42,23 +42,24 @@ def violations(config: Mapping[str, Any], schema: Any) -> tuple[Violation, ...]:
         validator = jsonschema.Draft202012Validator(schema, registry=referencing.Registry())
         found = sorted(validator.iter_errors(dict(config)), key=lambda error: [str(key) for key in error.absolute_path])
     except jsonschema.SchemaError as error:
-        return (Violation((), f"the config_schema in the plugin's manifest is no JSON Schema: {error.message}"),)
+        text = f"config_schema in the plugin's manifest is not a valid JSON Schema: {error.message}"
+        return (Violation((), text),)
     except referencing.exceptions.Unresolvable as error:
-        return (Violation((), f"the config_schema in the plugin's manifest refers to what is not in it: {error}"),)
+        text = f"config_schema in the plugin's manifest has a reference that cannot be resolved: {error}"
+        return (Violation((), text),)
     except RecursionError:
-        return (Violation((), "the config_schema in the plugin's manifest refers to itself without end"),)
+        return (Violation((), "config_schema in the plugin's manifest refers to itself in a loop"),)
     return tuple(Violation(tuple(error.absolute_path), error.message) for error in found)
 
 
 def absolute_paths(config: Mapping[str, Any], schema: Any, base: Path) -> dict[str, Any]:
-    """Returns the configuration with those texts made absolute that the schema calls ``"format": "path"``.
+    """Returns the configuration with an absolute path for each string whose schema has ``"format": "path"``.
 
-    The plugin runs in another directory than the one in which its configuration was written, and the host alone knows
-    both.
+    A plugin does not know the directory of its configuration file, so the host resolves relative paths.
 
     Args:
-        config: The configuration; it is not changed.
-        schema: Its JSON Schema; objects within objects are followed through ``properties``.
+        config: The configuration, which stays unchanged.
+        schema: Its JSON Schema; only ``properties`` is followed into nested objects.
         base: The directory at which relative paths start.
     """
     properties = schema.get("properties") if isinstance(schema, Mapping) else None

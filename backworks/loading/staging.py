@@ -1,9 +1,9 @@
-"""Private copies of libraries: what is verified is what is opened.
+"""Private copies of libraries: the host opens exactly the bytes that it has verified.
 
-A library that is replaced on disk while it is mapped crashes its host, one that is replaced between a check and the
-``dlopen`` slips past the check, and a path that was opened once gives the old library for ever. So each library is
-copied into a directory that only this user can enter, under the SHA-256 of its bytes, and only that copy is looked at
-and opened. A changed file has another name, so that it is loaded anew.
+A library that is overwritten while it is mapped crashes its host. One that is replaced between the check and ``dlopen``
+bypasses the check. A path that has been opened once returns the old library from then on. The host therefore copies
+each library into a directory that only this user can enter, under the SHA-256 of its content, and checks and opens only
+that copy. A changed file gets a different path, so ``dlopen`` loads it again.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ class Staged(NamedTuple):
     """A private copy.
 
     Attributes:
-        path: Where it is: ``<private directory>/<sha256>/<name of the original>``.
-        sha256: The hash of its bytes, in hexadecimal.
+        path: The copy: ``<private directory>/<sha256>/<name of the original>``.
+        sha256: The hash of its content, in hexadecimal.
     """
 
     path: Path
@@ -39,7 +39,7 @@ class Staged(NamedTuple):
 
 
 def stage(path: Path) -> Staged:
-    """Copies a file into the private directory, hashing the very bytes that it writes.
+    """Copies a file into the private directory and hashes the bytes as it writes them.
 
     Raises:
         OSError: The file cannot be read, or the copy cannot be written.
@@ -56,10 +56,10 @@ def stage(path: Path) -> Staged:
         sha256 = digest.hexdigest()
         target = directory / sha256 / path.name
         target.parent.mkdir(mode=0o700, exist_ok=True)
-        if sys.platform != "win32":  # there it would be read-only, which is a file that cannot be removed
+        if sys.platform != "win32":  # Windows cannot delete a read-only file
             temporary.chmod(0o500)
         with _placing:
-            if not target.exists():  # else it has the same bytes and is perhaps mapped: keep that file
+            if not target.exists():  # an existing file has the same content and may be mapped: keep it
                 temporary.replace(target)
         return Staged(target, sha256)
     finally:
@@ -67,7 +67,7 @@ def stage(path: Path) -> Staged:
 
 
 def stage_beside(staged: Staged, original: Path) -> Path:
-    """Copies a library that a staged one needs to its side, where the dynamic linker looks for ``$ORIGIN``.
+    """Copies a dependency of a staged library beside it, where the dynamic linker finds it through ``$ORIGIN``.
 
     Raises:
         OSError: The file cannot be read, or the copy cannot be written.
@@ -83,7 +83,7 @@ def stage_beside(staged: Staged, original: Path) -> Path:
 
 
 def private_directory() -> Path:
-    """Finds the directory that only this user can enter, and that is removed when this process ends."""
+    """Returns a directory that only this user can enter and that is removed when this process ends."""
     with _placing:
         return _make_private_directory()
 
@@ -98,30 +98,30 @@ def _make_private_directory() -> Path:
 
 
 def _remove(directory: Path, owner: int) -> None:
-    if os.getpid() == owner:  # a forked child has the same hook and no right to the directory
-        # Windows keeps an open library locked: the next process sweeps it up.
+    if os.getpid() == owner:  # a forked child inherits the hook, but does not own the directory
+        # Windows keeps an open library locked: the next process removes it.
         shutil.rmtree(directory, ignore_errors=True)
 
 
-#: What says that a directory was made here, so that nothing else that is called backworks-something is swept away.
+#: Marks a directory as created here, so that no other directory named backworks-* is removed.
 _MARK = "backworks.lock"
 
 if sys.platform == "win32":
 
     def _make(parent: Path) -> Path:
-        """Makes the directory, with a file in it that nobody can remove while this process lives."""
+        """Creates the directory, with a file in it that cannot be removed while this process runs."""
         directory = Path(tempfile.mkdtemp(prefix="backworks-", dir=parent))
-        os.open(directory / _MARK, os.O_CREAT | os.O_EXCL | os.O_WRONLY)  # until the process ends, however it ends
+        os.open(directory / _MARK, os.O_CREAT | os.O_EXCL | os.O_WRONLY)  # stays open until the process ends
         return directory
 
     def _sweep(parent: Path) -> None:
-        """Removes the directories of processes that have ended, which could not remove what they had open."""
+        """Removes the directories of ended processes, which could not delete the libraries they had open."""
         for directory in parent.glob("backworks-*"):
-            with contextlib.suppress(OSError):  # its process lives, it is another's, or being swept by somebody else
+            with contextlib.suppress(OSError):  # in use, owned by another user, or being removed by another process
                 (directory / _MARK).unlink()
                 try:
                     shutil.rmtree(directory)
-                except OSError:  # a worker that is just ending has it open: the next one
+                except OSError:  # a worker that is still ending has it open: a later process removes it
                     (directory / _MARK).touch()
                     raise
 
@@ -129,16 +129,16 @@ else:
     import fcntl
 
     def _make(parent: Path) -> Path:
-        """Makes the directory, under a lock until the process ends; it also keeps systemd-tmpfiles from cleaning up."""
+        """Creates the directory, locked until the process ends; the lock also makes systemd-tmpfiles keep it."""
         new = Path(tempfile.mkdtemp(prefix=".backworks-", dir=parent))
         (new / _MARK).touch()
         fcntl.flock(os.open(new, os.O_RDONLY | os.O_CLOEXEC), fcntl.LOCK_SH)
-        return new.rename(new.with_name(new.name[1:]))  # from here on it is swept if nobody holds the lock
+        return new.rename(new.with_name(new.name[1:]))  # from here on, _sweep() removes it unless it is locked
 
     def _sweep(parent: Path) -> None:
-        """Removes the directories of processes that were killed and so could not do it themselves."""
+        """Removes the directories of processes that were killed and could not remove them."""
         for directory in parent.glob("backworks-*"):
-            with contextlib.suppress(OSError):  # another's, locked by a living process, or swept by somebody else
+            with contextlib.suppress(OSError):  # locked, owned by another user, or being removed by another process
                 handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
                 try:
                     if os.fstat(handle).st_uid == os.geteuid() and (directory / _MARK).exists():

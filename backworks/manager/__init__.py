@@ -1,4 +1,4 @@
-"""Many plugins, one life: starting them from a configuration, replacing them, and shutting them down."""
+"""Manages several plugins together: starts them from a configuration, replaces them, and shuts them down."""
 
 from backworks.manager.manager import PluginManager
 

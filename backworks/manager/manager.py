@@ -1,4 +1,4 @@
-"""Many plugins, one life."""
+"""Manages several plugins together."""
 
 from __future__ import annotations
 
@@ -48,16 +48,16 @@ class PluginManager:
         with PluginManager.from_config("backworks.yaml") as manager:
             manager.process_endpoint_data("weather", "/api/weather/KJFK")
 
-    It lives as long as the program that serves its plugins; :meth:`close`, or the end of the ``with`` block, ends it.
+    A program usually has one manager for as long as it runs. Close it with :meth:`close` or a ``with`` block.
 
     Attributes:
-        counters: What counts the calls.
+        counters: The counters of calls.
     """
 
     def __init__(self) -> None:
         self.counters = Counters()
         self._entries = Entries()
-        self._retired: list[Entry] = []  # replaced, and not ended yet
+        self._retired: list[Entry] = []  # replaced, but not closed yet
         self._reloading = threading.Lock()
         self._followers: list[Follower] = []
         self._config: Config | None = None
@@ -65,18 +65,17 @@ class PluginManager:
 
     @classmethod
     def from_config(cls, config: Config | str | Path | Mapping[str, Any], *, builtins: Iterable[Any] = ()) -> Self:
-        """Starts what a configuration says: the plugins of its ``plugins`` in their order, then those discovered.
+        """Starts the plugins of a configuration: those in ``plugins``, in their order, then the discovered ones.
 
-        A plugin with ``critical: false`` that does not start is logged and listed in :attr:`failed`. If another does
-        not start, those before it are shut down again.
+        If a plugin with ``critical: false`` fails to start, it is logged and listed in :attr:`failed`. If any other
+        plugin fails to start, the manager shuts down those already started.
 
         Args:
-            config: A configuration, or the path of one, or the mapping that a file would hold.
-            builtins: Python plugins for the entries with ``plugin_type: builtin`` and no ``path``, found by their
-            names.
+            config: A configuration, the path of a file, or a mapping with the content of a file.
+            builtins: Python plugins for the entries with ``plugin_type: builtin`` and no ``path``, matched by name.
 
         Raises:
-            ConfigError: The configuration is wrong.
+            ConfigError: The configuration is not valid.
             PluginLoadError, PluginError: A critical plugin does not start.
         """
         from backworks.config.plugins import read_config
@@ -96,7 +95,7 @@ class PluginManager:
     def from_discovery(cls, *directories: str | Path, recursive: bool = False) -> Self:
         """Starts every plugin found in the directories, each with an empty configuration and the default settings.
 
-        What does not start is logged and listed in :attr:`failed`.
+        A plugin that fails to start is logged and listed in :attr:`failed`.
         """
         manager = cls()
         manager._entries.start_all(wanted_of(discover(directories, recursive=recursive)).values())
@@ -104,17 +103,17 @@ class PluginManager:
 
     @property
     def config(self) -> Config | None:
-        """The configuration that it was made from, if it was, or the one that was loaded last."""
+        """The configuration that was loaded last, or ``None`` if there is none."""
         return self._config
 
     @property
     def plugins(self) -> Mapping[str, Plugin]:
-        """The running plugins by their ids, in the order in which they were started: a snapshot."""
+        """A snapshot of the running plugins by id, in the order of their start."""
         return MappingProxyType({plugin_id: entry.plugin for plugin_id, entry in self._entries.running.items()})
 
     @property
     def failed(self) -> Mapping[str, BackworksError]:
-        """Why those plugins did not start that were allowed not to: a snapshot."""
+        """A snapshot of the errors of plugins that failed to start and are not critical, by id."""
         return MappingProxyType(self._entries.failed)
 
     def register_builtin(
@@ -126,19 +125,19 @@ class PluginManager:
         isolation: Isolation = "thread",
         **options: Unpack[ManagedOptions],
     ) -> Plugin:
-        """Starts a Python object as a plugin: a :class:`backworks.BackworksPlugin`, or what has its members.
+        """Starts a Python object as a plugin.
 
         Args:
-            plugin: The object.
-            config: What its ``initialize`` is given.
-            plugin_id: What the manager calls it; without it, its name.
+            plugin: A :class:`backworks.BackworksPlugin`, or an object with the same members.
+            config: The argument of its ``initialize``.
+            plugin_id: The id of the plugin in this manager; by default its own name.
             isolation: ``"thread"`` or ``"none"``.
             **options: As for :meth:`load`.
 
         Raises:
-            TypeError: The object is no plugin.
+            TypeError: The object is not a plugin.
             PluginInitError: Its ``initialize`` failed.
-            PluginStateError: There is a plugin of that id already.
+            PluginStateError: A plugin with that id already runs, or the manager is closed.
             ValueError: The isolation, the number of workers or the timeout is not valid.
         """
         wanted = WantedObject(
@@ -166,14 +165,15 @@ class PluginManager:
         Args:
             path: The library, or its stem.
             config: The plugin's own configuration.
-            base: Where relative paths in it start, if the plugin's schema says that they are paths.
-            plugin_id: What the manager calls it; without it, its own name.
+            base: The directory at which the relative paths in it start; the plugin's schema declares which values are
+                paths.
+            plugin_id: The id of the plugin in this manager; by default its own name.
             isolation: ``"process"``, ``"thread"`` or ``"none"``.
             **options: As for :func:`backworks.load`; also ``health_check`` and ``critical``. See
                 :class:`backworks.Settings`.
 
         Raises:
-            PluginStateError: There is a plugin of that id already, or the manager is closed.
+            PluginStateError: A plugin with that id already runs, or the manager is closed.
             PluginLoadError, PluginError, ConfigError: As for :func:`backworks.load`.
             ValueError: The isolation, the number of workers or the timeout is not valid.
         """
@@ -190,13 +190,17 @@ class PluginManager:
         return self._entries.start(wanted).plugin
 
     def unload(self, plugin_id: str, timeout: float | None = None) -> bool:
-        """Takes a plugin out and shuts it down; calls that are in it are waited for.
+        """Removes a plugin, waits for its calls in flight, and shuts it down.
+
+        Args:
+            plugin_id: The plugin.
+            timeout: The total time for this in seconds; ``None`` means no limit.
 
         Returns:
-            Whether it is shut down, as :meth:`backworks.Plugin.close` does.
+            Whether the plugin was shut down, like :meth:`backworks.Plugin.close`.
 
         Raises:
-            PluginStateError: There is no plugin of that id.
+            PluginStateError: No plugin has that id.
         """
         entry = self._entries.get(plugin_id)
         if not self._entries.remove(entry):
@@ -204,17 +208,17 @@ class PluginManager:
         return entry.close(timeout)
 
     def reload(self, plugin_id: str, timeout: float | None = None) -> Plugin:
-        """Starts the plugin anew, from its file as it is now, and then ends the old instance.
+        """Starts a new instance of a plugin from the current content of its file, then closes the old instance.
 
-        New calls go to the new instance as soon as it runs; the old one is drained. If the new one does not start, the
-        old one stays.
+        New calls go to the new instance as soon as it runs; the old one finishes its calls in flight. If the new
+        instance does not start, the old one continues to run.
 
         Args:
             plugin_id: The plugin.
-            timeout: Seconds to wait for the old instance's calls and shutdown.
+            timeout: How many seconds to wait for the calls and the shutdown of the old instance.
 
         Raises:
-            PluginStateError: There is no plugin of that id.
+            PluginStateError: No plugin has that id.
             PluginLoadError, PluginError: The new instance does not start.
         """
         with self._reloading:
@@ -227,29 +231,28 @@ class PluginManager:
     def reload_config(
         self, config: Config | str | Path | Mapping[str, Any] | None = None, *, timeout: float | None = 30.0
     ) -> Reloaded:
-        """Goes over to another configuration, or to what the file of the present one says now.
+        """Switches to another configuration, or reads the file of the current one again.
 
-        The whole of it is checked first, and an error changes nothing. Plugins that are new, and those whose settings
-        or file have changed, are started beside the old ones; if one of them does not start, those that were started
-        are shut down again and nothing has changed, unless the plugin is new and has ``critical: false``. Then calls,
-        and the routes of an application that serves this manager, go over at one moment. Calls in the old plugins are
-        waited for before these are shut down. A plugin of which nothing has changed, and one that the program itself
-        has started, runs on.
+        The manager checks the whole configuration first; an error changes nothing. It then starts new plugins, and
+        those whose settings or file have changed, beside the old ones. If one of them does not start, the manager shuts
+        down those it has started and changes nothing, unless the plugin is new and has ``critical: false``. Calls, and
+        the routes of an application that serves this manager, then switch at once. The old plugins finish their calls
+        in flight before they are shut down. Unchanged plugins, and those started by the program itself, keep running.
 
-        What ``server`` says of addresses and processes is left as it is until the next start.
+        The addresses and processes in ``server`` only change at the next start.
 
         Args:
-            config: The configuration, or the path of one, or the mapping that a file would hold; without it, the file
-                that the present one was read from.
-            timeout: Seconds to wait for the calls and the shutdown of each old plugin.
+            config: A configuration, the path of a file, or a mapping with the content of a file; by default the file
+                of the current configuration.
+            timeout: How many seconds to wait for the calls and the shutdown of each old plugin.
 
         Returns:
-            What has changed.
+            The changes.
 
         Raises:
-            ConfigError: The configuration is wrong.
+            ConfigError: The configuration is not valid.
             PluginLoadError, PluginError: A plugin does not start.
-            PluginStateError: There is no file to read, or the manager was closed.
+            PluginStateError: There is no file to read, or the manager is closed.
         """
         from backworks.manager.reloading import Change
 
@@ -269,14 +272,14 @@ class PluginManager:
         return change.result
 
     def follow(self, follower: Follower) -> None:
-        """Has something go along when another configuration is loaded."""
+        """Registers an object that switches together with the manager to another configuration."""
         self._followers.append(follower)
 
     def process_endpoint_data(self, plugin_id: str, *arguments: Any, **options: Any) -> str | bytes | None:
         """Calls :meth:`backworks.Plugin.process_endpoint_data` of a plugin, with its arguments.
 
         Raises:
-            PluginStateError: There is no plugin of that id.
+            PluginStateError: No plugin has that id.
             PluginUnavailable: The plugin did not start.
         """
         call: Callable[[Plugin], str | bytes | None] = lambda plugin: plugin.process_endpoint_data(  # noqa: E731
@@ -285,7 +288,7 @@ class PluginManager:
         return self._on_current(plugin_id, call)
 
     async def process_endpoint_data_async(self, plugin_id: str, *arguments: Any, **options: Any) -> str | bytes | None:
-        """As :meth:`process_endpoint_data`, from an event loop."""
+        """Like :meth:`process_endpoint_data`, for use in an event loop."""
         return await self._on_current_async(
             plugin_id, lambda plugin: plugin.process_endpoint_data_async(*arguments, **options)
         )
@@ -294,20 +297,20 @@ class PluginManager:
         """Calls :meth:`backworks.Plugin.call` of a plugin, with its arguments.
 
         Raises:
-            PluginStateError: There is no plugin of that id.
+            PluginStateError: No plugin has that id.
             PluginUnavailable: The plugin did not start.
         """
         return self._on_current(plugin_id, lambda plugin: plugin.call(*arguments, **options))
 
     async def call_async(self, plugin_id: str, *arguments: Any, **options: Any) -> PluginResult | None:
-        """As :meth:`call`, from an event loop."""
+        """Like :meth:`call`, for use in an event loop."""
         return await self._on_current_async(plugin_id, lambda plugin: plugin.call_async(*arguments, **options))
 
     def current(self, plugin_id: str) -> Plugin:
-        """Finds the plugin that calls to an id go to now: for a call that tries again on ``PluginStateError``.
+        """Returns the plugin that currently has an id, for callers that retry on ``PluginStateError``.
 
         Raises:
-            PluginStateError: There is no plugin of that id.
+            PluginStateError: No plugin has that id.
             PluginUnavailable: The plugin did not start.
         """
         try:
@@ -316,7 +319,7 @@ class PluginManager:
             raise self._entries.unknown(plugin_id) from None
 
     async def answer_async(self, plugin_id: str, *arguments: Any) -> bytes | PluginResult | None:
-        """As :meth:`call_async`, but calls :meth:`backworks.Plugin.answer_async`, and counts nothing."""
+        """Like :meth:`call_async`, but calls :meth:`backworks.Plugin.answer_async` and does not count the call."""
         plugin = self.current(plugin_id)
         while True:
             try:
@@ -325,12 +328,12 @@ class PluginManager:
                 plugin = self._other(plugin_id, plugin, error)
 
     def health(self, timeout: float = 1.0) -> dict[str, PluginHealth]:
-        """Asks all plugins at once how they are; those that did not start are not well.
+        """Checks the health of all plugins concurrently; a plugin that did not start is unhealthy.
 
-        A plugin that is asked on an interval is not asked once more: its last answer stands.
+        For a plugin with periodic health checks, this returns the last result.
 
         Args:
-            timeout: Seconds to wait for the slowest.
+            timeout: How many seconds to wait for the slowest plugin.
         """
         entries = self._entries.running
         plugins = {plugin_id: entry.plugin for plugin_id, entry in entries.items()}
@@ -351,10 +354,10 @@ class PluginManager:
         return found
 
     def is_ready(self, health: Mapping[str, PluginHealth]) -> bool:
-        """Tells whether every critical plugin is well.
+        """Returns whether all critical plugins are healthy.
 
         Args:
-            health: What :meth:`health` returned.
+            health: The return value of :meth:`health`.
         """
         entries = self._entries.running
         return not self._entries.closed and all(
@@ -364,9 +367,9 @@ class PluginManager:
         )
 
     def metrics(self) -> Mapping[str, PluginMetrics]:
-        """Tells the numbers of every plugin by its id: of the calls through this manager and through a server.
+        """Returns the metrics of all plugins by id; they cover calls through this manager and through a server.
 
-        What memory worker processes use is read from the system now.
+        The memory usage of worker processes is read from the operating system at the time of the call.
         """
         found = {
             plugin_id: observe(entry.plugin, self.counters.total(plugin_id))
@@ -377,15 +380,15 @@ class PluginManager:
         return MappingProxyType(found)
 
     def restarts(self) -> dict[str, int]:
-        """Tells how many worker processes of each plugin took the place of one that had ended."""
+        """Returns how many worker processes of each plugin have been restarted."""
         return {plugin_id: restarts_of(entry.plugin) for plugin_id, entry in self._entries.running.items()}
 
     def close(self, timeout: float | None = None) -> None:
-        """Shuts all plugins down, the last started first. One that fails does not keep the others from it.
+        """Shuts down all plugins, the last started first. An error in one does not stop the shutdown of the others.
 
         Args:
-            timeout: Seconds for all of them, each with an equal share of what is left; ``None`` waits as long as it
-            takes.
+            timeout: The total time in seconds, of which each plugin gets an equal share of the rest; ``None`` means no
+                limit.
         """
         entries = [*self._retired, *self._entries.close()]
         until = None if timeout is None else time.monotonic() + timeout
@@ -395,7 +398,7 @@ class PluginManager:
             try:
                 entry.close(share)
             except Exception:
-                _logger.exception("%s: shutting it down failed", entry.plugin.id)
+                _logger.exception("%s: shutdown failed", entry.plugin.id)
 
     def __enter__(self) -> Self:
         return self
@@ -417,7 +420,7 @@ class PluginManager:
         return f"<PluginManager: {len(self._entries.running)} plugins, {len(self._entries.failed)} failed>"
 
     def _retire(self, entries: list[Entry], timeout: float | None) -> None:
-        """Ends plugins that others have taken the place of, all at the same time."""
+        """Closes plugins that have been replaced, all concurrently."""
         pool = ThreadPool(max(1, len(entries)), "backworks-retire")
         self._retired += entries
         endings = [pool.submit(partial(entry.close, timeout)) for entry in entries]
@@ -460,7 +463,7 @@ class PluginManager:
             raise
 
     def _other(self, plugin_id: str, plugin: Plugin, error: PluginStateError) -> Plugin:
-        """Finds another plugin for a call that met a closing one, and so had not begun; or raises what it raised."""
+        """Returns the replacement for a plugin that rejected a call because it was closing, or raises its error."""
         entry = self._entries.running.get(plugin_id)
         if entry is None or entry.plugin is plugin:
             raise error

@@ -1,4 +1,4 @@
-"""From one configuration to the next while calls are made: new plugins first, then calls, then the end of the old."""
+"""Switches to another configuration under load: starts new plugins, redirects calls, then closes the old plugins."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ if TYPE_CHECKING:
 
 __all__ = ["Change", "Follower", "Reloaded"]
 
-#: Seconds that a plugin has for its shutdown if it was started for a reload that fails.
+#: How many seconds the shutdown of a plugin may take that was started for a failed reload.
 _PATIENCE = 5.0
 
 
 @dataclass(frozen=True)
 class Reloaded:
-    """What a reload has changed: the ids of plugins.
+    """The result of a reload, as the ids of plugins.
 
     Attributes:
-        started: Those that did not run before.
-        replaced: Those whose settings or file had changed.
-        stopped: Those that the configuration does not have any more.
-        kept: Those that run on.
-        failed: New ones that did not start, and may: they have ``critical: false``.
+        started: Plugins that did not run before.
+        replaced: Plugins whose settings or file have changed.
+        stopped: Plugins that the configuration no longer contains.
+        kept: Plugins that keep running unchanged.
+        failed: New plugins with ``critical: false`` that did not start.
     """
 
     started: tuple[str, ...]
@@ -52,26 +52,26 @@ class Reloaded:
             )
             if ids
         ]
-        return "; ".join(parts) or "no plugin has changed"
+        return "; ".join(parts) or "no plugins changed"
 
 
 class Follower(Protocol):
-    """Something that goes along with a manager's configuration."""
+    """An object that switches together with a manager to another configuration."""
 
     def prepare(self, config: Config) -> Any:
-        """Makes what it will need, and changes nothing.
+        """Prepares the switch without changing anything.
 
         Raises:
-            ConfigError: The configuration is wrong.
+            ConfigError: The configuration is not valid.
         """
         ...
 
     def switch(self, prepared: Any) -> None:
-        """Goes over to what :meth:`prepare` returned; cannot fail."""
+        """Switches to the result of :meth:`prepare`; must not fail."""
         ...
 
     def settle(self, timeout: float | None) -> None:
-        """Waits until nobody is about to call a plugin because of what was before."""
+        """Waits until no request can call a plugin of the old configuration any more."""
         ...
 
 
@@ -81,13 +81,13 @@ class Change:
     Args:
         entries: The plugins.
         config: The new configuration.
-        builtins: Python plugins by their names.
+        builtins: Python plugins by name.
 
     Attributes:
         config: The new configuration.
 
     Raises:
-        ConfigError: It is wrong.
+        ConfigError: The new configuration is not valid.
     """
 
     def __init__(
@@ -106,7 +106,7 @@ class Change:
 
     @property
     def result(self) -> Reloaded:
-        """What it changes."""
+        """The changes."""
         return Reloaded(
             tuple(key for key in self._new if key not in self._before),
             tuple(key for key in self._new if key in self._before),
@@ -116,10 +116,10 @@ class Change:
         )
 
     def start(self) -> None:
-        """Starts what is new or has changed.
+        """Starts the plugins that are new or have changed.
 
         Raises:
-            PluginLoadError, PluginError: One of them does not start. None of them runs then.
+            PluginLoadError, PluginError: A plugin does not start. Those already started have been closed.
         """
         try:
             for wanted in self._wanted.values():
@@ -130,10 +130,10 @@ class Change:
             raise
 
     def commit(self) -> None:
-        """Has calls go to what was started.
+        """Redirects calls to the plugins that were started.
 
         Raises:
-            PluginStateError: The plugins were changed meanwhile, or closed.
+            PluginStateError: Another thread has changed the plugins or closed the manager.
         """
         self._entries.exchange(self._new, self._before)
         self._entries.forget_failures()
@@ -141,7 +141,7 @@ class Change:
             self._entries.fail(plugin_id, error)
 
     def finish(self) -> list[Entry]:
-        """Takes out what is not wanted any more; returns all that is to be closed."""
+        """Removes the plugins that the new configuration no longer contains; returns all entries to close."""
         superfluous = [entry for key, entry in self._before.items() if self._is_superfluous(key)]
         replaced = [self._before[key] for key in self._new if key in self._before]
         return [*replaced, *filter(self._entries.remove, superfluous)]
@@ -151,8 +151,8 @@ class Change:
         old = self._before.get(plugin_id)
         if old is not None and not old.wanted.configured:
             raise PluginStateError(
-                f"{plugin_id}: the program runs a plugin of that id itself; unload it, or give another name in the "
-                "configuration",
+                f"{plugin_id}: the program has already started a plugin with this id; unload it, or use another name "
+                "in the configuration",
                 plugin=plugin_id,
             )
         if old is not None and old.wanted == wanted and old.plugin.state in _ALIVE:
@@ -169,5 +169,5 @@ class Change:
         return self._before[plugin_id].wanted.configured and plugin_id not in self._wanted
 
 
-#: What a plugin does that needs no new start.
+#: The states of a plugin that does not need a new start.
 _ALIVE = ("running", "quarantined", "restarting")

@@ -1,4 +1,4 @@
-"""The plugins of a manager: which run, how each was started, and which did not start."""
+"""The plugins of a manager: those that run, how each was started, and those that failed to start."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ _logger = logging.getLogger("backworks.manager")
 
 
 class Entry:
-    """A plugin that runs.
+    """A running plugin.
 
     Args:
-        wanted: How it is started; it is started now.
+        wanted: The plugin to start; the constructor starts it.
 
     Attributes:
         plugin: The plugin.
         wanted: How it was started.
-        monitor: What asks it how it is, if anything does.
+        monitor: The periodic health check, or ``None``.
     """
 
     def __init__(self, wanted: Wanted) -> None:
@@ -43,19 +43,19 @@ class Entry:
             self.monitor.start()
 
     def health(self, timeout: float | None) -> PluginHealth:
-        """Tells how the plugin is: what it said last where it is asked on an interval, or else what it says now."""
+        """Returns the last result of the periodic health check, or else checks the plugin now."""
         last = None if self.monitor is None else self.monitor.last
         if last is None or self.plugin.state != "running":
             return self.plugin.health(timeout)
         return last
 
     def close(self, timeout: float | None) -> bool:
-        """Ends the plugin, in time whatever it does; see :meth:`backworks.Plugin.close`."""
+        """Closes the plugin within the timeout, even if its shutdown hangs; see :meth:`backworks.Plugin.close`."""
         if self.monitor is not None:
             self.monitor.stop()
         if timeout is None or self.plugin.isolation != "none":
             return self.plugin.close(timeout)
-        # Its shutdown would run in this thread, and nothing could end it.
+        # Runs the shutdown in another thread, because this thread could not stop waiting for it.
         pool = ThreadPool(1, f"backworks-{self.plugin.id}")
         closing = pool.submit(lambda: self.plugin.close(timeout))
         pool.close()
@@ -64,7 +64,7 @@ class Entry:
         except TimeoutError:
             if not closing.done():
                 logging.getLogger(f"backworks.plugin.{self.plugin.id}").error(
-                    "left behind: its shutdown did not return within %g s", timeout
+                    "abandoned: its shutdown did not return within %g s", timeout
                 )
             return False
 
@@ -73,9 +73,9 @@ class Entries:
     """Entries by the ids of their plugins. Thread-safe.
 
     Attributes:
-        running: Those that run, in the order in which they were started. A new mapping for each change: whoever reads
-            it needs no lock.
-        closed: Whether no other is taken.
+        running: The running plugins, in the order of their start. Each change replaces the mapping, so readers need no
+            lock.
+        closed: Whether the manager is closed and accepts no more plugins.
     """
 
     def __init__(self) -> None:
@@ -87,16 +87,16 @@ class Entries:
 
     @property
     def failed(self) -> dict[str, BackworksError]:
-        """Why those did not start that were allowed not to: a copy."""
+        """A copy of the errors of plugins that failed to start and are not critical."""
         with self._lock:
             return dict(self._failed)
 
     def get(self, plugin_id: str) -> Entry:
-        """Finds an entry.
+        """Returns the entry of a plugin.
 
         Raises:
-            PluginStateError: There is no plugin of that id.
-            PluginUnavailable: It did not start.
+            PluginStateError: No plugin has that id.
+            PluginUnavailable: The plugin did not start.
         """
         try:
             return self.running[plugin_id]
@@ -104,10 +104,10 @@ class Entries:
             raise self.unknown(plugin_id) from None
 
     def start(self, wanted: Wanted) -> Entry:
-        """Starts a plugin and takes it.
+        """Starts a plugin and adds it.
 
         Raises:
-            PluginStateError: There is one of that id, or no more are taken.
+            PluginStateError: A plugin with that id already runs, or the manager is closed.
         """
         plugin_id = wanted.plugin_id
         with self._lock:
@@ -115,8 +115,7 @@ class Entries:
                 raise PluginStateError(f"{plugin_id}: the plugin manager is closed", plugin=plugin_id)
             if plugin_id in self.running or plugin_id in self._starting:
                 raise PluginStateError(
-                    f"{plugin_id}: there is a plugin of that id already; unload or reload it, or give another "
-                    "plugin_id",
+                    f"{plugin_id}: a plugin with this id already runs; unload or reload it, or use another plugin_id",
                     plugin=plugin_id,
                 )
             self._starting.add(plugin_id)
@@ -129,10 +128,10 @@ class Entries:
         return entry
 
     def start_all(self, wanted: Iterable[Wanted]) -> None:
-        """Starts plugins one after the other; one that is not critical and does not start is noted in :attr:`failed`.
+        """Starts plugins one after the other; :attr:`failed` lists those that fail and are not critical.
 
         Raises:
-            BackworksError: A critical plugin does not start. Those before it run.
+            BackworksError: A critical plugin does not start. The plugins before it keep running.
         """
         for each in wanted:
             try:
@@ -143,14 +142,14 @@ class Entries:
                 self.fail(each.plugin_id, error)
 
     def exchange(self, new: Mapping[str, Entry], old: Mapping[str, Entry]) -> None:
-        """Takes entries in the place of others, all at the same moment.
+        """Replaces entries by others in one atomic step.
 
         Args:
-            new: The new entries. They are closed if they are not taken.
-            old: The entries that they replace, which have to be there still.
+            new: The new entries. They are closed if this method raises an error.
+            old: The entries that they replace, which must still be running.
 
         Raises:
-            PluginStateError: No more are taken, or an old entry is not there any more, or there is another instead.
+            PluginStateError: The manager is closed, or an old entry has been removed or replaced.
         """
         with self._lock:
             gone = [plugin_id for plugin_id in new if self.running.get(plugin_id) is not old.get(plugin_id)]
@@ -165,11 +164,13 @@ class Entries:
             entry.close(None)
         if self.closed:
             names = ", ".join(new)
-            raise PluginStateError(f"{names}: the plugin manager was closed meanwhile", plugin=names)
-        raise PluginStateError(f"{gone[0]}: it was unloaded or reloaded by somebody else meanwhile", plugin=gone[0])
+            raise PluginStateError(f"{names}: the plugin manager was closed during the start", plugin=names)
+        raise PluginStateError(
+            f"{gone[0]}: another thread unloaded or reloaded the plugin during the start", plugin=gone[0]
+        )
 
     def remove(self, entry: Entry) -> bool:
-        """Takes an entry out; tells whether it was there."""
+        """Removes an entry and returns whether it was present."""
         with self._lock:
             plugin_id = entry.wanted.plugin_id
             if self.running.get(plugin_id) is not entry:
@@ -178,19 +179,19 @@ class Entries:
             return True
 
     def fail(self, plugin_id: str, error: BackworksError) -> None:
-        """Notes why a plugin did not start, and logs it."""
+        """Records and logs why a plugin did not start."""
         error.plugin = plugin_id
         with self._lock:
             self._failed[plugin_id] = error
         _logger.error("%s did not start: %s", plugin_id, error)
 
     def forget_failures(self) -> None:
-        """Forgets those that did not start."""
+        """Clears :attr:`failed`."""
         with self._lock:
             self._failed.clear()
 
     def close(self) -> list[Entry]:
-        """Takes no more, and gives those that run away to be closed."""
+        """Rejects further plugins and returns the running ones, which the caller must close."""
         with self._lock:
             self.closed = True
             entries = list(self.running.values())
@@ -198,10 +199,10 @@ class Entries:
         return entries
 
     def unknown(self, plugin_id: str) -> BackworksError:
-        """Makes the exception for a call to a plugin that does not run."""
+        """Creates the exception for a call to a plugin that does not run."""
         with self._lock:
             reason = self._failed.get(plugin_id)
         if reason is not None:
             return PluginUnavailable(f"it did not start: {reason}", plugin=plugin_id)
         known = ", ".join(self.running) or "none"
-        return PluginStateError(f"there is no plugin {plugin_id!r} here; there are: {known}", plugin=plugin_id)
+        return PluginStateError(f"there is no plugin {plugin_id!r}; running plugins: {known}", plugin=plugin_id)

@@ -1,4 +1,4 @@
-"""From a checked configuration, or from directories, to the plugins that are to run, in their order."""
+"""Lists the plugins to start, in order, from a checked configuration or from directories."""
 
 from __future__ import annotations
 
@@ -33,23 +33,23 @@ __all__ = ["file_of", "wanted_by", "wanted_of"]
 
 
 def file_of(config: Config | None) -> Path:
-    """Finds the file that a configuration was read from.
+    """Returns the file of a configuration.
 
     Raises:
-        PluginStateError: There is none.
+        PluginStateError: The configuration has no file.
     """
     file = None if config is None else config.source.file
     if file is None:
-        raise PluginStateError("the configuration was not read from a file; give the new one to reload_config()")
+        raise PluginStateError("the configuration has no file to read again; pass the new one to reload_config()")
     return file
 
 
 def wanted_by(checked: Checked, builtins: Mapping[str, Any]) -> Mapping[str, Wanted]:
-    """Lists the plugins that a configuration wants: those that it names, in their order, and then those discovered.
+    """Lists the plugins of a configuration: those that it names, in their order, then the discovered ones.
 
     Args:
         checked: The configuration.
-        builtins: Python plugins by their names.
+        builtins: Python plugins by name.
     """
     plugins = checked.config.plugins
     wanted = {
@@ -61,11 +61,7 @@ def wanted_by(checked: Checked, builtins: Mapping[str, Any]) -> Mapping[str, Wan
 
 
 def wanted_of(registry: PluginRegistry) -> Mapping[str, Wanted]:
-    """Lists the plugins that were found, but for what is built for other platforms; none of them is critical.
-
-    Args:
-        registry: What was found.
-    """
+    """Lists the discovered plugins except those for other platforms; none of them is critical."""
     return {found.name: _discovered(found, configured=False) for found in _loadable(registry)}
 
 
@@ -100,12 +96,12 @@ def _configured(plugin_id: str, checked: Checked, builtins: Mapping[str, Any]) -
 
 
 def _named_files(checked: Checked) -> Iterator[Path]:
-    """The files that the configuration names: discovery must not start them a second time under their own names."""
+    """Yields the files that the configuration names; discovery must not start them again under their own names."""
     for plugin_id, plugin in checked.config.plugins.items():
         prepared = checked.prepared.get(plugin_id)
         if isinstance(prepared, Prepared):
             yield prepared.path.resolve()
-        elif isinstance(plugin.path, Path):  # it is disabled, or will not load
+        elif isinstance(plugin.path, Path):  # the plugin is disabled, or cannot be loaded
             with contextlib.suppress(PluginNotFound):
                 yield resolve_library(plugin.path).resolve()
 
@@ -116,14 +112,14 @@ def _find_builtin(plugin_id: str, where: str | None, builtins: Mapping[str, Any]
             return builtins[plugin_id]
         except KeyError:
             text = (
-                f"plugins.{plugin_id}: a builtin plugin without a path must be given to the manager: "
-                "PluginManager.from_config(..., builtins=[...]); or name it: path: package.module:Class"
+                f"plugins.{plugin_id}: a builtin plugin without a path must be passed to the manager, as in "
+                "PluginManager.from_config(..., builtins=[...]); or set its path to package.module:Class"
             )
             raise ConfigError([text], plugin=plugin_id) from None
     module, _, attribute = where.partition(":")
     try:
         found = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError, ValueError) as error:
-        text = f"plugins.{plugin_id}.path: {where!r} cannot be imported: {error}"
+        text = f"plugins.{plugin_id}.path: cannot import {where!r}: {error}"
         raise ConfigError([text], plugin=plugin_id) from error
     return found() if isinstance(found, type) else found

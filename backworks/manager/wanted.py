@@ -1,4 +1,4 @@
-"""What a manager is to run: a library or a Python object, with its settings and its configuration."""
+"""A plugin that a manager should run: a library or a Python object, with its settings and configuration."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ __all__ = ["Wanted", "WantedLibrary", "WantedObject"]
 
 @dataclass(frozen=True, kw_only=True)
 class Wanted(ABC):
-    """A plugin that is to run. Two are equal if neither what is said of the plugin nor its file differs.
+    """A plugin that should run. Two are equal if their settings, configuration and file are equal.
 
     Attributes:
-        plugin_id: What the manager calls it.
-        settings: How it is run.
+        plugin_id: The id of the plugin in the manager.
+        settings: How the plugin runs.
         config: The plugin's own configuration.
-        configured: Whether a configuration names or discovers it; otherwise the program started it.
+        configured: Whether it comes from a configuration or its discovery; otherwise the program started it.
     """
 
     plugin_id: str
@@ -39,15 +39,15 @@ class Wanted(ABC):
 
     @abstractmethod
     def start(self) -> Plugin:
-        """Starts it.
+        """Starts the plugin.
 
         Raises:
-            BackworksError: It does not start.
+            BackworksError: The plugin does not start.
         """
 
     @abstractmethod
     def renewed(self) -> Self:
-        """Returns the same with the plugin's file as it is now.
+        """Returns a copy with the current content of the plugin's file.
 
         Raises:
             PluginLoadError: The file cannot be read as a library.
@@ -59,8 +59,9 @@ class WantedLibrary(Wanted):
     """A library.
 
     Attributes:
-        prepared: The library, or why there is none.
-        base: Where relative paths in the plugin's configuration start, or ``None`` to leave them as they are.
+        prepared: The library, or the error if there is none.
+        base: The directory at which relative paths in the plugin's configuration start, or ``None`` to keep them
+            unchanged.
     """
 
     prepared: Prepared | BackworksError
@@ -80,7 +81,7 @@ class WantedObject(Wanted):
     """A Python object.
 
     Attributes:
-        where: What it is imported by, or ``None`` if the program has made it.
+        where: Its import path, or ``None`` if the program passed the object.
         find: Returns the object, or raises a ``ConfigError``.
     """
 

@@ -2,32 +2,32 @@
  *
  * backworks.ffi._native: the contract of backworks/ffi/contract.py, implemented in C.
  *
- *   module.c     the module and what it takes from Python when it is imported
+ *   module.c     the module, and the Python objects that it imports
  *   library.c    the type Library
  *   instance.c   the type Instance
- *   reply.c      from a backworks_response to a Reply
- *   text.c       from Python's values to pointer and size
- *   host.c       what a plugin may call: its backworks_host
+ *   reply.c      converts a backworks_response to a Reply
+ *   text.c       converts Python values to pointer and size
+ *   host.c       the functions that a plugin may call: its backworks_host
  *   dynlib.c     the system's dynamic linker
  *
- * and what each takes the place of a Python class, for its speed (../fastpath):
+ * and, for speed, files that each replace a Python class (../fastpath):
  *
- *   admission.c     the types Gate and Turn: which calls may enter
- *   slots.c         the types Slot and FreeSlots: which worker takes the next call
+ *   admission.c     the types Gate and Turn: admission of calls
+ *   slots.c         the types Slot and FreeSlots: assignment of workers to calls
  *   calls.c         the type Calls: the methods of a Plugin that make calls
- *   pool_type.c     the types Pool, Call and Waker: calls in threads of the plugin's own
- *   threadpool.c    those threads, without Python; on what threads.h offers
- *   mailbox.c       the type Mailbox: calls in a worker process, on what ../wire/mailbox.h offers
+ *   pool_type.c     the types Pool, Call and Waker: calls in worker threads
+ *   threadpool.c    the worker threads, without Python; uses threads.h
+ *   mailbox.c       the type Mailbox: calls in a worker process; uses ../wire/mailbox.h
  *   request_json.c  the JSON of an HTTP request; calls no plugin
  *
  * The path of a call: arguments are borrowed as pointer and size (text.c); the interpreter lock is released; the plugin
- * is called; its answer is checked and, where it is small, copied and freed (reply.c); the lock is taken again, once; a
- * Reply is made. A large answer is copied straight into its bytes object and freed without the lock after that.
+ * is called; its response is checked and, if small, copied and freed (reply.c); the lock is acquired again, once; a
+ * Reply is created. A large response is copied directly into its bytes object and then freed without the lock.
  *
  * Rules: no function of a plugin, of the dynamic linker or of a plugin's allocator runs while this thread holds the
- * interpreter lock, because it may wait for another thread that waits in host_log for that lock; nor while it has an
- * exception on its way, because host_log runs Python code. No library is ever unmapped. A function that returns
- * PyObject * or int returns NULL or -1 with an exception set. */
+ * interpreter lock, because the function may wait for a thread that waits in host_log for that lock. None runs while an
+ * exception is set, because host_log runs Python code. No library is ever unmapped. A function that returns PyObject *
+ * or int returns NULL or -1 with an exception set. */
 #ifndef BACKWORKS_BINDING_H
 #define BACKWORKS_BINDING_H
 
@@ -39,7 +39,7 @@
 #define BACKWORKS_NO_HELPERS
 #include "backworks_plugin.h"
 
-/* What a library exports; NULL where it does not. */
+/* The functions that a library exports; NULL if it does not. */
 struct functions {
   uint32_t (*abi_version)(void);
   const char *(*name)(void);
@@ -55,7 +55,7 @@ struct functions {
 
 /* module.c */
 
-/* The arguments of a plugin's calls: of process_endpoint_data all, of answer those before the last. */
+/* The arguments of a plugin's calls: process_endpoint_data has all of them, answer all except as_bytes. */
 enum call_argument {
   CALL_ENDPOINT,
   CALL_METHOD,
@@ -67,7 +67,7 @@ enum call_argument {
   CALL_ARGUMENTS
 };
 
-/* The state of the module; constant after its import. */
+/* The state of the module; constant after the import. */
 struct state {
   PyTypeObject *library_type;
   PyTypeObject *instance_type;
@@ -79,7 +79,7 @@ struct state {
   PyTypeObject *pool_type;
   PyTypeObject *call_type;
   PyTypeObject *waker_type;
-  PyTypeObject *mailbox_type; /* NULL where there is none */
+  PyTypeObject *mailbox_type; /* NULL without mailboxes */
   PyObject *argument_names[CALL_ARGUMENTS]; /* interned */
   PyObject *reply_type; /* contract.Reply */
   PyObject *violation;  /* contract.ContractViolation */
@@ -94,15 +94,16 @@ struct state {
 
 typedef void (*dynlib_function)(void);
 
-/* Opens the library at an absolute path, a str. Returns NULL with an OSError of the linker's words, or a ValueError. */
+/* Opens the library at an absolute path, a str. Returns NULL with an OSError that has the linker's message, or a
+ * ValueError. */
 void *dynlib_open(PyObject *path);
 
-/* Returns the function of that name, or NULL. Runs without the interpreter. */
+/* Returns the function with a name, or NULL. Runs without the interpreter lock. */
 dynlib_function dynlib_symbol(void *handle, const char *name);
 
 /* text.c */
 
-/* Bytes that are borrowed from a Python value until text_release. */
+/* Bytes borrowed from a Python value until text_release. */
 struct text {
   const char *data; /* never NULL after text_take */
   size_t size;
@@ -111,7 +112,7 @@ struct text {
 
 #define NO_TEXT { NULL, 0, { .obj = NULL } }
 
-/* As NO_TEXT, without zeroing all of it. */
+/* Like NO_TEXT, without zeroing the whole structure. */
 static inline void
 text_none(struct text *text)
 {
@@ -120,13 +121,13 @@ text_none(struct text *text)
   text->buffer.obj = NULL;
 }
 
-/* Borrows the UTF-8 of a str, or the bytes of an object with a buffer. `what` names the value in a TypeError. */
+/* Borrows the UTF-8 of a str, or the buffer of another object. `what` names the value in a TypeError. */
 int text_take(struct text *text, PyObject *value, const char *what);
 
-/* Gives back what text_take borrowed; does nothing if nothing was. */
+/* Returns what text_take borrowed, if anything. */
 void text_release(struct text *text);
 
-/* What a request is made of, borrowed for a call. */
+/* The parts of a request, borrowed for a call. */
 struct texts {
   struct text endpoint, method, data, traceparent, tracestate;
 };
@@ -172,7 +173,7 @@ request_make(backworks_request *request, const struct texts *texts, uint64_t tim
 /* Reads a timeout in seconds, within the limits of timeouts.check_timeout. */
 int take_timeout(PyObject *value, uint64_t *nanoseconds);
 
-/* A method: the names of its arguments, how many there are, may be given by place, and must be given. */
+/* A method: the names of its arguments, their number, how many may be positional, and how many are required. */
 struct signature {
   const char *name;
   const char *const *names;
@@ -181,56 +182,58 @@ struct signature {
   Py_ssize_t required;
 };
 
-/* Sorts the arguments of a call by place and name; values[i] is borrowed, or NULL where nothing was given. `interned` has
- * the names as Python's, interned; or is NULL. */
+/* Parses the positional and keyword arguments of a call; values[i] is borrowed, or NULL if missing. `interned` contains
+ * the names as interned Python strings, or is NULL. */
 int sort_arguments(const struct signature *signature, PyObject *const *interned, PyObject *const *given,
                    Py_ssize_t positional, PyObject *keywords, PyObject **values);
 
 /* reply.c */
 
-/* Answers up to this size are copied twice, so that the interpreter lock is taken once: a copy of 4 KiB costs less than
- * a second wait for the lock, which is milliseconds long where other threads are busy. */
+/* Responses up to this size are copied twice, so that the interpreter lock is acquired only once: copying 4 KiB costs
+ * less than waiting for the lock again, which takes milliseconds if other threads are busy. */
 #define SMALL_ANSWER 4096
 
-/* One answer, from the call that it is for to the Reply that comes of it. On the stack of the calling thread. */
+/* One response, from the plugin's call to the Reply. On the stack of the calling thread. */
 struct answer {
-  backworks_response response; /* for the plugin to fill */
-  backworks_response seen;     /* what it had filled in when the call returned: read once, then trusted */
+  backworks_response response; /* filled by the plugin */
+  backworks_response seen;     /* a copy made when the call returns: read once, checked, then trusted */
   int32_t code;
-  const char *broken_field; /* the field that breaks the rules, or NULL */
+  const char *broken_field; /* the field that violates the ABI, or NULL */
   size_t broken_size;
   size_t broken_limit; /* 0: the field is NULL */
-  bool freed;          /* the plugin's memory was handed back; `seen` points into `copy` */
+  bool freed;          /* the plugin's memory has been freed; `seen` points into `copy` */
   char copy[SMALL_ANSWER];
 };
 
 /* Zeroes the response. */
 void answer_prepare(struct answer *answer);
 
-/* Checks what the plugin returned, and copies and frees it if it is small or broken. Without the interpreter lock. */
+/* Checks the response, and copies and frees it if it is small or invalid. Without the interpreter lock. */
 void answer_take(struct answer *answer, int32_t code, const struct state *state, const struct functions *functions);
 
-/* The text of a ContractViolation, a str, where broken_field is set. */
+/* Returns the message of a ContractViolation, a str, if broken_field is set. */
 PyObject *answer_violation(const struct answer *answer);
 
-/* Makes the Reply, and frees what is still to be freed, also if it fails. With the interpreter lock. */
+/* Creates the Reply, and frees the plugin's memory if that is still necessary, also on failure. With the interpreter
+ * lock. */
 PyObject *answer_reply(struct answer *answer, const struct state *state, const struct functions *functions);
 
-/* Makes a Reply of its five fields, whose references it takes; NULL among them makes it fail for want of memory. */
+/* Creates a Reply from its five fields, whose references it takes; if one is NULL, fails with a MemoryError. */
 PyObject *reply_of(const struct state *state, PyObject *values[5]);
 
 /* host.c */
 
-/* Says which function takes the records (logs.deliver), and how long their text may be. Later calls do nothing. */
+/* Sets the function that receives the records (logs.deliver) and the maximum size of their text. Later calls do
+ * nothing. */
 int host_setup(PyObject *deliver_function, size_t max_text);
 
-/* Makes the host structure of one instance, whose records go to the function registered as `number`, a Python int. */
+/* Creates the host structure of one instance, whose records go to the function registered as `number`, a Python int. */
 backworks_host *host_new(PyObject *number);
 
-/* Frees it; NULL is allowed. */
+/* Frees the structure; accepts NULL. */
 void host_free(backworks_host *host);
 
-/* Ends logging, because the interpreter ends: waits a moment for records on their way, and drops all later ones. */
+/* Ends logging before the interpreter ends: waits briefly for records in flight, and drops all later ones. */
 PyObject *host_stop_logging(PyObject *module, PyObject *unused);
 
 /* library.c */
@@ -248,8 +251,8 @@ PyObject *library_open(PyObject *module, PyObject *path);
 
 /* instance.c */
 
-/* One initialised plugin. `plugin` is NULL before init and after shutdown. The host structure outlives a plugin that was
- * never shut down: its threads may still log. */
+/* One initialised plugin. `plugin` is NULL before init and after shutdown. The host structure outlives a plugin that is
+ * never shut down, because its threads may still log. */
 struct instance {
   PyObject_HEAD
   struct library *library;
@@ -270,28 +273,28 @@ extern PyType_Spec calls_spec;
 /* Interns the names of the arguments. */
 int calls_setup(struct state *state);
 
-/* Takes the request's data: also of a buffer that is not contiguous, then as a copy. */
+/* Borrows the request's data; copies it if its buffer is not contiguous. */
 int take_data(struct text *text, PyObject *value);
 
-/* Takes the value of an HTTP field, which is Latin-1 where it is not ASCII; NULL and None are none. */
+/* Borrows the value of an HTTP field, encoded as Latin-1; NULL and None mean that there is no value. */
 int take_field(struct text *text, PyObject *value, const char *what);
 
-/* The two methods that a plugin's calls are. */
+/* The two methods that make a plugin's calls. */
 extern const struct signature call_signature, answer_signature;
 
 #define PROCESS_DOC                                                                                                    \
   "process_endpoint_data($self, endpoint, method='GET', data='', *, as_bytes=False, timeout=None, traceparent=None, "  \
-  "tracestate=None)\n--\n\nHas the plugin answer one request; see backworks.Plugin.process_endpoint_data."
+  "tracestate=None)\n--\n\nSends a request to the plugin; see backworks.Plugin.process_endpoint_data."
 #define ANSWER_DOC                                                                                                     \
   "answer($self, endpoint, method, data, timeout=None, traceparent=None, tracestate=None)\n--\n\n"                     \
-  "Has the plugin answer one request; see backworks.Plugin.answer."
+  "Sends a request to the plugin; see backworks.Plugin.answer."
 
 /* pool_type.c */
 
-/* Makes a Pool: the method of Instance, with the tuple of its arguments. */
+/* Creates a Pool: the method of Instance, with the tuple of its arguments. */
 PyObject *pool_new(struct instance *instance, const struct state *state, PyObject *arguments);
 
-/* Adds its types to the module. */
+/* Adds the types of the pool to the module. */
 int pool_types(PyObject *module, struct state *state);
 
 /* request_json.c */

@@ -11,12 +11,12 @@
 void *
 dynlib_open(PyObject *path)
 {
-  /* Dependencies from beside the library, the system's folder and what os.add_dll_directory named; neither from PATH
-   * nor from the current folder, where anybody may have put a DLL. Refuses a path that is not absolute. */
+  /* Searches for dependencies beside the library, in the system's directory and those of os.add_dll_directory, but not
+   * in PATH or the current directory, where others may have put a DLL. Rejects a path that is not absolute. */
   const DWORD flags = LOAD_LIBRARY_SEARCH_DLL_LOAD_DIR | LOAD_LIBRARY_SEARCH_DEFAULT_DIRS;
   DWORD error = 0;
   HMODULE handle;
-  wchar_t *name = PyUnicode_AsWideCharString(path, NULL); /* NULL for the size: refuses a name with a NUL inside */
+  wchar_t *name = PyUnicode_AsWideCharString(path, NULL); /* without a size: rejects a name that contains NUL */
 
   if (name == NULL) {
     return NULL;
@@ -51,26 +51,26 @@ dynlib_open(PyObject *path)
   const char *name, *words = NULL;
   void *handle;
 
-  if (!PyUnicode_FSConverter(path, &encoded)) { /* refuses a name with a NUL inside */
+  if (!PyUnicode_FSConverter(path, &encoded)) { /* rejects a name that contains NUL */
     return NULL;
   }
   name = PyBytes_AsString(encoded);
   if (name[0] != '/') { /* dlopen would search for it */
-    PyErr_Format(PyExc_ValueError, "the path of a library must be absolute, and %R is not", path);
+    PyErr_Format(PyExc_ValueError, "the path of a library must be absolute, not %R", path);
     Py_DECREF(encoded);
     return NULL;
   }
   Py_BEGIN_ALLOW_THREADS
-  /* NOW: a missing symbol is an error of the load, not a crash of some later call. LOCAL: two plugins may have
-   * functions of one name. */
+  /* NOW: a missing symbol makes loading fail instead of crashing a later call. LOCAL: two plugins may have functions
+   * with the same name. */
   handle = dlopen(name, RTLD_NOW | RTLD_LOCAL);
   if (handle == NULL) {
-    words = dlerror(); /* of this thread, until it calls the linker again */
+    words = dlerror(); /* valid until this thread calls the linker again */
   }
   Py_END_ALLOW_THREADS
   Py_DECREF(encoded);
   if (handle == NULL) {
-    PyObject *text = PyUnicode_DecodeFSDefault(words != NULL ? words : "the dynamic linker does not say why");
+    PyObject *text = PyUnicode_DecodeFSDefault(words != NULL ? words : "the dynamic linker gives no reason");
     if (text != NULL) {
       PyErr_SetObject(PyExc_OSError, text);
       Py_DECREF(text);
@@ -85,8 +85,8 @@ dynlib_symbol(void *handle, const char *name)
   void *address = dlsym(handle, name);
   dynlib_function function;
 
-  /* ISO C has no cast from one to the other; POSIX says that they are the same. */
-  _Static_assert(sizeof function == sizeof address, "functions and objects have addresses of one size");
+  /* ISO C has no cast between the two; POSIX guarantees the same representation. */
+  _Static_assert(sizeof function == sizeof address, "pointers to functions and to objects must have the same size");
   memcpy(&function, &address, sizeof function);
   return function;
 }

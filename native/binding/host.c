@@ -1,25 +1,25 @@
 /* SPDX-License-Identifier: MIT
  *
- * A plugin may log from any thread, also from one that Python has never seen, and some do so while the process ends.
- * Who asks a finalised interpreter for its lock crashes, and who asks one that is being finalised never returns. So
- * every record passes a gate: it counts itself in and out, and once the gate is closed (by atexit, before finalisation
- * begins), nobody is let in. Who closes it waits for those inside. */
+ * A plugin may log from any thread, including threads unknown to Python, and some do so while the process ends.
+ * Acquiring the lock of a finalised interpreter crashes, and acquiring it during finalisation never returns. Every
+ * record therefore passes a gate, which counts the records in flight. Once the gate is closed (by atexit, before
+ * finalisation begins), it admits no more records. Closing waits for the records in flight. */
 #include "binding.h"
 
 #include <pythread.h>
 #include <stdlib.h>
 
-/* How long the end of the process waits for records on their way, in microseconds: thousands of times what one takes. A
- * log function that takes longer is stuck, and the process should end all the same. */
+/* How long the end of the process waits for records in flight, in microseconds: thousands of times what a record takes.
+ * A log function that takes longer hangs, which must not prevent the process from ending. */
 #define PATIENCE 100000
 
-static PyObject *deliver; /* logs.deliver; set once and kept: a callback has no other way to find it */
+static PyObject *deliver; /* logs.deliver; set once and kept, because a callback has no other access to it */
 static size_t text_limit;
 
 static PyThread_type_lock gate; /* guards the next two */
 static unsigned int inside;
 static bool closed;
-static PyThread_type_lock busy; /* held by nobody in particular while inside > 0 */
+static PyThread_type_lock busy; /* held while inside > 0, by no thread in particular */
 
 static bool
 enter(void)
@@ -58,7 +58,7 @@ host_log(void *context, uint32_t level, const char *text, size_t size)
     size = text_limit;
   }
   gil = PyGILState_Ensure();
-  /* The context is a number and never followed: a plugin that invents one reaches nobody. */
+  /* The context is a number and never dereferenced: an invalid one reaches no log function. */
   result = PyObject_CallFunction(deliver, "NkN", PyLong_FromVoidPtr(context), (unsigned long)level,
                                  PyBytes_FromStringAndSize(text, (Py_ssize_t)size));
   if (result == NULL) {

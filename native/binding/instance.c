@@ -17,7 +17,7 @@ forget_log(const struct state *state, PyObject *number)
   return result != NULL ? 0 : -1;
 }
 
-/* Makes an instance that has all but its plugin. */
+/* Creates an instance without its plugin. */
 static struct instance *
 instance_new(struct library *library, const struct state *state, PyObject *log)
 {
@@ -56,11 +56,11 @@ instance_init(struct library *library, const struct state *state, PyObject *conf
   Py_BEGIN_ALLOW_THREADS
   int32_t code = functions->init(instance->host, text.data, text.size, &plugin, &answer.response);
   if (code != BACKWORKS_OK) {
-    plugin = NULL; /* what a failing init stored means nothing */
+    plugin = NULL; /* the value stored by a failed init is meaningless */
   }
   answer_take(&answer, code, state, functions);
   if (answer.broken_field != NULL && plugin != NULL) {
-    (void)functions->shutdown(plugin); /* nobody will have the instance: let its threads end */
+    (void)functions->shutdown(plugin); /* the instance is discarded: let its threads end */
     plugin = NULL;
   }
   Py_END_ALLOW_THREADS
@@ -74,7 +74,7 @@ instance_init(struct library *library, const struct state *state, PyObject *conf
     pair = PyTuple_Pack(2, reply, plugin != NULL ? (PyObject *)instance : Py_None);
   }
   if (pair == NULL && plugin != NULL) {
-    PyErr_Clear(); /* a MemoryError, as nothing else is left */
+    PyErr_Clear(); /* can only be a MemoryError */
     instance->plugin = NULL;
     Py_BEGIN_ALLOW_THREADS
     (void)functions->shutdown(plugin);
@@ -90,7 +90,7 @@ out:
   return pair;
 }
 
-/* The plugin, or NULL with an exception after shutdown. */
+/* Returns the plugin, or NULL with an exception after shutdown. */
 static backworks_plugin *
 running(const struct instance *instance)
 {
@@ -235,8 +235,8 @@ instance_traverse(PyObject *self, visitproc visit, void *arg)
   return 0;
 }
 
-/* Never calls the plugin: the collector runs at any moment and on any thread. Who forgets shutdown() loses the plugin's
- * memory and the host structure, and nothing crashes. */
+/* Never calls the plugin, because the collector runs at any time and on any thread. Without a call of shutdown(), the
+ * plugin's memory and the host structure leak, but nothing crashes. */
 static void
 instance_dealloc(PyObject *self)
 {
@@ -268,7 +268,7 @@ static PyMethodDef instance_methods[] = {
   { "reconfigure", instance_reconfigure, METH_O,
     "reconfigure($self, config, /)\n--\n\nCalls backworks_plugin_reconfigure." },
   { "pool", instance_pool, METH_VARARGS,
-    "pool($self, workers, problem, /)\n--\n\nMakes a Pool; problem(kind, timeout) makes the exception of a call that "
+    "pool($self, workers, problem, /)\n--\n\nCreates a Pool; problem(kind, timeout) creates the exception of a call that "
     "has no Reply." },
   { "shutdown", instance_shutdown, METH_NOARGS, "shutdown($self)\n--\n\nCalls backworks_plugin_shutdown." },
   { NULL, NULL, 0, NULL },

@@ -24,10 +24,10 @@ static const struct symbol {
 };
 #define SYMBOLS (sizeof symbols / sizeof symbols[0])
 
-/* Holds the types in struct functions against the declarations of the header. Never called, and the linker never sees
- * the names: sizeof evaluates nothing. */
+/* Compares the types in struct functions with the declarations of the header. Never called; sizeof evaluates nothing, so
+ * the linker does not need the names. */
 #define SAME_TYPE(member, declared) \
-  _Static_assert(sizeof(((struct functions *)0)->member == &(declared)) > 0, "the header declares it otherwise")
+  _Static_assert(sizeof(((struct functions *)0)->member == &(declared)) > 0, "the type must match the header's declaration")
 SAME_TYPE(abi_version, backworks_plugin_abi_version);
 SAME_TYPE(name, backworks_plugin_name);
 SAME_TYPE(version, backworks_plugin_version);
@@ -45,7 +45,7 @@ library_of(PyObject *object)
   return (struct library *)object;
 }
 
-/* All members of struct functions are function pointers, which have one size and representation. */
+/* All members of struct functions are function pointers, which have the same size and representation. */
 static dynlib_function
 get_function(const struct functions *functions, const struct symbol *symbol)
 {
@@ -141,7 +141,7 @@ library_abi_version(PyObject *self, PyObject *unused)
   return PyLong_FromUnsignedLong(version);
 }
 
-/* The bytes of the static string that `function` returns, or None. */
+/* Returns the static string that `function` returns, as bytes, or None. */
 static PyObject *
 static_text(const char *(*function)(void), const char *name)
 {
@@ -246,7 +246,7 @@ static PyMethodDef library_methods[] = {
 };
 
 static PyGetSetDef library_members[] = {
-  { "path", library_get_path, NULL, "The path that it was opened by.", NULL },
+  { "path", library_get_path, NULL, "The path with which it was opened.", NULL },
   { NULL, NULL, NULL, NULL, NULL },
 };
 

@@ -10,7 +10,7 @@ state_of(PyObject *module)
   return PyModule_GetState(module);
 }
 
-/* Reads an attribute of a Python module that is a size. */
+/* Reads a size from an attribute of a Python module. */
 static int
 get_size(PyObject *module, const char *name, size_t *size)
 {
@@ -75,7 +75,7 @@ take_logs(struct state *state)
   return result;
 }
 
-/* Makes a type and adds it to the module. */
+/* Creates a type and adds it to the module. */
 static int
 add_type(PyObject *module, PyType_Spec *spec, PyTypeObject **type)
 {
@@ -88,9 +88,9 @@ module_exec(PyObject *module)
 {
   struct state *state = state_of(module);
 
-  /* host_log finds its way back into Python through PyGILState_Ensure, which knows the main interpreter only. */
+  /* host_log enters Python through PyGILState_Ensure, which only supports the main interpreter. */
   if (PyInterpreterState_GetID(PyInterpreterState_Get()) != 0) {
-    PyErr_SetString(PyExc_ImportError, "backworks.ffi._native works in the main interpreter only");
+    PyErr_SetString(PyExc_ImportError, "backworks.ffi._native only works in the main interpreter");
     return -1;
   }
   if (take_contract(state) < 0 || take_logs(state) < 0 || calls_setup(state) < 0) {
@@ -139,7 +139,7 @@ module_traverse(PyObject *module, visitproc visit, void *arg)
   return 0;
 }
 
-/* Runs only when nothing refers to the module any more: its types do, and their objects refer to them. */
+/* Runs when nothing refers to the module any more; its types do, and their objects refer to them. */
 static void
 module_free(void *module)
 {
@@ -169,12 +169,12 @@ module_free(void *module)
 static PyMethodDef module_functions[] = {
   { "open", library_open, METH_O, "open($module, path, /)\n--\n\nOpens the library at an absolute path." },
   { "stop_logging", host_stop_logging, METH_NOARGS,
-    "stop_logging($module)\n--\n\nDrops all later log records of plugins, because the interpreter ends." },
+    "stop_logging($module)\n--\n\nDrops all later log records of plugins, before the interpreter ends." },
   { "write_request", (PyCFunction)(void (*)(void))request_json, METH_FASTCALL,
     "write_request($module, method, path, path_params, query, fields, body, /)\n--\n\n"
-    "As backworks.http.writer.write_in_python; None for header fields that are left to that." },
+    "Like backworks.http.writer.write_in_python; returns None for header fields that need that function." },
 #if HAVE_MAILBOX
-  { "mailbox", mailbox_new, METH_NOARGS, "mailbox($module)\n--\n\nMakes a Mailbox; see backworks.isolation.channels.mailbox." },
+  { "mailbox", mailbox_new, METH_NOARGS, "mailbox($module)\n--\n\nCreates a Mailbox; see backworks.isolation.channels.mailbox." },
 #endif
   { NULL, NULL, 0, NULL },
 };

@@ -10,7 +10,7 @@ answer_prepare(struct answer *answer)
   answer->response.struct_size = sizeof answer->response;
 }
 
-/* Notes the first field that breaks the rules; the checks and their order are those of contract.check_sizes. */
+/* Records the first field that violates the ABI; the checks and their order are those of contract.check_sizes. */
 static void
 check(struct answer *answer, const char *field, const char *data, size_t size, size_t limit)
 {
@@ -28,7 +28,7 @@ check(struct answer *answer, const char *field, const char *data, size_t size, s
   }
 }
 
-/* Copies one field to `to` and makes it point there. Returns where the next one goes. */
+/* Copies one field to `to` and makes it point there. Returns the place of the next field. */
 static char *
 move(char *to, const char **field, size_t size)
 {
@@ -56,7 +56,7 @@ answer_take(struct answer *answer, int32_t code, const struct state *state, cons
   check(answer, "content_type", seen->content_type, seen->content_type_size, state->max_field);
   check(answer, "headers", seen->headers, seen->headers_size, state->max_field);
   if (answer->broken_field == NULL) {
-    /* The sum cannot overflow: each size has just been bounded. */
+    /* The sum cannot overflow, because each size has been checked. */
     if (seen->size + seen->content_type_size + seen->headers_size > sizeof answer->copy) {
       answer->freed = false;
       return;
@@ -115,7 +115,7 @@ reply_of(const struct state *state, PyObject *values[5])
     arguments = PyTuple_Pack(1, fields);
   }
   if (arguments != NULL) {
-    /* A Reply is a tuple with names. tuple.__new__ makes one without the Python function that Reply(...) runs. */
+    /* A Reply is a named tuple. tuple.__new__ creates one without the Python function that Reply(...) runs. */
     reply = state->tuple_new((PyTypeObject *)state->reply_type, arguments, NULL);
   }
   Py_XDECREF(arguments);
@@ -144,7 +144,7 @@ answer_reply(struct answer *answer, const struct state *state, const struct func
   values[3] = bytes_or_none(seen->content_type, seen->content_type_size);
   values[4] = bytes_or_none(seen->headers, seen->headers_size);
   if (!answer->freed && seen->data != NULL) {
-    PyErr_Clear(); /* the only one possible is a MemoryError, and it is set again below */
+    PyErr_Clear(); /* can only be a MemoryError, which is set again below */
     Py_BEGIN_ALLOW_THREADS
     functions->free_string(seen->data, seen->size);
     Py_END_ALLOW_THREADS

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 #include "binding.h"
 
-/* Of timeouts.py. */
+/* As in timeouts.py. */
 #define MAX_TIMEOUT 4000000
 
 int
 text_take(struct text *text, PyObject *value, const char *what)
 {
-  const bool is_bytes = Py_IS_TYPE(value, &PyBytes_Type); /* unlike the checks for subclasses, no call */
+  const bool is_bytes = Py_IS_TYPE(value, &PyBytes_Type); /* unlike PyBytes_Check, not a function call */
   Py_ssize_t size;
 
   text->buffer.obj = NULL;
@@ -43,13 +43,13 @@ take_timeout(PyObject *value, uint64_t *nanoseconds)
   double seconds = PyFloat_AsDouble(value);
 
   if (seconds == -1.0 && PyErr_Occurred()) {
-    if (!PyErr_ExceptionMatches(PyExc_OverflowError)) { /* of an int; -1 is refused as well */
+    if (!PyErr_ExceptionMatches(PyExc_OverflowError)) { /* from a large int; -1 is invalid as well */
       return -1;
     }
     PyErr_Clear();
   }
-  if (!(seconds >= 0.0 && seconds <= MAX_TIMEOUT)) { /* written so that NaN is none */
-    PyErr_Format(PyExc_ValueError, "timeout is %R; it takes 0 to %d seconds, or None for no limit", value, MAX_TIMEOUT);
+  if (!(seconds >= 0.0 && seconds <= MAX_TIMEOUT)) { /* also true for NaN */
+    PyErr_Format(PyExc_ValueError, "timeout must be 0 to %d seconds, or None for no limit, not %R", MAX_TIMEOUT, value);
     return -1;
   }
   *nanoseconds = (uint64_t)(seconds * 1e9);
@@ -64,14 +64,15 @@ text_release(struct text *text)
   }
 }
 
-/* The place of a keyword. Those of a call in Python's source are interned, so that comparing pointers finds them. */
+/* Returns the index of a keyword. Keywords in Python source code are interned, so comparing pointers usually finds
+ * them. */
 static Py_ssize_t
 place_of(const struct signature *signature, PyObject *const *interned, PyObject *keyword)
 {
   Py_ssize_t i;
 
   if (interned != NULL) {
-    for (i = signature->count - 1; i >= 0; i--) { /* as_bytes, which is given most, is the last */
+    for (i = signature->count - 1; i >= 0; i--) { /* backwards, because as_bytes, the most frequent, is last */
       if (keyword == interned[i]) {
         return i;
       }

@@ -5,7 +5,7 @@
 
 #if defined(_MSC_VER) && !defined(__clang__)
 #include <intrin.h>
-#define WORD_ADD(at, number) _InterlockedExchangeAdd((at), (number)) /* each returns what was there before */
+#define WORD_ADD(at, number) _InterlockedExchangeAdd((at), (number)) /* each returns the previous value */
 #define WORD_OR(at, bits) _InterlockedOr((at), (bits))
 #define WORD_AND(at, bits) _InterlockedAnd((at), (bits))
 #define WORD_SET(at, number) _InterlockedExchange((at), (number))
@@ -18,7 +18,7 @@
 #define WORD_GET(at) __atomic_load_n((at), __ATOMIC_SEQ_CST)
 #endif
 
-/* Seconds that are as good as for ever, and that every system's locks can wait. */
+/* A timeout in seconds that stands for no limit and that all systems' locks support. */
 #define LONGEST_WAIT 1e5
 
 static struct gate *
@@ -33,7 +33,7 @@ turn_of(PyObject *object)
   return (struct turn *)object;
 }
 
-/* Adds to the count of calls; returns what it was. */
+/* Adds to the count of calls; returns the previous count. */
 static inline word
 count(struct gate *gate, word number)
 {
@@ -46,7 +46,7 @@ count(struct gate *gate, word number)
 #endif
 }
 
-/* Several may find that the gate is stopped and empty, one after the other; the first one says so. */
+/* Several threads may find the gate stopped and empty; the first releases the lock. */
 static void
 tell(struct gate *gate)
 {
@@ -278,7 +278,7 @@ this_thread(void)
   return (word)PyThread_get_thread_ident();
 }
 
-/* Raises what a nested call gets. Returns -1. */
+/* Raises the exception of a nested call. Returns -1. */
 static int
 refuse_nested(struct turn *turn)
 {
@@ -291,7 +291,7 @@ refuse_nested(struct turn *turn)
   return -1;
 }
 
-/* Waits without the interpreter lock, which the thread whose turn it is may need to end it. */
+/* Waits without the interpreter lock, which the holder may need to finish. */
 static int
 wait(struct turn *turn)
 {

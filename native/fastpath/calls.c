@@ -1,20 +1,20 @@
 /* SPDX-License-Identifier: MIT
  *
- * The type Calls: the methods process_endpoint_data and answer of backworks.compiled_plugin.CompiledPlugin, which take
- * the place of those of backworks.Plugin. No Python code runs between the caller and the plugin, unless something is
- * unusual: then the callables run that were given by `attach`, so that every binding has the same words for it.
+ * The type Calls: the methods process_endpoint_data and answer of backworks.compiled_plugin.CompiledPlugin, which
+ * replace those of backworks.Plugin. In the normal case, no Python code runs between the caller and the plugin. In any
+ * other case, the callables given to `attach` run, so that all bindings behave alike.
  *
- * The path of a call: its arguments are sorted; it enters by the gate (admission.h), or asks; what makes it is one of
+ * The path of a call: its arguments are parsed; it enters through the gate (admission.h), or asks; it is made by one of
  *
- *   an instance  in this thread, for `isolation: none`: arguments are borrowed, and a plain answer is made without a
- *                Reply; the turn of a plugin that is not thread-safe is given back as soon as the answer needs nothing
- *                of the plugin any more
- *   a slot       for `isolation: process`: it is taken, its `call` made, and given back (slots.h); if none is to be
- *                had, Python waits for one
+ *   an instance  in this thread, for `isolation: none`: arguments are borrowed, and a plain response is converted
+ *                without a Reply; the turn of a plugin that is not thread-safe is given back as soon as the response no
+ *                longer needs the plugin
+ *   a slot       for `isolation: process`: the slot is taken, its `call` called, and the slot given back (slots.h); if
+ *                no slot is free, Python waits for one
  *   a function   for every other runner
  *
- * An answer with code OK is returned as it is if it has no HTTP field, or the fields of the answer before it: Python has
- * found those valid, and valid bytes stay valid. Any other answer is settled in Python. Then the call leaves. */
+ * A response with code OK is returned directly if it has no HTTP fields, or those of the response before it: Python has
+ * found them valid, and valid bytes stay valid. Any other response is settled in Python. Then the call leaves. */
 #include "admission.h"
 #include "slots.h"
 
@@ -34,14 +34,14 @@ struct field {
 struct calls {
   PyObject_HEAD
   const struct state *state; /* of the module; NULL before attach */
-  struct gate *gate;         /* NULL before attach, and after the collector, as are the others */
-  PyObject *ask;             /* decides about a call that the gate does not let through: () -> period */
-  PyObject *settle;          /* makes the result of a Reply that is not plain: (period, reply) -> result */
-  PyObject *fail;            /* notes an exception, or raises another: (period, exception) -> None */
+  struct gate *gate;         /* NULL before attach and after garbage collection, like the following */
+  PyObject *ask;             /* admits or rejects a call that must ask: () -> period */
+  PyObject *settle;          /* converts a Reply that is not plain: (period, reply) -> result */
+  PyObject *fail;            /* reports an exception, or raises another: (period, exception) -> None */
   PyObject *not_text;        /* raises for bytes that are not UTF-8: (bytes) */
-  PyObject *timeout;         /* for calls without one of their own */
+  PyObject *timeout;         /* the default timeout of calls */
   uint64_t time_left;        /* the same in nanoseconds */
-  bool judged;               /* whether `fail` wants to know every exception */
+  bool judged;               /* whether every exception is reported to `fail` */
   PyObject *get;             /* "GET" */
   PyObject *empty;           /* "" */
   PyObject *result_type;     /* PluginResult, once there was one */
@@ -50,18 +50,18 @@ struct calls {
   struct field headers;
   /* What makes the calls. */
   struct instance *instance;
-  struct turn *turn; /* NULL for a plugin that is thread-safe */
+  struct turn *turn; /* NULL for a thread-safe plugin */
   struct free_slots *slots;
   PyObject *slow;     /* makes the call if no slot can be taken */
-  PyObject *failed;   /* sees to the slot of a call that has raised: (slot, exception, endpoint, timeout) -> exception */
+  PyObject *failed;   /* handles the slot of a failed call: (slot, exception, endpoint, timeout) -> exception */
   PyObject *function;
 };
 
-/* What a call returns. */
+/* The form of a call's result. */
 enum shape {
   AS_TEXT,   /* str */
   AS_BYTES,  /* bytes */
-  AS_ANSWER, /* bytes, or a PluginResult where the plugin has set HTTP fields */
+  AS_ANSWER, /* bytes, or a PluginResult if the plugin has set HTTP fields */
 };
 
 static struct calls *
@@ -95,7 +95,7 @@ calls_setup(struct state *state)
   return 0;
 }
 
-/* Borrows from a bytes object that nobody else keeps; takes the reference. NULL is passed on. */
+/* Borrows from a bytes object and takes its only reference. Passes NULL on. */
 static int
 take_own(struct text *text, PyObject *bytes)
 {
@@ -143,7 +143,7 @@ take_field(struct text *text, PyObject *value, const char *what)
 
 /* Answers */
 
-/* Makes text of bytes. */
+/* Converts bytes to a str. */
 static PyObject *
 text_of(struct calls *calls, PyObject *data)
 {
@@ -156,8 +156,8 @@ text_of(struct calls *calls, PyObject *data)
   return text;
 }
 
-/* Makes what the call returns of an answer: bytes, None, or a PluginResult, which is a tuple that begins with its data.
- * Takes the reference; NULL is passed on. */
+/* Converts a response to the call's result: bytes, None, or a PluginResult, a tuple whose first item is the data. Takes
+ * the reference; passes NULL on. */
 static PyObject *
 shaped(struct calls *calls, PyObject *answer, enum shape shape)
 {
@@ -287,7 +287,7 @@ settle(struct calls *calls, word period, PyObject *reply)
   return result;
 }
 
-/* Sees to the exception of a call. Returns NULL with that, or with the one that `fail` raises. */
+/* Handles the exception of a call. Returns NULL with that exception, or with the one that `fail` raises. */
 static PyObject *
 call_failed(struct calls *calls, word period)
 {
@@ -312,7 +312,7 @@ call_failed(struct calls *calls, word period)
 
 /* Calls of an instance, in this thread */
 
-/* Hands a large answer back to the plugin, after copying it to `copy` if that is not NULL, and ends the turn. */
+/* Copies a large response to `copy`, unless that is NULL, lets the plugin free it, and ends the turn. */
 static void
 finish_large(struct calls *calls, struct answer *answer, char *copy)
 {
@@ -327,8 +327,8 @@ finish_large(struct calls *calls, struct answer *answer, char *copy)
   answer->freed = true;
 }
 
-/* Makes the answer of a call that went well and set no HTTP field. Returns NULL without an exception if the text is not
- * UTF-8; the answer is then as it was. */
+/* Converts a plain response. Returns NULL without an exception, and leaves the response unchanged, if a str is requested
+ * and the data is not UTF-8. */
 static PyObject *
 make_plain(struct calls *calls, struct answer *answer, enum shape shape)
 {
@@ -349,13 +349,13 @@ make_plain(struct calls *calls, struct answer *answer, enum shape shape)
     made = PyBytes_FromStringAndSize(answer->freed ? data : NULL, size);
   }
   if (!answer->freed) {
-    PyErr_Clear(); /* of a MemoryError, which is set again below */
+    PyErr_Clear(); /* a MemoryError, which is set again below */
     finish_large(calls, answer, made != NULL && shape != AS_TEXT ? PyBytes_AsString(made) : NULL);
   }
   return made != NULL ? made : PyErr_NoMemory();
 }
 
-/* Makes what the call returns, and ends its turn if it still has that. */
+/* Converts the response to the call's result, and ends its turn if it still holds it. */
 static PyObject *
 finish(struct calls *calls, struct answer *answer, enum shape shape, word period)
 {
@@ -421,12 +421,12 @@ call_instance(struct calls *calls, PyObject *const *values, enum shape shape, wo
     if (take_timeout(values[CALL_TIMEOUT], &time_left) < 0) {
       goto failed;
     }
-    time_left += time_left == 0; /* 0 would be no limit */
+    time_left += time_left == 0; /* 0 would mean no limit */
   }
   if (turn_take(calls->turn) < 0) {
     goto failed;
   }
-  plugin = calls->instance->plugin; /* read only now: taking the turn may have let others run */
+  plugin = calls->instance->plugin; /* not read earlier, because other threads may run while this one waits for the turn */
   if (plugin == NULL) {
     turn_give(calls->turn);
     PyErr_SetString(PyExc_RuntimeError, "the instance was shut down");
@@ -462,7 +462,7 @@ call_with(PyObject *callable, PyObject *const *given)
                                       given[TRACEPARENT], given[TRACESTATE], NULL);
 }
 
-/* Has Python see to the slot of a call that has raised. Returns NULL with the exception that it makes. */
+/* Lets Python handle the slot of a failed call. Returns NULL with the exception that it creates. */
 static PyObject *
 slot_failed(struct calls *calls, struct slot *slot, PyObject *const *given)
 {
@@ -490,7 +490,7 @@ call_slot(struct calls *calls, PyObject *const *given)
   PyObject *reply;
 
   if (given[TIMEOUT] != Py_None && take_timeout(given[TIMEOUT], &time_left) < 0) {
-    PyErr_Clear(); /* said where the call waits */
+    PyErr_Clear(); /* the slow path raises it again */
     time_left = 0;
   }
   if (time_left != 0) {
@@ -583,7 +583,7 @@ call_runner(struct calls *calls, PyObject *const *values, enum shape shape, word
 
 /* Every call */
 
-/* Has Python decide about a call that the gate does not let through. Returns -1 with an exception. */
+/* Lets Python admit or reject a call. Returns -1 with an exception. */
 static int
 ask(struct calls *calls, word *period)
 {
@@ -657,7 +657,7 @@ calls_answer(PyObject *self, PyObject *const *given, Py_ssize_t positional, PyOb
   return call(calls, values, AS_ANSWER);
 }
 
-/* Keeps a reference to an object in a field that holds none yet. */
+/* Stores a reference to an object in an empty field. */
 static void
 keep(PyObject **field, PyObject *object)
 {
@@ -689,7 +689,7 @@ calls_attach(PyObject *self, PyObject *arguments)
       calls->state = NULL;
       return NULL;
     }
-    calls->time_left += calls->time_left == 0; /* 0 is no limit */
+    calls->time_left += calls->time_left == 0; /* 0 would mean no limit */
   }
   calls->get = PyUnicode_InternFromString("GET");
   calls->empty = PyUnicode_InternFromString("");
@@ -708,7 +708,7 @@ calls_attach(PyObject *self, PyObject *arguments)
   Py_RETURN_NONE;
 }
 
-/* Checks that a plugin was attached, and has nothing yet that makes its calls. */
+/* Checks that the plugin is attached and that nothing makes its calls yet. */
 static int
 check_unused(struct calls *calls)
 {
@@ -816,7 +816,7 @@ calls_clear(PyObject *self)
 static void
 calls_dealloc(PyObject *self)
 {
-  PyTypeObject *type = Py_TYPE(self); /* a subclass written in Python, as a rule */
+  PyTypeObject *type = Py_TYPE(self); /* usually a subclass written in Python */
   freefunc release = (freefunc)PyType_GetSlot(type, Py_tp_free);
 
   PyObject_GC_UnTrack(self);
@@ -837,15 +837,15 @@ static PyMethodDef calls_methods[] = {
   { "answer", (PyCFunction)(void (*)(void))calls_answer, METH_FASTCALL | METH_KEYWORDS, ANSWER_DOC },
   { "_attach", calls_attach, METH_VARARGS,
     "_attach($self, gate, ask, settle, fail, not_text, timeout, judged, /)\n--\n\n"
-    "Says by which gate calls enter, and what is called for those that are unusual." },
+    "Sets the gate of calls, and the callables for calls outside the normal case." },
   { "_use_instance", calls_use_instance, METH_VARARGS,
-    "_use_instance($self, instance, turn, /)\n--\n\nHas an Instance make the calls." },
+    "_use_instance($self, instance, turn, /)\n--\n\nMakes an Instance make the calls." },
 #if !defined(Py_GIL_DISABLED)
   { "_use_slots", calls_use_slots, METH_VARARGS,
-    "_use_slots($self, free, slow, failed, /)\n--\n\nHas the workers of free slots make the calls." },
+    "_use_slots($self, free, slow, failed, /)\n--\n\nMakes the workers of free slots make the calls." },
 #endif
   { "_use_function", calls_use_function, METH_O,
-    "_use_function($self, function, /)\n--\n\nHas a function make the calls: backworks.isolation.runner.Runner.process." },
+    "_use_function($self, function, /)\n--\n\nMakes a function make the calls: backworks.isolation.runner.Runner.process." },
   { NULL, NULL, 0, NULL },
 };
 

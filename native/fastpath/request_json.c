@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-#include "../binding/binding.h" /* first, as Python.h has to be */
+#include "../binding/binding.h" /* first, because it includes Python.h */
 
 #include <stdlib.h>
 #include <string.h>
 
-/* More header fields than these are left to Python: each is compared with all before it. */
+/* The maximum number of header fields, because each is compared with all before it; Python handles requests with more. */
 #define MAX_FIELDS 64
 
 struct piece {
@@ -66,7 +66,7 @@ put(struct output *output, const char *data, size_t size)
 
 #define PUT(output, literal) put((output), (literal), sizeof(literal) - 1)
 
-/* What a byte becomes: 0 for itself, the letter after a backslash, or 'u' for a number. */
+/* The escape of each byte: 0 for none, the letter after a backslash, or 'u' for a code point. */
 static char
 escape_of(unsigned char byte)
 {
@@ -89,7 +89,7 @@ escape_of(unsigned char byte)
   }
 }
 
-/* Writes the inside of a JSON string, of Latin-1 or of valid UTF-8. */
+/* Writes the content of a JSON string from Latin-1 or valid UTF-8. */
 static int
 put_piece(struct output *output, struct piece piece, int latin1)
 {
@@ -187,7 +187,7 @@ same(struct piece a, struct piece b)
   return a.size == b.size && memcmp(a.data, b.data, a.size) == 0;
 }
 
-/* Reads the header fields; tells how many there are, or -1 if they are too many or not of the usual form. */
+/* Reads the header fields; returns their number, or -1 if there are too many or they have an unusual form. */
 static Py_ssize_t
 take_fields(PyObject *list, struct field *fields)
 {
@@ -226,7 +226,7 @@ put_fields(struct output *output, const struct field *fields, Py_ssize_t count)
     for (other = 0; other < i && !same(fields[i].name, fields[other].name); other++) {
     }
     if (other < i) {
-      continue; /* it was joined to that one */
+      continue; /* already joined to that field */
     }
     if ((i > 0 && PUT(output, ",") < 0) || PUT(output, "\"") < 0 || put_piece(output, fields[i].name, 1) < 0 ||
         PUT(output, "\":\"") < 0 || put_piece(output, fields[i].value, 1) < 0) {

@@ -55,7 +55,7 @@ slots_give(struct free_slots *free, struct slot *slot)
     return -1;
   }
   slot->is_free = true;
-  /* Only now: whoever makes the list attentive looks for a free slot after that. */
+  /* Must follow the change of the list: a waiter makes the list attentive first and then looks for a free slot. */
   if (!free->attentive || free->look == NULL) {
     return 0;
   }
@@ -124,7 +124,7 @@ static PyMemberDef slot_members[] = {
 };
 
 static PyType_Slot slot_slots[] = {
-  { Py_tp_doc, "The place of one worker; see backworks.isolation.slots." },
+  { Py_tp_doc, "The slot of one worker; see backworks.isolation.slots." },
   { Py_tp_new, (void *)slot_new },
   { Py_tp_members, slot_members },
   { Py_tp_traverse, (void *)slot_traverse },
@@ -257,7 +257,7 @@ free_traverse(PyObject *self, visitproc visit, void *arg)
   return 0;
 }
 
-/* Leaves the list, which the collector clears itself. */
+/* Does not clear the list, which the collector clears separately. */
 static int
 free_clear(PyObject *self)
 {
@@ -279,8 +279,8 @@ free_dealloc(PyObject *self)
 
 static PyMethodDef free_methods[] = {
   { "take", free_take, METH_NOARGS,
-    "take($self)\n--\n\nTakes the slot that was given back last; None if attentive or empty." },
-  { "pop", free_pop, METH_NOARGS, "pop($self)\n--\n\nAs take(), whether attentive or not." },
+    "take($self)\n--\n\nTakes the slot given back last; None if attentive or empty." },
+  { "pop", free_pop, METH_NOARGS, "pop($self)\n--\n\nLike take(), but also if attentive." },
   { "give", free_give, METH_O,
     "give($self, slot, /)\n--\n\nPuts a slot back, and looks if the list is attentive." },
   { "remove", free_remove, METH_O,

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * The types Slot and FreeSlots: backworks.isolation.slots.PythonSlot and PythonFreeSlots, which say what they do.
+ * The types Slot and FreeSlots: compiled counterparts of backworks.isolation.slots.PythonSlot and PythonFreeSlots, which
+ * document them.
  *
- * Everything here runs with the interpreter lock, and taking a slot and giving it back call no Python code in between:
- * neither another thread nor a signal's handler comes upon a slot that nothing holds. Free-threaded builds, which have
- * no such lock, use the Python classes. */
+ * Everything here runs with the interpreter lock, and taking and giving back a slot run no Python code in between, so
+ * neither another thread nor a signal handler can find a slot without a holder. Free-threaded builds, which have no such
+ * lock, use the Python classes. */
 #ifndef BACKWORKS_SLOTS_H
 #define BACKWORKS_SLOTS_H
 
@@ -19,17 +20,17 @@ struct slot {
 
 struct free_slots {
   PyObject_HEAD
-  PyObject *slots; /* a list, the next one to be taken at its end */
-  PyObject *look;  /* NULL after the collector */
+  PyObject *slots; /* a list; its last item is taken next */
+  PyObject *look;  /* NULL after garbage collection */
   bool attentive;
 };
 
 extern PyType_Spec slot_spec, free_slots_spec;
 
-/* Takes the slot that was given back last. Returns NULL without an exception if the list is attentive or empty. */
+/* Takes the slot given back last. Returns NULL without an exception if the list is attentive or empty. */
 struct slot *slots_take(struct free_slots *free);
 
-/* Puts a slot back, and lets Python look if the list is attentive. Returns -1 with an exception. */
+/* Gives a slot back, and calls `look` if the list is attentive. Returns -1 with an exception. */
 int slots_give(struct free_slots *free, struct slot *slot);
 
 #endif

@@ -120,7 +120,7 @@ def _crashed(exit_code: int | None, isolation: str, name: str) -> PluginCrashed:
     number = -(exit_code or 0)
     found = Exit(signal.Signals(number).name, None) if number > 0 else Exit(None, exit_code)
     return PluginCrashed(
-        f"it crashed the host process, as a plugin can with isolation {isolation}: {found}",
+        f"it crashed the host process, as a plugin can with isolation {isolation}: it {found}",
         plugin=name,
         signal=found.signal,
         exit_code=found.code,

@@ -129,7 +129,7 @@ class Place:
             found = f"{at} did not return within {self.timeout:g} s"
             result = Result(job.check.id, Status.TIMEOUT, found, accepted)
         elif not file.exists() or (ended.signal, ended.code) != (None, 0):
-            how = f"was {ended}" if ended.signal is not None else str(ended)
+            how = str(ended)
             late = ", after the check was done" if file.exists() else ""
             result = Result(
                 job.check.id, Status.CRASH, f"{at}: the process {how}{late}", "a return, without ending the process"

@@ -1,1 +1,1 @@
-"""The ways to a plugin: the caller's thread, a pool of threads, and a worker process reached by memory or pipes."""
+"""The channels to a plugin: the caller's thread, a worker thread, and a worker process through memory or pipes."""

@@ -1,11 +1,11 @@
-"""What a way to a worker is: requests there, replies back.
+"""The interface of channels, which carry requests to a worker and replies back.
 
-Strictly one request is open at a time, and whoever holds the worker reads its reply himself: a synchronous caller waits
-for it, an event loop watches for it. Nothing here takes a lock.
+At most one request is open at a time. The holder of the worker reads the reply: a synchronous caller waits for it, an
+event loop watches for it. Nothing here takes a lock.
 
-The path of a call: ``call`` writes the frame and waits, or ``begin`` writes it and ``advance`` looks, each time that
-the ``watch`` fires, whether the reply is there. The path of an end: the supervisor ``notify``-s; who waits looks one
-last time, because what was answered before the death is an answer, and raises
+The path of a call: ``call`` writes the frame and waits. Or ``begin`` writes it, and ``advance`` checks for the reply
+each time that the ``watch`` fires. The path of an end: the supervisor calls ``notify``. The waiting caller checks one
+last time, because a reply sent before the worker's end is valid, and then raises
 :exc:`~backworks.isolation.process.codec.Gone`.
 """
 
@@ -23,26 +23,26 @@ if TYPE_CHECKING:
 
 __all__ = ["LONGEST_WAIT", "Channel"]
 
-#: Seconds that one wait may take; the system's calls do not take any number.
+#: The longest single wait in seconds, because system calls limit their timeouts.
 LONGEST_WAIT = 3600.0
 
 
 class Channel(Protocol):
-    """The way to one worker. Used by one at a time, but for :meth:`notify`.
+    """The channel to one worker. Only its holder may use it, except for :meth:`notify`.
 
-    What is raised: :exc:`Late`, :exc:`Gone`, :exc:`FrameError` (all three leave it unusable), ``ContractViolation``
-    (the plugin's answer is broken, the channel is not), and ``TypeError`` or ``ValueError`` for arguments that cannot
-    be sent, before anything is. The handler of a signal may raise anything at any time.
+    Its methods raise :exc:`Late`, :exc:`Gone` and :exc:`FrameError`, after which the channel is unusable;
+    ``ContractViolation`` for an invalid response, after which it is still usable; and ``TypeError`` or ``ValueError``
+    for arguments that cannot be sent, before anything is sent. A signal handler can raise any exception at any time.
     """
 
     @property
     def is_open(self) -> bool:
-        """Whether a request was sent whose reply was not taken."""
+        """Whether a request was sent and its reply has not been read."""
         ...
 
     @property
     def is_ready(self) -> bool:
-        """Whether that reply is there, as far as it can be told without asking the system."""
+        """Whether the reply has arrived, as far as that can be determined without a system call."""
         ...
 
     def call(
@@ -54,7 +54,7 @@ class Channel(Protocol):
         traceparent: str | bytes | None,
         tracestate: str | bytes | None,
     ) -> Reply:
-        """Makes a call and waits for its reply, so many seconds if that is not ``None``."""
+        """Makes a call and waits for its reply, with a timeout in seconds or ``None``."""
         ...
 
     def begin(
@@ -66,15 +66,15 @@ class Channel(Protocol):
         traceparent: str | bytes | None,
         tracestate: str | bytes | None,
     ) -> Reply | None:
-        """Begins a call. Returns its reply if that came in no time, or else ``None``."""
+        """Begins a call. Returns its reply if that arrives immediately, or else ``None``."""
         ...
 
     def advance(self) -> Reply | None:
-        """Returns the reply to what was begun, if it is there."""
+        """Returns the reply to the open request if it has arrived."""
         ...
 
     def watch(self, loop: asyncio.AbstractEventLoop, callback: Callable[[], object]) -> None:
-        """Has an event loop call a function whenever :meth:`advance` may have something to do."""
+        """Makes an event loop call a function whenever :meth:`advance` may make progress."""
         ...
 
     def unwatch(self) -> None:
@@ -82,17 +82,17 @@ class Channel(Protocol):
         ...
 
     def control(self, kind: int, payload: bytes, timeout: float | None) -> Reply:
-        """Sends another frame than a CALL and waits for its reply."""
+        """Sends a frame other than CALL and waits for its reply."""
         ...
 
     def begin_control(self, kind: int, payload: bytes) -> None:
-        """Sends another frame than a CALL."""
+        """Sends a frame other than CALL."""
         ...
 
     def notify(self) -> None:
-        """Tells that the worker has ended; from any thread."""
+        """Reports that the worker has ended; can be called from any thread."""
         ...
 
     def close(self) -> None:
-        """Closes the host's ends; nobody uses it any more."""
+        """Closes the host's ends; the channel must not be used afterwards."""
         ...

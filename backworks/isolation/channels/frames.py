@@ -1,4 +1,4 @@
-"""What all ways over pipes have in common: requests become frames, and frames replies."""
+"""The common part of all channels over pipes, which converts requests to frames and frames to replies."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ __all__ = ["FrameChannel"]
 
 
 class FrameChannel(ABC):
-    """The part of a :class:`~backworks.isolation.channels.channel.Channel` that makes and reads frames.
+    """The part of a :class:`~backworks.isolation.channels.channel.Channel` that writes and reads frames.
 
     Attributes:
-        number: The last request that was sent, whose reply is expected.
-        is_open: Whether that reply has not come yet.
-        is_ready: Never told: one would have to ask the system.
+        number: The number of the last request.
+        is_open: Whether its reply has not arrived yet.
+        is_ready: Always false, because a check would need a system call.
 
     Args:
-        limits: Bounds the replies.
+        limits: The limits of replies.
     """
 
     is_ready = False
@@ -77,17 +77,17 @@ class FrameChannel(ABC):
         self._send(encode(kind, self.number + 1, payload))
 
     def wait(self, until: float | None) -> Reply:
-        """Waits for the reply to the request that :attr:`number` names."""
+        """Waits for the reply to the request with :attr:`number`."""
         return reply_of(self._wait(until), self._max_output)
 
     def expect(self, number: int) -> None:
-        """Takes note that the reply to a request is expected."""
+        """Records that the reply to a request is expected."""
         self.number = number
         self.is_open = True
 
     @abstractmethod
     def advance_frame(self) -> Frame | None:
-        """As :meth:`advance`, whatever the kind of the frame."""
+        """Like :meth:`advance`, but returns a frame of any kind."""
 
     @abstractmethod
     def _send(self, frame: bytes) -> None:
@@ -95,4 +95,4 @@ class FrameChannel(ABC):
 
     @abstractmethod
     def _wait(self, until: float | None) -> Frame:
-        """Waits for the frame that answers it."""
+        """Waits for the frame that replies to it."""

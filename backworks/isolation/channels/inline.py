@@ -1,4 +1,4 @@
-"""``isolation: none``: calls run in the caller's thread, as a C function does. Nothing can end one early."""
+"""``isolation: none``: calls run in the caller's thread, like any C function, and cannot be interrupted."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ if TYPE_CHECKING:
 
     from backworks.ffi.contract import Engine, Reply
 
-    #: The lock of a plugin that is not thread-safe: a :class:`PythonTurn` or its compiled twin.
+    #: The lock of a plugin that is not thread-safe: a :class:`PythonTurn` or its compiled counterpart.
     Turn = AbstractContextManager[None]
 
 __all__ = ["InlineRunner", "PythonTurn", "new_turn"]
 
 
 class PythonTurn:
-    """The lock of a plugin that is not thread-safe, where nothing is compiled; a context manager.
+    """The lock of a plugin that is not thread-safe, in Python; a context manager.
 
     Args:
-        nested: Makes the exception of a call that would wait for the one that it was made from.
+        nested: Creates the exception for a call that would wait for the call from which it was made.
     """
 
     def __init__(self, nested: Callable[[], Exception]) -> None:
         self._nested = nested
         self._lock = threading.Lock()
-        self._thread: int | None = None  # that has it
+        self._thread: int | None = None  # the holder
 
     def __enter__(self) -> None:
         me = threading.get_ident()
@@ -50,7 +50,7 @@ class PythonTurn:
 
 
 def new_turn(plugin: str) -> Turn:
-    """Makes the turn of a plugin."""
+    """Creates the lock of a plugin that is not thread-safe."""
     compiled = ffi.compiled()
     nested = partial(called_by_itself, plugin)
     turn: Turn = PythonTurn(nested) if compiled is None else compiled.Turn(nested)
@@ -61,16 +61,16 @@ class InlineRunner:
     """A :class:`backworks.isolation.runner.Runner`.
 
     Args:
-        engine: What makes the calls.
-        shutdown: Ends the instance; raises nothing.
-        turn: What calls hold one after the other; ``None`` where they may run at the same time.
+        engine: Makes the calls.
+        shutdown: Shuts the instance down; raises nothing.
+        turn: The lock that a call holds; ``None`` if calls may run at the same time.
 
     Attributes:
         engine, turn: As given.
     """
 
     state = State.RUNNING
-    in_flight = 0  # no call outlives its caller here
+    in_flight = 0  # no call outlives its caller with this isolation
     is_inherited = False
 
     def __init__(self, engine: Engine, shutdown: Callable[[], object], turn: Turn | None) -> None:

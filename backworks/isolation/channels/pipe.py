@@ -1,4 +1,4 @@
-"""Requests and replies over a worker's two pipes, which do not block: an event loop watches them itself."""
+"""The channel over a worker's two pipes where they are non-blocking, so that an event loop can watch them."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ __all__ = ["PipeChannel"]
 
 
 class PipeChannel(FrameChannel):
-    """A :class:`~backworks.isolation.channels.channel.Channel` over pipes that do not block.
+    """A :class:`~backworks.isolation.channels.channel.Channel` over non-blocking pipes.
 
     Attributes:
         ended: Whether the worker has ended.
 
     Args:
-        requests: Where requests are written.
-        replies: Where replies are read.
-        ended: Becomes readable when the worker has ended; the pipes alone do not tell, because children of the worker
-            may have them, too.
-        limits: Bounds the replies.
+        requests: The pipe for requests.
+        replies: The pipe for replies.
+        ended: A descriptor that becomes readable when the worker ends; the pipes alone do not show that, because
+            children of the worker may hold them, too.
+        limits: The limits of replies.
     """
 
     def __init__(self, requests: int, replies: int, ended: int, limits: Limits) -> None:
@@ -49,7 +49,7 @@ class PipeChannel(FrameChannel):
         self._writes = False  # whether the watcher's loop watches the pipe for requests
 
     def advance_frame(self) -> Frame | None:
-        ended = self.ended  # looked at before the pipe: what was sent before the end counts
+        ended = self.ended  # read before the pipe, because a reply sent before the end counts
         if self._rest:
             self._flush()
             if not self._rest:
@@ -71,7 +71,7 @@ class PipeChannel(FrameChannel):
     def unwatch(self) -> None:
         if self._watcher is not None:
             loop, _ = self._watcher
-            with contextlib.suppress(RuntimeError):  # it is closed
+            with contextlib.suppress(RuntimeError):  # the loop is closed
                 self._stop_writing()
                 loop.remove_reader(self._replies)
             self._watcher = None
@@ -80,7 +80,7 @@ class PipeChannel(FrameChannel):
         self.ended = True
         watcher = self._watcher
         if watcher is not None:
-            with contextlib.suppress(RuntimeError):  # it is closed
+            with contextlib.suppress(RuntimeError):  # the loop is closed
                 watcher[0].call_soon_threadsafe(watcher[1])
 
     def close(self) -> None:
@@ -99,7 +99,7 @@ class PipeChannel(FrameChannel):
                 self._rest = self._rest[os.write(self._requests, self._rest) :]
         except BlockingIOError:
             pass
-        except BrokenPipeError:  # whether that was the end is seen where the reply would be
+        except BrokenPipeError:  # reading the reply shows whether the worker has ended
             self._rest = memoryview(b"")
 
     def _wait(self, until: float | None) -> Frame:

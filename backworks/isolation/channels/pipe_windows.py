@@ -1,4 +1,4 @@
-"""Requests and replies over a worker's two pipes, which block, with a thread that writes and reads: for Windows."""
+"""The channel over a worker's two pipes on Windows, where they block, so that a thread writes and reads."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ if TYPE_CHECKING:
 
 __all__ = ["ThreadChannel"]
 
-#: Seconds that it may take to see the end of a pipe whose process has ended.
+#: How many seconds to wait until the thread notices the end of a pipe whose process has ended.
 _LAST = 1.0
 
 
 class ThreadChannel(FrameChannel):
-    """A :class:`~backworks.isolation.channels.channel.Channel` over pipes that block.
+    """A :class:`~backworks.isolation.channels.channel.Channel` over blocking pipes.
 
     Args:
-        requests: Where requests are written.
-        replies: Where replies are read.
-        ended: Not needed here: the pipe's end tells, since a job takes all of its processes along.
-        limits: Bounds the replies.
+        requests: The pipe for requests.
+        replies: The pipe for replies.
+        ended: Unused: a job object ends all its processes together, so the pipe closes with the worker.
+        limits: The limits of replies.
     """
 
     def __init__(self, requests: int, replies: int, ended: int, limits: Limits) -> None:
         super().__init__(limits)
-        if sys.platform != "win32":  # there every pipe blocks
+        if sys.platform != "win32":  # pipes on Windows always block
             os.set_blocking(requests, True)
             os.set_blocking(replies, True)
         self._requests = requests
@@ -69,7 +69,7 @@ class ThreadChannel(FrameChannel):
         self._watcher = None
 
     def notify(self) -> None:
-        """Gives the thread the time to see the pipe's end, or the reply before it."""
+        """Waits until the thread has noticed the end of the pipe, or read a reply before it."""
         with self._changed:
             self._changed.wait_for(lambda: not self.is_open or self._answer is not None, _LAST)
 
@@ -88,7 +88,7 @@ class ThreadChannel(FrameChannel):
                     raise Late
                 self._changed.wait(left)
         frame = self.advance_frame()
-        assert frame is not None  # noqa: S101  # nobody else takes it
+        assert frame is not None  # noqa: S101  # only the holder takes it
         return frame
 
     def _work(self) -> None:
@@ -106,7 +106,7 @@ class ThreadChannel(FrameChannel):
                 self._changed.notify_all()
                 watcher = self._watcher
             if watcher is not None:
-                with contextlib.suppress(RuntimeError):  # it is closed
+                with contextlib.suppress(RuntimeError):  # the loop is closed
                     watcher[0].call_soon_threadsafe(watcher[1])
             del frame, answer
         self._reader.close()
@@ -115,7 +115,7 @@ class ThreadChannel(FrameChannel):
 
     def _write(self, frame: bytes) -> None:
         rest = memoryview(frame)
-        with contextlib.suppress(BrokenPipeError):  # whether that was the end is seen where the reply would be
+        with contextlib.suppress(BrokenPipeError):  # reading the reply shows whether the worker has ended
             while rest:
                 rest = rest[os.write(self._requests, rest) :]
 

@@ -1,7 +1,7 @@
-"""``isolation: process``: calls run in worker processes, each of which holds one instance and takes one call at a time.
+"""``isolation: process``: calls run in worker processes, each with one instance and one call at a time.
 
-A call takes a slot, has the slot's worker make it, and gives the slot back. Which slot it gets is decided by
-:mod:`backworks.isolation.slots`; what becomes of one whose call was not answered is decided here.
+A call takes a slot, runs in the slot's worker, and gives the slot back. :mod:`backworks.isolation.slots` assigns the
+slots; this module handles the slots of calls that fail.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ if TYPE_CHECKING:
 
 __all__ = ["ProcessRunner"]
 
-#: After these a channel cannot be used again.
+#: Exceptions after which a channel is unusable.
 _LOST = (Late, FrameError, Gone)
 
-#: How a worker ended that nobody could wait for.
+#: The end of a worker that could not be waited for.
 _UNKNOWN = Ended(Exit(None, None), ())
 
 
@@ -47,7 +47,7 @@ class ProcessRunner:
     """A :class:`backworks.isolation.runner.Runner` over worker processes.
 
     Args:
-        workers: The workers, which were started.
+        workers: The started workers.
 
     Attributes:
         workers: The workers.
@@ -78,12 +78,12 @@ class ProcessRunner:
 
     @property
     def restarts(self) -> int:
-        """How many workers were started after the first ones."""
+        """How many workers have been started as replacements."""
         return self.workers.restarts
 
     @property
     def pids(self) -> tuple[int, ...]:
-        """The process numbers of the workers."""
+        """The process ids of the workers."""
         return self.workers.pids
 
     def process(
@@ -124,7 +124,7 @@ class ProcessRunner:
         if slot is not None:
             try:
                 reply = slot.worker.begin(endpoint, method, data, timeout, traceparent, tracestate)
-            except BaseException as error:  # noqa: BLE001  # it is raised again, as itself or in words
+            except BaseException as error:  # noqa: BLE001  # raised again, unchanged or as a described error
                 raise await self._failure_async(slot, error, endpoint, timeout) from None
             if reply is not None:
                 self.free.give(slot)
@@ -133,9 +133,9 @@ class ProcessRunner:
         call = AsyncioCall(self.workers.slots, self._begun, asked, timeout, slot)
         try:
             return await call.future
-        except BackworksError:  # it has not begun
+        except BackworksError:  # the call has not begun
             raise
-        except Exception as error:  # it is raised again in words
+        except Exception as error:  # raised again as a described error
             if call.slot is None:
                 raise
             raise await self._failure_async(call.slot, error, endpoint, call.timeout) from None
@@ -146,22 +146,22 @@ class ProcessRunner:
             call.end()
 
     def health_check(self, timeout: float | None) -> Reply:
-        """Asks a worker that is free. If none is, they are all at work, which is an answer, too."""
+        """Runs the health check in a free worker. If none is free, all are busy, which counts as healthy."""
         slot = self.free.take()
         return Reply(Code.OK, None, 0, None, None) if slot is None else self._check(slot, timeout)
 
     def check_workers(self, timeout: float | None) -> list[tuple[int, Reply | Exception]]:
-        """Asks every worker that is free how it is.
+        """Runs the health check in every free worker.
 
         Args:
-            timeout: Seconds that each of them may take.
+            timeout: The timeout of each check in seconds.
 
         Returns:
-            The process number of each, and what it answered or why it did not.
+            The process id of each worker, and its reply or exception.
         """
         found: list[tuple[int, Reply | Exception]] = []
         for slot in self.workers.ready:
-            if self.free.attentive or not self.free.remove(slot):  # it is at work, or a call waits for it
+            if self.free.attentive or not self.free.remove(slot):  # the worker is busy, or a call waits for it
                 continue
             try:
                 found.append((slot.worker.pid, self._check(slot, timeout)))
@@ -170,7 +170,7 @@ class ProcessRunner:
         return found
 
     def replace(self, pid: int, why: str) -> None:
-        """Ends a worker and starts another; see :meth:`backworks.isolation.process.workerset.WorkerSet.replace`."""
+        """Replaces a worker; see :meth:`backworks.isolation.process.workerset.WorkerSet.replace`."""
         self.workers.replace(pid, why)
 
     def stop(self) -> None:
@@ -179,10 +179,10 @@ class ProcessRunner:
     def end(self, until: float | None, *, empty: bool) -> Ending:
         return self.workers.end(until)
 
-    # What becomes of a call that was not answered.
+    # Calls that fail.
 
     def failure(self, slot: Slot, error: BaseException, endpoint: str | bytes, timeout: float | None) -> BaseException:
-        """Makes the exception of a call from what the channel has raised, and sees to the slot."""
+        """Creates the exception of a call from the exception of its channel, and gives back or retires the slot."""
         ended = _UNKNOWN
         worker = slot.worker
         if isinstance(error, Gone) and not self.workers.supervisor.is_current():
@@ -206,13 +206,13 @@ class ProcessRunner:
                         ended = exited.result()
                         break
                     worker.kill()
-            except BaseException:  # no task waits for the words any more
+            except BaseException:  # the task has been cancelled and does not need the description
                 self._explain(slot, error, ended, endpoint, timeout)
                 raise
         return self._explain(slot, error, ended, endpoint, timeout)
 
     def _leave(self, call: AsyncioCall, endpoint: str | bytes) -> None:
-        """Sees to the slot of a task that was cancelled."""
+        """Handles the slot of a cancelled task."""
         if (left := call.leave()) is not None:
             slot, error = left
             if error is None:
@@ -221,18 +221,18 @@ class ProcessRunner:
                 self._explain(slot, error, _UNKNOWN, endpoint, call.timeout)
 
     def _gather(self) -> None:
-        """Takes the replies that have come and that this event loop was not told of yet, to have the slots back."""
+        """Reads replies that have arrived but not reached this event loop yet, to free their slots."""
         loop = asyncio.get_running_loop()
         for call in tuple(self._begun):
             if call.loop is loop and call.is_ready:
                 call.look()
 
     def _abandon(self, slot: Slot, until: float | None) -> None:
-        """Has the supervisor's thread wait for a reply that no caller wants any more."""
+        """Lets the supervisor's thread wait for the reply to an abandoned call."""
 
         def failed(slot: Slot, error: Exception) -> None:
             if isinstance(error, _LOST):
-                self._explain(slot, error, _UNKNOWN, "a call that nobody waits for any more", None)
+                self._explain(slot, error, _UNKNOWN, "an abandoned call", None)
             else:
                 self.workers.slots.give(slot)
 
@@ -243,9 +243,9 @@ class ProcessRunner:
     ) -> BaseException:
         worker, plugin, logger = slot.worker, self.workers.plugin, self.workers.logger
         if not isinstance(error, _LOST):
-            if worker.channel.is_open:  # the caller was interrupted, and does not wait any more
+            if worker.channel.is_open:  # the caller was interrupted and has stopped waiting
                 self._abandon(slot, None if timeout is None else time.monotonic() + timeout)
-            else:  # the arguments are at fault, and were not sent, or the answer is
+            else:  # the arguments could not be sent, or the response is invalid
                 self.free.give(slot)
             return error
         where = endpoint if isinstance(endpoint, str) else bytes(endpoint).decode("utf-8", "replace")
@@ -257,11 +257,11 @@ class ProcessRunner:
             found = PluginTimeout(text, plugin=plugin)
             logger.warning("%s: %s", where, text)
         elif isinstance(error, FrameError):
-            text = f"its worker process sent {error}, and was killed"
+            text = f"its worker process sent {error} and was killed"
             found = PluginContractError(text, plugin=plugin)
             logger.warning("%s: %s", where, text)
         elif why is not None:
-            found = PluginUnavailable(f"its worker process was ended during the call: {why}", plugin=plugin)
+            found = PluginUnavailable(f"its worker process was stopped during the call: {why}", plugin=plugin)
         else:
             found = PluginCrashed(
                 f"its worker process {ended.how} during the call",
@@ -278,7 +278,7 @@ class ProcessRunner:
     def _check(self, slot: Slot, timeout: float | None) -> Reply:
         try:
             reply = slot.worker.channel.control(HEALTH, b"", timeout)
-        except BaseException as error:  # noqa: BLE001  # it is raised again, as itself or in words
+        except BaseException as error:  # noqa: BLE001  # raised again, unchanged or as a described error
             raise self.failure(slot, error, "health check", timeout) from None
         self.free.give(slot)
         return reply

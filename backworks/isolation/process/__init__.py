@@ -1,1 +1,1 @@
-"""One worker process: its start, its log, its messages and its end, on every system."""
+"""Worker processes on every system: how they are started, supervised, spoken to and ended."""

@@ -1,8 +1,8 @@
-"""Frames and bytes, as ``native/wire/PROTOCOL.md`` has them. There is no input or output in here.
+"""Encodes and decodes the frames of ``native/wire/PROTOCOL.md``. This module performs no I/O.
 
-What comes from a worker is not to be trusted: a plugin may have written over any byte of it. Whatever the bytes and
-however they are cut, :class:`FrameReader` and the ``decode_`` functions give what a worker could have sent or raise
-:exc:`FrameError`, and never keep more than a frame that was announced and is allowed.
+Data from a worker is not trusted, because a plugin may have overwritten any byte of it. For all bytes in all pieces,
+:class:`FrameReader` and the ``decode_`` functions either return what a worker can send or raise :exc:`FrameError`, and
+never keep more than one frame of an announced and permitted size.
 """
 
 from __future__ import annotations
@@ -54,19 +54,19 @@ __all__ = [
 
 PROTOCOL = 1
 
-# What the host sends,
+# Frames from the host.
 START = 1
 CALL = 2
 HEALTH = 3
 RECONFIGURE = 4
 SHUTDOWN = 5
-# and what the worker does.
+# Frames from the worker.
 READY = 129
 REPLY = 130
 REFUSED = 131
 LOG = 192
 
-#: The largest payload: data of 1 GiB, and room for all that stands beside it.
+#: The largest payload: data of 1 GiB, and room for the other fields.
 MAX_PAYLOAD = (1 << 30) + (1 << 20)
 
 _NO_TEXT = 0xFFFFFFFF
@@ -82,20 +82,20 @@ _LOG = Struct("<I")
 
 _BROKEN = {1: "data", 2: "content_type", 3: "headers"}
 
-#: What a :class:`FrameReader` reads at a time; a larger frame gets memory of its own.
+#: The size of a :class:`FrameReader`'s buffer; a larger frame gets its own.
 _SMALL = 1 << 16
 
 
 class FrameError(Exception):
-    """The bytes are no frame that could come here; the text says what is wrong with them."""
+    """The bytes are not a valid frame here. The message is a noun phrase that completes "the worker sent"."""
 
 
 class Gone(Exception):
-    """The other end is gone, and what it may still have sent is no whole frame."""
+    """The other end has closed without sending a complete frame."""
 
 
 class Late(Exception):
-    """There is no answer yet, and the time is over; the request is still open."""
+    """The timeout expired before the reply; the request is still open."""
 
 
 class Frame(NamedTuple):
@@ -107,7 +107,7 @@ class Frame(NamedTuple):
 
 
 class Ready(NamedTuple):
-    """What a worker says of the plugin that it has initialised."""
+    """A worker's description of the plugin that it has initialised."""
 
     abi: int
     has_description: bool
@@ -120,7 +120,7 @@ class Ready(NamedTuple):
 
 
 class Refused(NamedTuple):
-    """Why a worker has not initialised a plugin; ``reply`` is what its init returned, if that is the reason."""
+    """Why a worker did not initialise a plugin; ``reply`` is the result of its init, if that is the reason."""
 
     stage: int
     detail: int
@@ -129,16 +129,16 @@ class Refused(NamedTuple):
 
 
 class FrameReader:
-    """Makes frames of bytes that come in pieces.
+    """Assembles frames from pieces.
 
     Args:
-        largest: The kinds that may come, and how large their payloads may be.
+        largest: The permitted kinds of frames, each with the maximum size of its payload.
     """
 
     def __init__(self, largest: Mapping[int, int]) -> None:
         self._largest = largest
-        self._small = memoryview(b"")  # until something comes: most workers never log
-        self._begin = 0  # of what has come and was not taken, in small
+        self._small = memoryview(b"")  # allocated with the first data, because most workers never log
+        self._begin = 0  # of the data in small that has not been taken
         self._end = 0
         self._large: memoryview | None = None  # the payload of a frame that does not fit into small
         self._filled = 0
@@ -146,11 +146,11 @@ class FrameReader:
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing has come that was not taken."""
+        """Whether all data has been taken."""
         return self._large is None and self._begin == self._end
 
     def room(self) -> memoryview:
-        """Returns where the next bytes go; it is never empty after :meth:`take` has returned ``None``."""
+        """Returns the buffer for the next bytes, which is never empty after :meth:`take` has returned ``None``."""
         if self._large is not None:
             return self._large[self._filled :]
         if self._begin:
@@ -162,22 +162,22 @@ class FrameReader:
         return self._small[self._end :]
 
     def close(self) -> None:
-        """Gives its memory back, with what was not taken."""
+        """Releases its memory, including data that was not taken."""
         self._small, self._large = memoryview(b""), None
         self._begin = self._end = 0
 
     def filled(self, count: int) -> None:
-        """Notes that so many bytes were put into :meth:`room`."""
+        """Records how many bytes were written to :meth:`room`."""
         if self._large is not None:
             self._filled += count
         else:
             self._end += count
 
     def take(self) -> Frame | None:
-        """Returns the next frame, or ``None`` if more bytes have to come first.
+        """Returns the next frame, or ``None`` if it needs more bytes.
 
         Raises:
-            FrameError: No frame begins with what has come.
+            FrameError: The data is not the start of a valid frame.
         """
         if self._large is not None:
             if self._filled < len(self._large):
@@ -212,7 +212,7 @@ class FrameReader:
 
 
 def reply_limits(limits: Limits) -> dict[int, int]:
-    """Returns the kinds that come as replies, and their largest payloads, for a :class:`FrameReader`."""
+    """Returns the kinds of replies with their largest payloads, for a :class:`FrameReader`."""
     reply = _REPLY.size + 2 * MAX_FIELD + limits.output
     return {
         READY: _READY.size + 3 * MAX_FIELD,
@@ -233,7 +233,7 @@ def encode(kind: int, number: int, payload: bytes = b"") -> bytes:
 
 
 def encode_start(path: bytes, config: bytes, limits: Limits) -> bytes:
-    """Returns the payload of a START."""
+    """Returns the payload of a START frame."""
     fixed = _START.pack(
         PROTOCOL,
         0,
@@ -257,10 +257,10 @@ def encode_call(
     traceparent: str | bytes | None,
     tracestate: str | bytes | None,
 ) -> tuple[bytes, bytes | memoryview]:
-    """Returns a CALL frame in two pieces: all but the data, and the data.
+    """Returns a CALL frame in two pieces: everything except the data, and the data.
 
     Raises:
-        ValueError: It is too large, or a text cannot be encoded.
+        ValueError: An argument is too large or cannot be encoded.
     """
     texts = (_bytes(endpoint), _bytes(method), _bytes(traceparent, "latin-1"), _bytes(tracestate, "latin-1"))
     body: bytes | memoryview
@@ -291,15 +291,15 @@ def _bytes(value: str | bytes | None, encoding: str = "utf-8") -> bytes | None:
 
 
 def decode_reply(payload: bytes | memoryview, max_output: int) -> Reply:
-    """Reads the payload of a REPLY.
+    """Decodes the payload of a REPLY frame.
 
     Args:
-        payload: Its bytes.
-        max_output: How much data is taken.
+        payload: The payload.
+        max_output: The maximum size of the data.
 
     Raises:
-        FrameError: It is none.
-        ContractViolation: The plugin's answer breaks a rule of the header.
+        FrameError: The payload is not valid.
+        ContractViolation: The plugin's response violates the ABI.
     """
     if len(payload) < _REPLY.size:
         raise FrameError(f"a reply of {len(payload)} bytes; it has at least {_REPLY.size}")
@@ -337,10 +337,10 @@ def _violation(size: int, broken: int, sizes: tuple[int, ...], limits: tuple[int
 
 
 def checked(frame: Frame, number: int) -> Frame:
-    """Returns a frame that echoes the number of the request.
+    """Returns the frame after checking that it has the number of the request.
 
     Raises:
-        FrameError: It has another.
+        FrameError: The frame has another number.
     """
     if frame.id != number:
         raise FrameError(f"a reply to request {frame.id} where {number} was sent")
@@ -348,11 +348,11 @@ def checked(frame: Frame, number: int) -> Frame:
 
 
 def reply_of(frame: Frame, max_output: int) -> Reply:
-    """Reads a frame that has to be a REPLY.
+    """Decodes a REPLY frame.
 
     Raises:
-        FrameError: It is another, or broken.
-        ContractViolation: The plugin's answer breaks a rule of the header.
+        FrameError: The frame is of another kind, or its payload is not valid.
+        ContractViolation: The plugin's response violates the ABI.
     """
     if frame.kind != REPLY:
         raise FrameError(f"a frame of kind {frame.kind} where a reply was expected")
@@ -360,10 +360,10 @@ def reply_of(frame: Frame, max_output: int) -> Reply:
 
 
 def decode_ready(payload: bytes | memoryview) -> Ready:
-    """Reads the payload of a READY.
+    """Decodes the payload of a READY frame.
 
     Raises:
-        FrameError: It is none.
+        FrameError: The payload is not valid.
     """
     if len(payload) < _READY.size:
         raise FrameError(f"a greeting of {len(payload)} bytes; it has at least {_READY.size}")
@@ -380,16 +380,16 @@ def decode_ready(payload: bytes | memoryview) -> Ready:
     return Ready(abi, bool(optional & 1), bool(optional & 2), bool(optional & 4), pid, *texts)
 
 
-#: The stage of a REFUSED whose text is the payload of a REPLY.
+#: The stage of a REFUSED frame whose text is the payload of a REPLY frame.
 _INIT = 6
 
 
 def decode_refused(payload: bytes | memoryview, max_output: int) -> Refused:
-    """Reads the payload of a REFUSED.
+    """Decodes the payload of a REFUSED frame.
 
     Raises:
-        FrameError: It is none.
-        ContractViolation: What the plugin's init left breaks a rule of the header.
+        FrameError: The payload is not valid.
+        ContractViolation: The error response of the plugin's init violates the ABI.
     """
     if len(payload) < _REFUSED.size:
         raise FrameError(f"a refusal of {len(payload)} bytes; it has at least {_REFUSED.size}")
@@ -405,17 +405,17 @@ def decode_refused(payload: bytes | memoryview, max_output: int) -> Refused:
 
 
 def decode_log(payload: bytes | memoryview) -> tuple[int, str]:
-    """Reads the payload of a LOG: level and text; what is not UTF-8 is replaced.
+    """Decodes the level and text of a LOG frame; bytes that are not UTF-8 are replaced.
 
     Raises:
-        FrameError: It is none.
+        FrameError: The payload is not valid.
     """
     if len(payload) < _LOG.size:
         raise FrameError(f"a log record of {len(payload)} bytes; it has at least {_LOG.size}")
     return _LOG.unpack_from(payload)[0], bytes(payload[_LOG.size :]).decode("utf-8", "replace")
 
 
-#: For a :class:`FrameReader` of the pipe for log records.
+#: The limits of a :class:`FrameReader` for the pipe of log records.
 LOG_LIMITS = {LOG: _LOG.size + MAX_TEXT}
 
 

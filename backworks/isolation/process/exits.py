@@ -1,4 +1,4 @@
-"""How a process ended, in words."""
+"""Describes how a process ended."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 __all__ = ["Exit"]
 
-#: Names alone say little to who has not met them.
+#: Explanations of signals, whose names alone are cryptic.
 _WORDS = {
     "SIGABRT": "abort",
     "SIGALRM": "alarm",
@@ -22,8 +22,8 @@ _WORDS = {
     "SIGSYS": "forbidden system call",
     "SIGTERM": "terminated",
     "SIGTRAP": "trap",
-    "SIGXCPU": "its processor time was used up",
-    "SIGXFSZ": "its file grew too large",
+    "SIGXCPU": "processor time limit exceeded",
+    "SIGXFSZ": "file size limit exceeded",
 }
 
 
@@ -32,7 +32,7 @@ class Exit(NamedTuple):
 
     Attributes:
         signal: The name of the signal that ended it, or ``None``.
-        code: Its exit code if no signal ended it and somebody knows it.
+        code: Its exit code, or ``None`` if a signal ended it or the code is unknown.
     """
 
     signal: str | None
@@ -41,7 +41,7 @@ class Exit(NamedTuple):
     def __str__(self) -> str:
         if self.signal is not None:
             words = _WORDS.get(self.signal)
-            return f"ended by {self.signal}{f' ({words})' if words else ''}"
+            return f"was ended by {self.signal}{f' ({words})' if words else ''}"
         if self.code is None:
             return "ended"
         return f"ended with exit code {self.code}"

@@ -1,4 +1,4 @@
-"""Job objects of Windows: what is in one ends together, at the latest when the process that made it does."""
+"""Windows job objects: all processes in a job end together, at the latest with the process that created the job."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ class _ExtendedLimits(ctypes.Structure):
 
 
 class Job:
-    """A job object with one process and all that it starts. Thread-safe.
+    """A job object with one process and all its descendants. Thread-safe.
 
     Args:
         process: The handle of the process.
 
     Raises:
-        OSError: The system refuses.
+        OSError: The system cannot create the job or add the process.
     """
 
     def __init__(self, process: int) -> None:
@@ -61,18 +61,18 @@ class Job:
             )
             or not self._kernel.AssignProcessToJobObject(self._handle, process)
         ):
-            error = OSError(f"the worker cannot be put into a job object (error {ctypes.get_last_error()})")  # type: ignore[attr-defined, unused-ignore]
+            error = OSError(f"cannot put the worker into a job object (error {ctypes.get_last_error()})")  # type: ignore[attr-defined, unused-ignore]
             self.close()
             raise error
 
     def end(self) -> None:
-        """Ends all processes that are in it."""
+        """Ends all processes in the job."""
         with self._lock:
             if self._handle:
                 self._kernel.TerminateJobObject(self._handle, _KILLED)
 
     def close(self) -> None:
-        """Closes it, which ends them as well. Idempotent."""
+        """Closes the job, which also ends its processes. Idempotent."""
         with self._lock:
             if self._handle:
                 self._kernel.CloseHandle(self._handle)

@@ -1,4 +1,4 @@
-"""What a worker process is started for: one library with one configuration."""
+"""The job of a worker process: one library with one configuration."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["LibraryJob"]
 
-#: Stages of a REFUSED (native/wire/PROTOCOL.md).
+#: Stages of a REFUSED frame (native/wire/PROTOCOL.md).
 _LIMITS, _OPEN, _SYMBOLS = 2, 3, 4
 
 
@@ -36,18 +36,18 @@ class LibraryJob:
         self._path = prepared.path
         self._staged = prepared.staged
         self._manifest = prepared.manifest
-        self._seen: tuple[int, ...] | None = None  # what the system said of the copy when it was last read
+        self._seen: tuple[int, ...] | None = None  # the file status of the copy when it was last hashed
 
     def path(self) -> str:
         copy = self._staged.path
         if self._seen is None or self._look() != self._seen:
-            # A plugin runs as the same user, and may have written to it.
+            # A plugin runs as the same user and may have modified the copy.
             if not copy.is_file() or hashlib.sha256(copy.read_bytes()).hexdigest() != self._staged.sha256:
                 copy.unlink(missing_ok=True)
                 if stage(self._path).sha256 != self._staged.sha256:
                     raise OSError(
-                        f"somebody has changed the private copy of {self._path}, and that file is another one by now; "
-                        "load it again"
+                        f"the private copy of {self._path} was modified, and the file itself has changed since it was "
+                        "loaded; load it again"
                     )
             self._seen = self._look()
         return str(copy)
@@ -57,7 +57,7 @@ class LibraryJob:
         self.identity(ready)
 
     def identity(self, ready: Ready) -> Identity:
-        """Returns who the plugin says it is. Raises as :func:`backworks.loading.identity.identify` does."""
+        """Returns the identity that the plugin reports; raises like :func:`backworks.loading.identity.identify`."""
         return identify(self._path, ready.name, ready.version, ready.description, self._manifest)
 
     def refusal(self, refused: Refused) -> BackworksError:
@@ -65,14 +65,14 @@ class LibraryJob:
             self._refuse(refused)
         except BackworksError as error:
             return error
-        return PluginContractError(f"its worker process refuses it in stage {refused.stage}", plugin=self.plugin)
+        return PluginContractError(f"its worker process rejected it in stage {refused.stage}", plugin=self.plugin)
 
     def _refuse(self, refused: Refused) -> None:
         if refused.reply is not None:
             check_init(refused.reply, None, self.plugin)
         if refused.stage == _LIMITS:
             raise PluginUnavailable(
-                f"limits.{refused.text}: the system does not set this limit: {system_words(refused.detail)}",
+                f"limits.{refused.text}: the system cannot set this limit: {system_words(refused.detail)}",
                 plugin=self.plugin,
             )
         if refused.stage == _OPEN:

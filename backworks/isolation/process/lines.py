@@ -1,4 +1,4 @@
-"""What a worker writes to its standard error output, as lines. There is no input or output in here."""
+"""Splits a worker's stderr into lines. This module performs no I/O."""
 
 from __future__ import annotations
 
@@ -11,46 +11,46 @@ if TYPE_CHECKING:
 
 __all__ = ["LineReader"]
 
-#: How many lines a second are passed on, and how many are kept for the message of a crash.
+#: How many lines per second to log, and how many to keep for the report of a crash.
 _RATE = 100
 _KEPT = 20
-#: A line is cut here; more is no line but a mistake.
+#: The maximum length of a line in bytes; the rest is cut off.
 _LONGEST = 8192
 
 
 class LineReader:
-    """Makes lines of bytes that come in pieces, passes on so many a second, and keeps the last ones.
+    """Assembles lines from pieces, passes on a limited number per second, and keeps the last ones.
 
-    What is dropped is told in a line of its own. Bytes that are not UTF-8 are replaced, empty lines left out.
+    A separate line reports how many lines were dropped. Bytes that are not UTF-8 are replaced; empty lines are skipped.
 
     Args:
-        write: Takes each line.
-        clock: Tells the time in seconds.
+        write: Receives each line.
+        clock: Returns the time in seconds.
     """
 
     def __init__(self, write: Callable[[str], object], clock: Callable[[], float] = time.monotonic) -> None:
         self._write = write
         self._clock = clock
         self._partial = b""
-        self._skipping = False  # the rest of a line that was cut
+        self._skipping = False  # whether to skip the rest of a line that was cut
         self._last: deque[bytes] = deque(maxlen=_KEPT)
-        self._second = 0.0  # when the present second began
-        self._passed = 0  # lines passed on in it
+        self._second = 0.0  # when the current second began
+        self._passed = 0  # lines passed on in that second
         self._dropped = 0
 
     @property
     def last(self) -> tuple[str, ...]:
-        """The last lines, those that were dropped included."""
+        """The last lines, including dropped ones."""
         return tuple(line.decode("utf-8", "replace") for line in self._last)
 
     def feed(self, data: bytes) -> None:
-        """Takes more bytes."""
+        """Processes more bytes."""
         if self._skipping:
             _, newline, data = data.partition(b"\n")
             if not newline:
                 return
             self._skipping = False
-        # A flood costs what it takes to count it: only so many lines at the end of it are looked at.
+        # Of a flood, only the newlines are counted and a limited number of lines at its end processed.
         most = max(self._left(), _KEPT)
         newlines = data.count(b"\n")
         *head, tail = data.rsplit(b"\n", most + 1) if newlines > most else (b"", *data.split(b"\n"))
@@ -67,11 +67,11 @@ class LineReader:
             self._skipping = True
 
     def tick(self) -> None:
-        """Tells what was dropped, if the second is over; to be called now and then."""
+        """Reports dropped lines if the current second is over; must be called periodically."""
         self._left()
 
     def end(self) -> None:
-        """Notes that nothing comes any more."""
+        """Processes the end of the data."""
         if self._partial:
             self._line(self._partial)
             self._partial = b""
@@ -80,7 +80,7 @@ class LineReader:
 
     @property
     def dropped(self) -> int:
-        """How many lines were dropped and not told yet."""
+        """How many lines were dropped and not reported yet."""
         return self._dropped
 
     def _left(self) -> int:
@@ -105,6 +105,4 @@ class LineReader:
 
     def _tell(self) -> None:
         dropped, self._dropped = self._dropped, 0
-        self._write(
-            f"[{dropped} more lines of its standard error output were left out: at most {_RATE} a second are logged]"
-        )
+        self._write(f"[{dropped} more lines on stderr were dropped: at most {_RATE} per second are logged]")

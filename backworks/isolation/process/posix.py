@@ -1,7 +1,6 @@
-"""Worker processes on Linux, macOS and their like: how one is started, watched, killed and reaped.
+"""Starts, watches, kills and reaps worker processes on Linux, macOS and similar systems.
 
-A process is killed before it is reaped, never after: until then its number, and that of its group, cannot be somebody
-else's.
+A process is only killed before it is reaped, because until then the system cannot reuse its id or its group's.
 """
 
 from __future__ import annotations
@@ -25,11 +24,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Pipes", "Process", "start"]
 
-#: How often a tree of processes is looked through for more: each time those that were found are killed, so that what
-#: they left behind moves up to the worker, which is stopped and starts nothing.
+#: How often to search a tree of processes. Each round kills the processes it finds; their children then become children
+#: of the worker, which is stopped and cannot start more.
 _ROUNDS = 16
 
-#: The variable by which the processes are known that a worker has started; they inherit it unless they take pains.
+#: The environment variable that identifies the descendants of a worker, which inherit it unless they remove it.
 _MARK = "BACKWORKS_WORKER"
 
 
@@ -48,10 +47,10 @@ class Pipes(NamedTuple):
 
 
 class Process:
-    """A worker process from its start until it was reaped. Thread-safe.
+    """A worker process from its start until it is reaped. Thread-safe.
 
     Attributes:
-        pid: Its number.
+        pid: Its process id.
     """
 
     def __init__(self, process: subprocess.Popen[bytes], mark: str) -> None:
@@ -66,15 +65,15 @@ class Process:
         return self._watch if isinstance(self._watch, int) else self._watch.fileno()
 
     def watch(self, loop: asyncio.AbstractEventLoop, ended: Callable[[], object]) -> None:
-        """Has a loop call a function when the process has ended."""
+        """Makes an event loop call a function when the process has ended."""
         loop.add_reader(self.fileno(), ended)
 
     def unwatch(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Ends that."""
+        """Ends the effect of :meth:`watch`."""
         loop.remove_reader(self.fileno())
 
     def kill(self) -> None:
-        """Kills the process and all that it has started; does nothing once it was reaped."""
+        """Kills the process and its descendants; does nothing after the process has been reaped."""
         with self._ending:
             if self._process.returncode is None:
                 if sys.platform == "linux":
@@ -82,12 +81,12 @@ class Process:
                 _kill_group(self.pid)
 
     def reap(self) -> Exit:
-        """Kills what is left of the process's group, and takes the process, which has ended, from the system."""
+        """Kills the rest of the process group, reaps the ended process, and returns how it ended."""
         with self._ending:
             try:
                 if hasattr(os, "waitid"):  # not on macOS
                     os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
-            except ChildProcessError:  # the host has a handler that reaps every child
+            except ChildProcessError:  # a SIGCHLD handler of the host has reaped the process
                 self._process.returncode = 0
                 return Exit(None, None)
             _kill_group(self.pid)
@@ -95,7 +94,7 @@ class Process:
         return Exit(_signal_name(-code), None) if code < 0 else Exit(None, code)
 
     def sweep(self) -> None:
-        """Kills what has left the process's group and has outlived it; to be called if it has crashed."""
+        """Kills descendants that left the process group and outlived the process; must be called after a crash."""
         if sys.platform == "linux":
             _kill_marked(self._mark)
 
@@ -107,7 +106,7 @@ class Process:
             self._watch.close()
 
     def forget(self) -> None:
-        """Leaves it to the process that started it; for a child that was forked off."""
+        """Releases the process without affecting it; for a forked child, because the process belongs to its parent."""
         self._process.returncode = 0
         self.close()
 
@@ -115,16 +114,16 @@ class Process:
 def start(
     program: Path, options: Sequence[str], descriptors: Sequence[int], environment: Mapping[str, str]
 ) -> tuple[Process, Pipes]:
-    """Starts the worker program in a session of its own.
+    """Starts the worker program in a new session.
 
     Args:
         program: The program.
-        options: Its options, but for those that name its pipes.
-        descriptors: What it inherits beside its pipes.
-        environment: Its whole environment.
+        options: Its options, except those for its pipes.
+        descriptors: The descriptors that it inherits in addition to its pipes.
+        environment: Its complete environment.
 
     Raises:
-        OSError: It cannot be started.
+        OSError: The program cannot be started.
     """
     mark = secrets.token_hex(16)
     with contextlib.ExitStack() as theirs, contextlib.ExitStack() as ours:
@@ -161,7 +160,7 @@ def _signal_name(number: int) -> str:
 
 
 def _kill_group(leader: int) -> None:
-    # macOS says that it is not permitted where there are only processes that have ended.
+    # macOS reports EPERM for a group in which all processes have ended.
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(leader, signal.SIGKILL)
 
@@ -169,7 +168,7 @@ def _kill_group(leader: int) -> None:
 if sys.platform == "linux":
 
     def _kill_descendants(pid: int) -> None:
-        """Kills the children that have left the group, and theirs; the process itself is stopped before."""
+        """Stops the process and kills all its descendants, also those that have left the process group."""
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGSTOP)
         killed: set[int] = set()
@@ -182,7 +181,7 @@ if sys.platform == "linux":
                 _kill_child(child)
 
     def _kill_child(pid: int) -> None:
-        # Its parent may be alive and reap it at any time: only the descriptor says for sure who is meant.
+        # The parent may reap the process at any time; only a descriptor identifies it reliably.
         with contextlib.suppress(OSError):
             descriptor = os.pidfd_open(pid)
             try:
@@ -191,17 +190,17 @@ if sys.platform == "linux":
                 os.close(descriptor)
 
     def _kill_marked(mark: bytes) -> None:
-        """Kills every process that was born with this in its environment."""
+        """Kills every process that was started with a mark in its environment."""
         for _ in range(_ROUNDS):
             found = False
-            # Not glob: its own look at a process that ends meanwhile is an error.
+            # Not glob, which fails if a process ends during the search.
             for process in [entry for entry in Path("/proc").iterdir() if entry.name.isdigit()]:
                 environment = process / "environ"
-                with contextlib.suppress(OSError):  # it has ended, or is somebody else's
+                with contextlib.suppress(OSError):  # the process has ended, or belongs to another user
                     if mark in environment.read_bytes():
                         descriptor = os.pidfd_open(int(process.name))
                         try:
-                            if mark in environment.read_bytes():  # no other has got its number meanwhile
+                            if mark in environment.read_bytes():  # the id has not been reused
                                 signal.pidfd_send_signal(descriptor, signal.SIGKILL)
                                 found = True
                         finally:
@@ -210,7 +209,7 @@ if sys.platform == "linux":
                 return
 
     def _descendants(pid: int) -> Iterator[int]:
-        with contextlib.suppress(OSError):  # it has ended
+        with contextlib.suppress(OSError):  # the process has ended
             for task in Path(f"/proc/{pid}/task").iterdir():
                 for child in _children(task):
                     yield child
@@ -225,9 +224,9 @@ if sys.platform == "linux":
 
 
 def _watch_exit(pid: int) -> Any:
-    """Returns something with a descriptor that is readable once the process has ended, and before it was reaped."""
+    """Returns a descriptor, or an object with one, that becomes readable when the process ends, before it is reaped."""
     if sys.platform == "linux":
-        with contextlib.suppress(OSError):  # older than 5.3, or forbidden
+        with contextlib.suppress(OSError):  # a kernel before 5.3, or forbidden
             return os.pidfd_open(pid)
     elif hasattr(select, "kqueue"):
         queue = select.kqueue()
@@ -239,10 +238,10 @@ def _watch_exit(pid: int) -> Any:
                 fflags=select.KQ_NOTE_EXIT,
             )
             queue.control([event], 0)
-        except ProcessLookupError:  # it has ended already
+        except ProcessLookupError:  # the process has already ended
             queue.close()
             reading, writing = os.pipe()
-            os.close(writing)  # readable for ever
+            os.close(writing)  # makes the other end permanently readable
             return reading
         return queue
     reading, writing = os.pipe()

@@ -1,4 +1,4 @@
-"""When the next worker is started after one has ended. Nothing in here waits."""
+"""Determines how long to wait before a restart. Nothing here actually waits."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ if TYPE_CHECKING:
 
 __all__ = ["Backoff"]
 
-#: Seconds of life after which a death has nothing to do with those before it.
+#: How many seconds a worker must live to reset the delay.
 _HEALTHY = 60.0
-#: A worker that has lived so many times as long as the last one was waited for does not make the next wait longer: a
-#: request that kills a worker now and then must not, by and by, keep the plugin away for half a minute each time.
+#: A worker that lives this many times the previous delay does not increase the next one, so that a request that
+#: occasionally kills a worker does not gradually make the plugin unavailable for half a minute each time.
 _WORTH_IT = 10
 
 
 class Backoff:
-    """Counts deaths and failed starts: no wait at first, then one that doubles each time, with jitter.
+    """Computes the delay after a worker has ended or failed to start: none at first, then doubling, with jitter.
 
     Args:
-        policy: The numbers.
-        clock: Tells the time in seconds.
-        jitter: Gives a number from 0 to 1: of each wait the upper half is left to chance, so that plugins that went
-            down together do not come back together.
+        policy: The settings.
+        clock: Returns the time in seconds.
+        jitter: Returns a number from 0 to 1. The upper half of each delay is random, so that plugins that failed
+            together do not restart together.
     """
 
     def __init__(
@@ -43,18 +43,18 @@ class Backoff:
         self._failed = 0
 
     def died(self, born: float) -> float:
-        """Notes that a worker that had started at that time has ended. Returns seconds to wait for the next one."""
+        """Records the end of a worker, given the time of its start. Returns the delay of the next start in seconds."""
         lived = self._clock() - born
         if lived >= _HEALTHY:
             self._wait = 0.0
         return self._next(longer=lived < _WORTH_IT * self._wait)
 
     def started(self) -> None:
-        """Notes that a worker has started."""
+        """Records that a worker has started."""
         self._failed = 0
 
     def failed(self) -> float | None:
-        """Notes that a worker has not started. Returns seconds to wait, or ``None`` to give up."""
+        """Records that a worker failed to start. Returns the delay of the next start, or ``None`` to give up."""
         self._failed += 1
         if self._failed >= self._policy.give_up_after:
             return None

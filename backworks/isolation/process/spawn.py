@@ -1,4 +1,4 @@
-"""Where the worker program is, and how it is started; what differs between systems is in ``posix`` and ``windows``."""
+"""Finds and starts the worker program; the modules ``posix`` and ``windows`` contain the platform's part."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ if TYPE_CHECKING:
 
 __all__ = ["Pipes", "Process", "program", "spawn"]
 
-#: What nothing starts without.
+#: Variables without which no process can start.
 _ALWAYS = ("SYSTEMROOT",) if sys.platform == "win32" else ()
 
 
 @functools.cache
 def program() -> Path:
-    """Finds the worker program: it is installed beside the compiled module, however the package was.
+    """Returns the worker program, which is installed beside the compiled module.
 
     Raises:
-        FileNotFoundError: It is not there.
+        FileNotFoundError: The program is not installed.
     """
     found = importlib.util.find_spec("backworks.ffi._native")
     if found is None or found.origin is None:
         raise FileNotFoundError(
-            "the worker program is not installed, since this installation of Backworks has no compiled part; install "
-            "a wheel, or use isolation: thread"
+            "the worker program is missing because this installation of Backworks has no compiled part; install a "
+            "wheel, or use isolation: thread"
         )
     path = Path(found.origin).parents[1] / "bin" / ("backworks-worker" + (".exe" if sys.platform == "win32" else ""))
     if not path.is_file():
-        raise FileNotFoundError(f"the worker program {path} is missing; install Backworks again")
+        raise FileNotFoundError(f"the worker program {path} is missing; reinstall Backworks")
     return path
 
 
@@ -48,12 +48,12 @@ def spawn(
     """Starts a worker.
 
     Args:
-        environment: The names of the variables that it gets, of those that are set.
-        options: More options for it.
-        descriptors: What it inherits beside its pipes.
+        environment: The names of the variables that it receives, if they are set.
+        options: Further options of the program.
+        descriptors: The descriptors that it inherits in addition to its pipes.
 
     Raises:
-        OSError: It cannot be started, or is not there.
+        OSError: The program is missing or cannot be started.
     """
     variables = {name: os.environ[name] for name in (*_ALWAYS, *environment) if name in os.environ}
     return start(program(), options, descriptors, variables)

@@ -1,4 +1,4 @@
-"""Reading the pipes of a worker that bring no replies, in the supervisor's loop, whatever the loop can watch."""
+"""Reads a worker's pipes for stderr and log records in the supervisor's loop, on every platform."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 __all__ = ["DescriptorStream", "Stream", "ThreadStream"]
 
-#: How much is read at a time.
+#: The size of one read, in bytes.
 _CHUNK = 1 << 16
-#: How much at most is read of what a process has left behind: another may hold the pipe, and never stop.
+#: How many bytes to read at most after the process has ended, because another process may keep writing to the pipe.
 _LEFT_BEHIND = 1 << 20
 
 
@@ -25,11 +25,11 @@ class Stream(Protocol):
     """One pipe. All methods are called in the loop's thread."""
 
     def attach(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Begins to read; what comes is given to the function that the stream was made with."""
+        """Starts to read and to pass the data on."""
         ...
 
     def finish(self) -> None:
-        """Gives what is still there, and closes the pipe, whose process has ended."""
+        """Passes on the remaining data and closes the pipe, after the process has ended."""
         ...
 
 
@@ -37,8 +37,8 @@ class DescriptorStream:
     """A :class:`Stream` that the loop watches.
 
     Args:
-        descriptor: The pipe, which does not block.
-        take: Takes what comes, and tells whether it wants more.
+        descriptor: The non-blocking pipe.
+        take: Receives the data and returns whether to continue.
     """
 
     def __init__(self, descriptor: int, take: Callable[[bytes], bool]) -> None:
@@ -76,26 +76,26 @@ class DescriptorStream:
 
 
 class ThreadStream:
-    """A :class:`Stream` with a thread that reads: for Windows, where no loop can watch a pipe.
+    """A :class:`Stream` with a reading thread, for Windows, where no loop can watch a pipe.
 
     Args:
         descriptor: The pipe.
-        take: Takes what comes, and tells whether it wants more.
+        take: Receives the data and returns whether to continue.
     """
 
     def __init__(self, descriptor: int, take: Callable[[bytes], bool]) -> None:
-        if sys.platform != "win32":  # there every pipe blocks
+        if sys.platform != "win32":  # pipes on Windows always block
             os.set_blocking(descriptor, True)
         self._descriptor = descriptor
         self._take = take
         self._wanted = True
-        self._chunks: Queue[bytes] = Queue(4)  # the thread waits for who takes them
+        self._chunks: Queue[bytes] = Queue(4)  # bounded, so that the thread waits for the loop
 
     def attach(self, loop: asyncio.AbstractEventLoop) -> None:
         threading.Thread(target=self._work, args=(loop,), name="backworks-stream", daemon=True).start()
 
     def finish(self) -> None:
-        # The pipe ends with its process. If somebody else holds it, the thread stays until that one ends.
+        # The pipe closes with its process. If another process holds it, the thread stays until that process ends.
         with suppress(Empty):
             while data := self._chunks.get(timeout=1.0):
                 self._give(data)
@@ -119,6 +119,6 @@ class ThreadStream:
             except OSError:
                 data = b""
             self._chunks.put(data)
-            with suppress(RuntimeError):  # it is closed
+            with suppress(RuntimeError):  # the loop is closed
                 loop.call_soon_threadsafe(self._look)
         os.close(self._descriptor)

@@ -1,7 +1,7 @@
-"""One thread that looks after all workers of this process: what they log, and that they end.
+"""The thread that watches all worker processes of this process: their log records and their ends.
 
-It is an event loop of asyncio. It runs while there is a plugin with workers, and is gone when the last one is closed.
-What the interpreter's end leaves of it is harmless: workers end by themselves when their pipes do.
+The thread runs an asyncio event loop as long as there is a plugin with workers. It need not finish before the
+interpreter exits, because workers end when their pipes close.
 """
 
 from __future__ import annotations
@@ -26,22 +26,22 @@ class Supervisor:
     """A thread with an event loop.
 
     Attributes:
-        loop: The loop; of its methods only ``call_soon_threadsafe`` is for other threads.
+        loop: The loop. Other threads may only call its method ``call_soon_threadsafe``.
     """
 
     def __init__(self) -> None:
-        # Not the default of the platform or of a policy: it has to watch plain descriptors, or nothing but itself.
+        # Not the platform's or a policy's default, because the loop must be able to watch plain descriptors.
         self.loop = asyncio.SelectorEventLoop()
         self._thread = threading.Thread(target=self._run, name="backworks-supervisor", daemon=True)
         self._thread.start()
 
     def post(self, function: Callable[..., object], *arguments: Any) -> None:
-        """Has the thread call a function; nothing happens if it has ended."""
+        """Makes the thread call a function; does nothing if the thread has ended."""
         with contextlib.suppress(RuntimeError):
             self.loop.call_soon_threadsafe(function, *arguments)
 
     def is_current(self) -> bool:
-        """Tells whether the calling thread is this one, which must not wait for what it has to do itself."""
+        """Returns whether the calling thread is this one, which must not wait for its own work."""
         return threading.current_thread() is self._thread
 
     def stop(self) -> None:
@@ -58,7 +58,7 @@ class Supervisor:
 
 
 class _Shared:
-    """The supervisor of this process, and how many use it."""
+    """The supervisor of this process and the number of its users."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
@@ -67,12 +67,12 @@ class _Shared:
 
 
 _shared = _Shared()
-#: Those of a parent process. They must not even be finalised here: they share the kernel's table of descriptors.
+#: Supervisors of a parent process. They must not be finalised, because they share descriptors with the parent's.
 _of_parent: list[Supervisor] = []
 
 
 def acquire() -> Supervisor:
-    """Returns the supervisor of this process, for a user who will call :func:`release`."""
+    """Returns the supervisor of this process; the caller must call :func:`release` later."""
     with _shared.lock:
         if _shared.current is None:
             _shared.current = Supervisor()
@@ -81,9 +81,9 @@ def acquire() -> Supervisor:
 
 
 def release(supervisor: Supervisor) -> None:
-    """Lets the supervisor end if nobody else uses it."""
+    """Releases the supervisor, which ends with its last user."""
     with _shared.lock:
-        if supervisor is not _shared.current:  # of a parent process
+        if supervisor is not _shared.current:  # it belongs to a parent process
             return
         _shared.users -= 1
         if _shared.users:

@@ -1,6 +1,6 @@
-"""Worker processes on Windows: how one is started, watched and ended.
+"""Starts, watches and ends worker processes on Windows.
 
-Each is in a job object that ends, with all that the worker has started, when the host does.
+Each worker is in a job object, so that it ends together with its descendants and at the latest with the host.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Pipes", "Process", "start"]
 
-#: What a process ends with that an exception of the processor has ended.
+#: The exit codes of processes that a processor exception has ended.
 _EXCEPTIONS = {
     0x80000003: "breakpoint",
     0xC0000005: "access violation",
@@ -48,21 +48,21 @@ class Pipes(NamedTuple):
 
 
 class Process:
-    """A worker process from its start until it was reaped. Thread-safe.
+    """A worker process from its start until it is reaped. Thread-safe.
 
     Attributes:
-        pid: Its number.
+        pid: Its process id.
     """
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         from backworks.isolation.process.jobobject import (
-            Job,  # ctypes, which takes a while, is for those who start workers
+            Job,  # imported here because it needs ctypes, which is slow to import
         )
 
         self.pid = process.pid
         self._process = process
         try:
-            # The worker is our own program until it is told what to load: nothing was started outside of the job.
+            # The worker runs no foreign code before START, so it cannot have started a process outside the job.
             self._job = Job(int(process._handle))  # type: ignore[attr-defined]  # noqa: SLF001  # subprocess has no other name for it
         except OSError:
             process.kill()
@@ -70,53 +70,53 @@ class Process:
             raise
 
     def fileno(self) -> int:
-        """Returns -1: there is no descriptor to wait for."""
+        """Returns -1, because there is no descriptor to wait for."""
         return -1
 
     def watch(self, loop: asyncio.AbstractEventLoop, ended: Callable[[], object]) -> None:
-        """Has a loop call a function when the process has ended."""
+        """Makes an event loop call a function when the process has ended."""
 
         def wait() -> None:
             self._process.wait()
-            with contextlib.suppress(RuntimeError):  # it is closed
+            with contextlib.suppress(RuntimeError):  # the loop is closed
                 loop.call_soon_threadsafe(ended)
 
         threading.Thread(target=wait, name="backworks-exit", daemon=True).start()
 
     def unwatch(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Nothing: it has ended."""
+        """Does nothing, because the process has ended."""
 
     def kill(self) -> None:
-        """Ends the process and all that it has started."""
+        """Ends the process and all its descendants."""
         self._job.end()
 
     def reap(self) -> Exit:
-        """Ends what the process has left behind, and tells how it ended."""
+        """Ends the remaining descendants of the ended process, and returns how it ended."""
         self.kill()
         code = self._process.wait() & 0xFFFFFFFF
         return Exit(_EXCEPTIONS.get(code, f"exception {code:#x}"), None) if code >> 30 in (2, 3) else Exit(None, code)
 
     def sweep(self) -> None:
-        """Nothing: no process leaves a job."""
+        """Does nothing, because no process can leave the job."""
 
     def close(self) -> None:
-        """Closes what belongs to it."""
+        """Closes the job."""
         self._job.close()
 
     def forget(self) -> None:
-        """Nothing: no process is forked off here."""
+        """Does nothing, because Windows has no fork."""
 
 
 if sys.platform == "win32":
     import _winapi
     import msvcrt
 
-    #: Bytes that a pipe holds, as on Linux. With the 4096 of os.pipe a large frame is handed over in many small pieces.
+    #: The size of a pipe's buffer, as on Linux. With the 4096 bytes of os.pipe, large frames take many small steps.
     _ROOM = 1 << 16
 
     def _pipe() -> tuple[int, int]:
-        """Makes a pipe as :func:`os.pipe` does."""
-        reading, writing = _winapi.CreatePipe(None, _ROOM)  # no child inherits it
+        """Creates a pipe like :func:`os.pipe`, with a larger buffer."""
+        reading, writing = _winapi.CreatePipe(None, _ROOM)  # not inheritable
         return msvcrt.open_osfhandle(reading, os.O_RDONLY), msvcrt.open_osfhandle(writing, os.O_WRONLY)
 
     def start(
@@ -126,12 +126,12 @@ if sys.platform == "win32":
 
         Args:
             program: The program.
-            options: Its options, but for those that name its pipes.
-            descriptors: What it inherits beside its pipes: nothing here, where there is no mailbox.
-            environment: Its whole environment.
+            options: Its options, except those for its pipes.
+            descriptors: The handles that it inherits in addition to its pipes; none, because there is no mailbox here.
+            environment: Its complete environment.
 
         Raises:
-            OSError: It cannot be started.
+            OSError: The program cannot be started.
         """
         mine: list[int] = []
         theirs: list[int] = []

@@ -1,9 +1,9 @@
-"""One worker: its start, its log, its end.
+"""One worker process: its start, its log and its end.
 
-The path of a start: any thread spawns the process and sends START; the supervisor's thread then reads what comes, until
-``started`` holds what the worker says of the plugin, or why there is none. The path of an end: whoever holds the worker
-kills it, or it ends by itself; the supervisor's thread reads what it left in its pipes, reaps it, and ``exited`` holds
-how it ended. Its pipes for requests and replies are closed after that by whoever holds it.
+Start: any thread spawns the process and sends START. The supervisor's thread then reads the worker's messages until
+``started`` contains the description of the plugin, or the reason why the start failed. End: the holder kills the
+worker, or it ends by itself. The supervisor's thread reads the rest of its pipes and reaps it; ``exited`` then contains
+how it ended. After that, the holder closes the pipes for requests and replies.
 """
 
 from __future__ import annotations
@@ -60,10 +60,10 @@ __all__ = ["Ended", "Job", "Worker"]
 
 
 class Job(Protocol):
-    """What a worker is started for."""
+    """The job of a worker."""
 
     def path(self) -> str:
-        """Returns the path of the library's private copy. Raises ``OSError`` if that is no longer what it was."""
+        """Returns the path of the library's private copy. Raises ``OSError`` if the copy and the file have changed."""
         ...
 
     @property
@@ -72,16 +72,16 @@ class Job(Protocol):
         ...
 
     def accept(self, ready: Ready) -> None:
-        """Looks at who the plugin says it is. Raises a ``PluginLoadError`` if it cannot be."""
+        """Checks the identity that the plugin reports. Raises a ``PluginLoadError`` if it is not valid."""
         ...
 
     def refusal(self, refused: Refused) -> BackworksError:
-        """Makes the exception for a plugin that could not be initialised."""
+        """Creates the exception for a plugin that could not be initialised."""
         ...
 
 
 class Ended(NamedTuple):
-    """How a worker ended, and the last lines that it wrote to its standard error output."""
+    """How a worker ended, and the last lines that it wrote to stderr."""
 
     how: Exit
     stderr: tuple[str, ...]
@@ -91,24 +91,24 @@ class Worker:
     """One worker process.
 
     Attributes:
-        pid: Its process number.
-        channel: The way to it, once it has started.
-        begin: The channel's method of that name, to find it at once.
-        dead: Whether it has ended, or was told to.
-        started: What it says of the plugin, or the exception for why it has not started.
+        pid: Its process id.
+        channel: The channel to it, after its start.
+        begin: The channel's method ``begin``, for faster access.
+        dead: Whether it has ended or been killed.
+        started: The description of the plugin, or the exception if the start failed.
         exited: How it ended.
-        gone: Done when nothing of it is left.
-        leaving: Whether it was asked to end.
-        why: Why it was killed, if the host had a reason that is not a call's.
-        born: When it had started, as ``time.monotonic()`` tells it.
+        gone: Done when all its resources are released.
+        leaving: Whether it has received SHUTDOWN.
+        why: Why the host killed it, if not because of a call.
+        born: When its start completed, by ``time.monotonic()``.
 
     Args:
         plugin: The plugin's id.
-        job: What to start.
-        options: Its settings.
+        job: The job.
+        options: The plugin's settings.
 
     Raises:
-        OSError: The process cannot be started, or the library's copy has changed.
+        OSError: The process cannot be started, or the library's copy and file have changed.
     """
 
     __slots__ = (
@@ -143,7 +143,7 @@ class Worker:
         self._job = job
         self._options = options
         self._logger = logging.getLogger(f"backworks.plugin.{plugin}")
-        # What a library writes there it has no better way to say: seldom good news.
+        # A warning, because libraries usually write to stderr to report problems.
         self._lines = LineReader(lambda line: self._logger.warning("%s", line))
         self._log = FrameReader(LOG_LIMITS)
         self._timer: asyncio.TimerHandle | None = None
@@ -181,15 +181,15 @@ class Worker:
         self._supervisor.post(self._attach, self._supervisor.loop, pipe)
 
     def rename(self, plugin: str) -> None:
-        """Gives the plugin another id."""
+        """Sets another id of the plugin."""
         self._plugin = plugin
         self._logger = logging.getLogger(f"backworks.plugin.{plugin}")
 
     def kill(self, why: str | None = None) -> None:
-        """Kills the process and all that it has started; again does nothing.
+        """Kills the process and its descendants. Idempotent.
 
         Args:
-            why: What is told to the call that is in it, if that is not its own fault.
+            why: The reason for the call in flight, if that call is not the cause.
         """
         if why is not None and not self.dead:
             self.why = why
@@ -197,15 +197,15 @@ class Worker:
         self._process.kill()
 
     def release(self, then: Callable[[], object]) -> None:
-        """Ends the worker, closes all that belongs to it, and calls a function in the supervisor's thread.
+        """Ends the worker, closes its resources, and calls a function in the supervisor's thread.
 
-        To be called once, by whoever holds it, who does not use it after that.
+        The holder must call this once, and must not use the worker afterwards.
         """
         self.kill()
 
         def close(_: object) -> None:
             self.channel.close()
-            self._log.close()  # the rest of a worker is small, and waits for the collector of cycles
+            self._log.close()  # the rest is small and can wait for the garbage collector
             if self._mailbox is not None:
                 self._mailbox.close()
             self._process.close()
@@ -216,13 +216,13 @@ class Worker:
         self.exited.add_done_callback(lambda ended: self._supervisor.post(close, ended))
 
     def forget(self) -> None:
-        """Leaves it to the process that started it; for a child that was forked off."""
+        """Releases the worker without affecting it; for a forked child, because the worker belongs to its parent."""
         self.dead = True
         self._process.forget()
         with contextlib.suppress(OSError):
             self._pipes.close()
 
-    # What follows runs in the supervisor's thread.
+    # The following methods run in the supervisor's thread.
 
     def _attach(self, loop: asyncio.AbstractEventLoop, pipe: PipeChannel) -> None:
         for stream in self._streams:
@@ -232,7 +232,7 @@ class Worker:
         pipe.watch(loop, lambda: self._greet(pipe))
 
     def _greet(self, pipe: PipeChannel) -> None:
-        """Looks whether the worker has said how its start went."""
+        """Checks whether the worker has reported the result of its start."""
         if self.started.done():
             return
         try:
@@ -243,13 +243,13 @@ class Worker:
                 refused = decode_refused(frame.payload, self._options.limits.output)
                 raise self._job.refusal(refused)
             if frame.kind != READY:
-                raise FrameError(f"a frame of kind {frame.kind} where a greeting was expected")
+                raise FrameError(f"a frame of kind {frame.kind} instead of READY or REFUSED")
             ready = decode_ready(frame.payload)
             self._job.accept(ready)
         except Gone:
             pipe.unwatch()
             self.exited.add_done_callback(self._crashed)
-            if not self.dead:  # its pipe may have ended before it has
+            if not self.dead:  # its pipe may have closed before the process ends
                 self._supervisor.loop.call_later(1.0, self.kill)
         except FrameError as error:
             self._failed(pipe, PluginContractError(f"its worker process sent {error}", plugin=self._plugin))
@@ -286,7 +286,7 @@ class Worker:
         if not self.started.done():
             how, stderr = exited.result()
             error = PluginCrashed(
-                f"its worker process {how} while the plugin was started",
+                f"its worker process {how} during startup",
                 plugin=self._plugin,
                 signal=how.signal,
                 exit_code=how.code,
@@ -300,7 +300,7 @@ class Worker:
             self._timer.cancel()
 
     def _take_log(self, data: bytes) -> bool:
-        """Takes what the plugin logs."""
+        """Processes log records of the plugin."""
         view = memoryview(data)
         try:
             while view:
@@ -312,13 +312,13 @@ class Worker:
                     level, text = decode_log(frame.payload)
                     self._logger.log(level, text)
         except FrameError as error:
-            self._logger.error("its worker process sent %s as a log record, and is killed", error)
+            self._logger.error("its worker process sent %s instead of a log record and is killed", error)
             self.kill()
             return False
         return True
 
     def _take_stderr(self, data: bytes) -> bool:
-        """Takes what it writes to its standard error output."""
+        """Processes output on stderr."""
         self._lines.feed(data)
         if self._lines.dropped and self._ticking is None:
             self._ticking = self._supervisor.loop.call_later(1.0, self._tick)
@@ -329,7 +329,7 @@ class Worker:
         self._lines.tick()
 
     def _reap(self, loop: asyncio.AbstractEventLoop, pipe: PipeChannel) -> None:
-        """Takes the process, which has ended, from the system, after what it has left in its pipes."""
+        """Reaps the ended process and reads the rest of its pipes."""
         by_itself = not self.dead
         self.dead = True
         self._process.unwatch(loop)

@@ -1,4 +1,4 @@
-"""The worker processes of one plugin: they are started, restarted after they have ended, and shut down at the end."""
+"""Starts, restarts and shuts down the worker processes of one plugin."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ if TYPE_CHECKING:
 
 __all__ = ["DEADLY", "LAST_BREATH", "WorkerSet"]
 
-#: Seconds that a call waits for a plugin of which no worker is alive; if the next one comes later, the call is refused.
+#: How many seconds a call waits if no worker runs; if the next start is later, the call is rejected.
 _SOON = 1.0
-#: Seconds until a process whose pipe has ended must have ended itself; it is killed then.
+#: How many seconds a process whose pipe has closed may take to end before it is killed.
 LAST_BREATH = 0.2
-#: Seconds that a killed process may take to end. It takes longer if it is stuck in the system itself.
+#: How many seconds to wait for the end of a killed process, which takes longer if it is blocked in the kernel.
 DEADLY = 5.0
 
 
@@ -44,16 +44,16 @@ class WorkerSet:
 
     Attributes:
         plugin: The plugin's id.
-        logger: Where it is logged what becomes of them.
-        supervisor: Whose thread looks after them.
-        slots: The slots of those that have started.
-        restarts: How many were started after the first ones.
+        logger: The logger of events of the workers.
+        supervisor: The supervisor, whose thread watches the workers.
+        slots: The slots of the started workers.
+        restarts: How many workers have been started as replacements.
 
     Args:
         plugin: The plugin's id.
-        job: What each worker is started for.
-        settings: How many there are, and how they are run.
-        backoff: Says when the next one is started after one has ended.
+        job: The job of each worker.
+        settings: The plugin's settings.
+        backoff: Determines when to start a replacement.
     """
 
     def __init__(self, plugin: str, job: Job, settings: Settings, backoff: Backoff | None = None) -> None:
@@ -63,29 +63,29 @@ class WorkerSet:
         self._job = job
         self._settings = settings
         self._backoff = backoff or Backoff(settings.restart)
-        self._lock = threading.RLock()  # a finaliser may run in the middle of something
+        self._lock = threading.RLock()  # reentrant, because a finaliser can run at any point
         self.slots = Slots(plugin, self._lock, self._admit, self._retire)
         self._ready: set[Slot] = set()
         self._starting: set[Worker] = set()
         self._closing = False
         self._inherited = False
-        self._stopped: BaseException | None = None  # why no more workers are started
-        self._pending: list[float] = []  # when others will be started
+        self._stopped: BaseException | None = None  # the last error, if no more workers are started
+        self._pending: list[float] = []  # the times of scheduled starts
         self.supervisor = supervision.acquire()
         _sets.add(self)
 
     def start(self) -> Ready:
-        """Starts the workers: one, and if that is well, the others.
+        """Starts one worker and, if that succeeds, the others.
 
         Raises:
             PluginLoadError, PluginError: The plugin does not start.
-            PluginUnavailable: The system starts no worker.
+            PluginUnavailable: The system cannot start a worker.
         """
         try:
             if self.supervisor.is_current():
                 raise PluginStateError(
-                    f"{self.plugin}: loaded by a log handler, in the thread that would have to start its workers; load "
-                    "it from another thread",
+                    f"{self.plugin}: cannot be loaded by a log handler in the thread that starts worker processes; "
+                    "load it from another thread",
                     plugin=self.plugin,
                 )
             first = self._launch()
@@ -102,7 +102,7 @@ class WorkerSet:
         return ready
 
     def rename(self, plugin: str) -> None:
-        """Gives the plugin another id, before it is used."""
+        """Sets another id of the plugin, before its first call."""
         self.plugin = self.slots.plugin = plugin
         self.logger = logging.getLogger(f"backworks.plugin.{plugin}")
         for slot in self._ready:
@@ -117,31 +117,31 @@ class WorkerSet:
 
     @property
     def in_flight(self) -> int:
-        """How many slots are held, and how many calls wait for one."""
+        """The number of held slots and waiting calls."""
         return max(0, len(self._ready) - len(self.slots.free)) + len(self.slots.waiting)
 
     @property
     def pids(self) -> tuple[int, ...]:
-        """The process numbers of the workers."""
+        """The process ids of the workers."""
         with self._lock:
             return tuple(slot.worker.pid for slot in self._ready)
 
     @property
     def ready(self) -> tuple[Slot, ...]:
-        """The slots of the workers that have started."""
+        """The slots of the started workers."""
         with self._lock:
             return tuple(self._ready)
 
     @property
     def is_inherited(self) -> bool:
-        """Whether the workers are those of the process that this one was forked off."""
+        """Whether the workers belong to the parent process from which this one was forked."""
         return self._inherited
 
     def replace(self, pid: int, why: str) -> None:
-        """Ends a worker and starts another.
+        """Ends a worker and starts a replacement.
 
         Args:
-            pid: Its process number; if there is none of that number any more, nothing happens.
+            pid: Its process id; nothing happens if no worker has it.
             why: The reason, for the log.
         """
         with self._lock:
@@ -153,15 +153,15 @@ class WorkerSet:
             self.slots.doom(slot)
 
     def stop(self) -> None:
-        """Starts no worker any more, and ends those that have not started yet.
+        """Prevents further starts, and ends the workers that are still starting.
 
         Raises:
-            PluginStateError: The calling thread is the one that has to end the workers.
+            PluginStateError: The calling thread is the supervisor's, which must end the workers.
         """
         if self.supervisor.is_current():
             raise PluginStateError(
-                f"{self.plugin}: closed by a log handler, which runs in the thread that has to end its workers; close "
-                "it from another thread",
+                f"{self.plugin}: cannot be closed by a log handler in the thread that ends worker processes; close it "
+                "from another thread",
                 plugin=self.plugin,
             )
         with self._lock:
@@ -171,7 +171,7 @@ class WorkerSet:
             self._refuse_if_hopeless()
 
     def end(self, until: float | None) -> Ending:
-        """Has every worker shut its plugin down, after :meth:`stop`; kills those that do not end in time.
+        """Makes every worker shut its plugin down, after :meth:`stop`; kills those that do not end in time.
 
         Args:
             until: The deadline by ``time.monotonic()``, or ``None``.
@@ -187,34 +187,34 @@ class WorkerSet:
             calm = self._clean_up(told) and calm
         return Ending.PEACEFUL if calm else Ending.KILLED
 
-    # Calls that have to wait, and workers that have ended.
+    # Calls that wait.
 
     def _admit(self, timeout: float | None, until: float | None) -> None:
         """Raises if a call may not wait for a slot; under the lock."""
         if self._inherited:
             raise PluginStateError(
-                f"{self.plugin}: called in a process that was forked off after it was loaded, and whose workers are "
-                "not its own; load it after the fork",
+                f"{self.plugin}: called in a forked process, but the worker processes belong to its parent; load the "
+                "plugin after the fork",
                 plugin=self.plugin,
             )
         if timeout is not None and not timeout > 0:
-            raise PluginTimeout("the time was over before the call began", plugin=self.plugin)
+            raise PluginTimeout("the timeout expired before the call began", plugin=self.plugin)
         if not self._ready:
             self._expect_worker(until)
         if self.supervisor.is_current() and not self.slots.free:
             raise PluginStateError(
-                f"{self.plugin}: called by a log handler while no worker is free, in the thread that would have to "
-                "start one; call it from another thread",
+                f"{self.plugin}: no worker is free, and a log handler in the thread that starts worker processes "
+                "cannot wait for one; call it from another thread",
                 plugin=self.plugin,
             )
 
     def _expect_worker(self, until: float | None) -> None:
-        """Raises unless a worker is there soon."""
+        """Raises unless a worker will start soon."""
         if self._closing:
             raise refusal(self.plugin, State.CLOSING)
         if self._stopped is not None:
             raise PluginUnavailable(
-                f"it was stopped after {self._settings.restart.give_up_after} failed starts in a row, the last with: "
+                f"it is stopped after {self._settings.restart.give_up_after} failed starts in a row; the last error: "
                 f"{self._stopped}",
                 plugin=self.plugin,
             )
@@ -223,26 +223,26 @@ class WorkerSet:
             left = max(0.0, min(self._pending) - now)
             if left > _SOON or (until is not None and now + left >= until):
                 raise PluginUnavailable(
-                    f"its worker process has ended, and the next one is started in {left:.1f} s",
+                    f"its worker process has ended; the next one starts in {left:.1f} s",
                     plugin=self.plugin,
                     retry_after=left,
                 )
 
     def _refuse_if_hopeless(self) -> None:
-        """Lets no call wait for a worker that does not come soon; under the lock."""
+        """Rejects waiting calls if no worker will start soon; under the lock."""
         if not self._ready:
             try:
                 self._expect_worker(None)
             except (PluginUnavailable, PluginStateError) as error:
                 self.slots.refuse(error)
 
-    # Starting workers, and starting others when they have ended.
+    # Starting and replacing workers.
 
     def _launch(self) -> Worker:
         try:
             worker = Worker(self.plugin, self._job, self._settings)
         except OSError as error:
-            raise PluginUnavailable(f"no worker process can be started: {error}", plugin=self.plugin) from error
+            raise PluginUnavailable(f"cannot start a worker process: {error}", plugin=self.plugin) from error
         with self._lock:
             self._starting.add(worker)
             if self._closing:
@@ -252,7 +252,7 @@ class WorkerSet:
     def _enlist(self, worker: Worker) -> None:
         slot = new_slot(worker, worker.channel.call)
         with self._lock:
-            if worker not in self._starting:  # it was retired meanwhile
+            if worker not in self._starting:  # it has already been retired
                 return
             self._starting.remove(worker)
             self._ready.add(slot)
@@ -260,24 +260,24 @@ class WorkerSet:
         worker.exited.add_done_callback(lambda _: self._died(slot))
 
     def _retire(self, slot: Slot) -> None:
-        """Ends a worker by its slot, which the caller holds; another takes its place. Under the lock."""
-        if slot in self._ready:  # or else it was retired before
+        """Ends and replaces the worker of a slot that the caller holds; under the lock."""
+        if slot in self._ready:  # otherwise it has already been retired
             self._ready.remove(slot)
             slot.worker.release(lambda: self._replace(slot.worker.born))
             if self._closing:
                 self._refuse_if_hopeless()
 
     def _retire_unstarted(self, worker: Worker) -> None:
-        """Ends a worker that has not started: once, though its failed start and the shutdown both may ask for it."""
+        """Ends a worker that has not started, once, although its failed start and the shutdown may both request it."""
         with self._lock:
             if worker in self._starting:
                 self._starting.remove(worker)
                 worker.release(lambda: None)
 
-    # The rest runs in the supervisor's thread.
+    # Methods that run in the supervisor's thread.
 
     def _died(self, slot: Slot) -> None:
-        """Notes that a worker has ended; if its slot is held, the holder notices."""
+        """Handles the end of a worker; if its slot is held, the holder reports it."""
         worker = slot.worker
         if self.slots.doom(slot) and worker.why is None:
             self.logger.warning("its worker process %d %s between calls", worker.pid, worker.exited.result().how)
@@ -310,7 +310,7 @@ class WorkerSet:
         error = started.exception()
         if error is None:
             self._backoff.started()
-            self.logger.info("worker process %d was started", worker.pid)
+            self.logger.info("worker process %d started", worker.pid)
             self._enlist(worker)
         else:
             self._retire_unstarted(worker)
@@ -322,7 +322,7 @@ class WorkerSet:
                 return
             seconds = self._backoff.failed()
             if seconds is not None:
-                self.logger.warning("a new worker process did not start: %s", error)
+                self.logger.warning("cannot start a new worker process: %s", error)
                 self._schedule(seconds)
                 return
             self._stopped = error
@@ -334,7 +334,7 @@ class WorkerSet:
     # The end.
 
     def _tell(self, told: set[Slot], until: float | None) -> None:
-        """Takes every slot as soon as it is free, and tells its worker to shut down; adds it to ``told``."""
+        """Takes each slot when it is free, adds it to ``told``, and sends SHUTDOWN to its worker."""
         while True:
             with self._lock:
                 slot = self.slots.free.pop()
@@ -349,12 +349,12 @@ class WorkerSet:
             slot.worker.channel.begin_control(SHUTDOWN, b"")
 
     def _await(self, told: Iterable[Slot], until: float | None) -> bool:
-        """Waits until those that were told to shut down have ended, and logs how. Returns whether none was killed."""
+        """Waits until the workers that received SHUTDOWN have ended, and logs how. Returns whether none was killed."""
         workers = [slot.worker for slot in told]
         wait([worker.exited for worker in workers], remaining(until))
         late = [worker for worker in workers if not worker.exited.done()]
         for worker in late:
-            self.logger.warning("its worker process %d has not shut down in time, and is killed", worker.pid)
+            self.logger.warning("its worker process %d did not shut down in time and is killed", worker.pid)
             worker.kill("the plugin was closed")
         wait([worker.exited for worker in workers], DEADLY)
         for worker in workers:
@@ -363,21 +363,21 @@ class WorkerSet:
             try:
                 reply = worker.channel.advance()
             except (Gone, FrameError, ContractViolation):
-                self.logger.warning("its worker process %d %s in its shutdown", worker.pid, worker.exited.result().how)
+                self.logger.warning("its worker process %d %s during shutdown", worker.pid, worker.exited.result().how)
             else:
                 if reply is not None and reply.code:
-                    self.logger.warning("its shutdown returned %s", code_of(reply.code).name)
+                    self.logger.warning("shutdown returned %s", code_of(reply.code).name)
         return not late
 
     def _clean_up(self, told: Iterable[Slot]) -> bool:
-        """Ends what is left, whatever happened, and waits until it is gone. Returns whether no call was inside."""
+        """Ends all remaining workers and waits until they are gone. Returns whether no call was in flight."""
         with self._lock:
             busy = [slot.worker for slot in self._ready.difference(told)]
             starting = list(self._starting)
             for worker in (*busy, *starting, *(slot.worker for slot in told)):
                 worker.kill("the plugin was closed")
             if busy:
-                self.logger.warning("closed with %d calls inside, whose worker processes were killed", len(busy))
+                self.logger.warning("closed, killing %d worker processes with calls in flight", len(busy))
             self.slots.refuse(refusal(self.plugin, State.CLOSED))
             for slot in told:
                 self.slots.retire(slot)
@@ -389,7 +389,7 @@ class WorkerSet:
         return not busy
 
     def _forget(self) -> None:
-        """Leaves the workers to the process that started them; in a child that was forked off."""
+        """Releases the workers without affecting them; for a forked child, because they belong to its parent."""
         self._inherited = self._closing = True
         self._lock = threading.RLock()
         for worker in (*(slot.worker for slot in self._ready), *self._starting):
@@ -405,7 +405,7 @@ _sets: WeakSet[WorkerSet] = WeakSet()
 
 def _in_child() -> None:
     for workers in list(_sets):
-        workers._forget()  # noqa: SLF001  # it is this module's own
+        workers._forget()  # noqa: SLF001  # defined in this module
 
 
 if hasattr(os, "register_at_fork"):
