@@ -24,8 +24,8 @@ static const struct symbol {
 };
 #define SYMBOLS (sizeof symbols / sizeof symbols[0])
 
-/* Compares the types in struct functions with the declarations of the header. Never called; sizeof evaluates nothing, so
- * the linker does not need the names. */
+/* Compares the types in struct functions with the declarations of the header. Never called; sizeof evaluates nothing,
+ * so the linker does not need the names. */
 #define SAME_TYPE(member, declared) \
   _Static_assert(sizeof(((struct functions *)0)->member == &(declared)) > 0, "the type must match the header's declaration")
 SAME_TYPE(abi_version, backworks_plugin_abi_version);

@@ -327,8 +327,8 @@ finish_large(struct calls *calls, struct answer *answer, char *copy)
   answer->freed = true;
 }
 
-/* Converts a plain response. Returns NULL without an exception, and leaves the response unchanged, if a str is requested
- * and the data is not UTF-8. */
+/* Converts a plain response. Returns NULL without an exception, and leaves the response unchanged, if a str is
+ * requested and the data is not UTF-8. */
 static PyObject *
 make_plain(struct calls *calls, struct answer *answer, enum shape shape)
 {

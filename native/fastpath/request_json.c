@@ -4,7 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The maximum number of header fields, because each is compared with all before it; Python handles requests with more. */
+/* The maximum number of header fields, because each is compared with all before it; Python handles requests with more.
+ * */
 #define MAX_FIELDS 64
 
 struct piece {

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * The types Slot and FreeSlots: compiled counterparts of backworks.isolation.slots.PythonSlot and PythonFreeSlots, which
- * document them.
+ * The types Slot and FreeSlots: compiled counterparts of backworks.isolation.slots.PythonSlot and PythonFreeSlots,
+ * which document them.
  *
  * Everything here runs with the interpreter lock, and taking and giving back a slot run no Python code in between, so
- * neither another thread nor a signal handler can find a slot without a holder. Free-threaded builds, which have no such
- * lock, use the Python classes. */
+ * neither another thread nor a signal handler can find a slot without a holder. Free-threaded builds, which have no
+ * such lock, use the Python classes. */
 #ifndef BACKWORKS_SLOTS_H
 #define BACKWORKS_SLOTS_H
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * Where requests come from and replies go to: the pipes, and on Linux, once the worker is ready, the mailbox. */
+ * Receives requests and sends replies: through the pipes and, on Linux after READY, through the mailbox. */
 #ifndef BACKWORKS_WORKER_CHANNEL_H
 #define BACKWORKS_WORKER_CHANNEL_H
 
@@ -13,16 +13,16 @@
 struct channel {
   struct pipes pipes;
 #if defined(__linux__)
-  struct mailbox_worker mailbox; /* its box is NULL where there is none */
+  struct mailbox_worker mailbox; /* its box is NULL without a mailbox */
   bool posted;                   /* the host announces requests in the mailbox, and waits there for replies */
   uint32_t place;                /* where the last request was */
 #endif
 };
 
-/* Waits for a whole frame, which is good until the next channel_receive. */
+/* Waits for a complete frame, which is valid until the next channel_receive. */
 enum received channel_receive(struct channel *channel, struct frame *frame);
 
-/* Sends a frame; as pipes_send. */
+/* Sends a frame, like pipes_send. */
 bool channel_send(struct channel *channel, uint8_t kind, uint64_t id, const struct bytes *parts, size_t count,
                   void (*copied)(void *context), void *context);
 

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * Ends what the plugin has started, on POSIX. The host ends the group of processes that the worker leads; a process
- * that has left it is found here, where the system tells: on Linux, whose kernel makes the worker the parent of every
- * orphan among its descendants.
+ * Ends the processes that the plugin has started, on POSIX. The host ends the process group of the worker. A process
+ * that has left the group is found here, if the system supports that: on Linux, the kernel makes the worker the parent
+ * of every orphan among its descendants.
  *
- * This runs beside a plugin that may hold the lock of malloc or anything else: it uses system calls only. */
+ * This runs concurrently with a plugin that may hold any lock, such as malloc's, so it only uses system calls. */
 #include "platform.h"
 
 #if defined(__linux__)
@@ -18,11 +18,12 @@
 #include <time.h>
 #include <unistd.h>
 
-/* The processes that die leave theirs to this one, so it has to look again; but not for ever. */
+/* The maximum number of searches. The children of a killed process become children of this one, so another search is
+ * necessary. */
 #define ROUNDS 200
 #define PAUSE 1000000 /* nanoseconds */
 
-struct entry { /* as getdents64 writes it */
+struct entry { /* the format of getdents64 */
   uint64_t inode;
   int64_t offset;
   uint16_t size;
@@ -30,7 +31,7 @@ struct entry { /* as getdents64 writes it */
   char name[];
 };
 
-/* Kills the processes whose numbers are in a file of /proc. Returns whether there were any. */
+/* Kills the processes whose ids are in a file of /proc. Returns whether there are any. */
 static bool
 kill_listed(const char *path)
 {
@@ -58,7 +59,7 @@ kill_listed(const char *path)
   return any;
 }
 
-/* Each thread has children of its own. */
+/* The kernel lists children by thread. */
 static bool
 kill_all(void)
 {

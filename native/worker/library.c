@@ -74,7 +74,7 @@ answer_prepare(struct answer *answer, const struct library *library)
   answer->library = library;
 }
 
-/* The size of a content type or of headers, as a REPLY has it. */
+/* The size of a content type or of headers, in the form of a REPLY. */
 static uint32_t
 claimed(const char *text, size_t size)
 {

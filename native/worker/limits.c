@@ -1,22 +1,22 @@
 /* SPDX-License-Identifier: MIT
  *
- * What the plugin may use, on POSIX. */
+ * The plugin's resource limits, on POSIX. */
 #include <errno.h>
 #include <sys/resource.h>
 
 #include "platform.h"
 
-/* The stack of the main thread, on which the plugin is called: an endless recursion has to meet its end, also where the
- * system has no limit. */
+/* The stack of the main thread, on which the plugin is called: infinite recursion must reach its end, even if the
+ * system sets no limit. */
 #define MOST_STACK ((rlim_t)64 << 20)
 
 #if defined(__linux__)
-#define MEMORY RLIMIT_DATA /* what a process can write to and nobody shares; RLIMIT_AS would count every reservation */
+#define MEMORY RLIMIT_DATA /* private writable memory; RLIMIT_AS would also count reservations */
 #else
 #define MEMORY RLIMIT_AS
 #endif
 
-/* glibc declares setrlimit with an enumeration of its own. */
+/* glibc declares setrlimit with an enumeration. */
 #if defined(__GLIBC__) && defined(__USE_GNU)
 typedef __rlimit_resource_t resource;
 #else
@@ -31,7 +31,7 @@ limit(resource which, uint64_t soft, uint64_t hard)
   if (getrlimit(which, &old) != 0) {
     return false;
   }
-  /* A limit that this process has already is not raised. */
+  /* Never raises a limit that the process already has. */
   new.rlim_max = hard < old.rlim_max ? (rlim_t)hard : old.rlim_max;
   new.rlim_cur = soft < new.rlim_max ? (rlim_t)soft : new.rlim_max;
   return setrlimit(which, &new) == 0;
@@ -40,7 +40,7 @@ limit(resource which, uint64_t soft, uint64_t hard)
 const char *
 platform_limit(const struct start *start, uint32_t *error)
 {
-  /* One second after the signal of the soft limit, which a plugin can ignore, comes one that it cannot. */
+  /* A plugin can ignore the signal of the soft limit, but not that of the hard limit one second later. */
   const struct {
     const char *name;
     resource which;
@@ -55,7 +55,7 @@ platform_limit(const struct start *start, uint32_t *error)
   struct rlimit stack;
   size_t i;
 
-  /* A worker that crashes again and again must not fill the disk. */
+  /* A worker that crashes repeatedly must not fill the disk. */
   *error = 0;
   if (!limit(RLIMIT_CORE, 0, 0)) {
     *error = (uint32_t)errno;

@@ -6,11 +6,11 @@
 
 #define WARNING 30u
 
-/* All of it under the lock. */
-static descriptor out = NO_DESCRIPTOR; /* or nobody reads the records */
+/* All these variables are guarded by the lock. */
+static descriptor out = NO_DESCRIPTOR; /* unset if no process reads the records */
 static uint8_t pending[HEADER_SIZE + 4 + MAX_TEXT]; /* one frame */
-static size_t begin, end;                           /* of what is not written of it */
-static bool stuck;                                  /* there was no room the last time */
+static size_t begin, end;                           /* of the part of it that is not written yet */
+static bool stuck;                                  /* the pipe was full the last time */
 static uint64_t dropped;
 
 void
@@ -29,8 +29,8 @@ compose(uint32_t level, const char *text, size_t size)
   end = HEADER_SIZE + 4 + size;
 }
 
-/* Writes the frame. Returns false if some of it is left: then the next frame has to wait for it, because a frame that
- * was begun must be ended. One that was not begun is given up. */
+/* Writes the frame. Returns false if a part is left. A frame that was begun must be completed, so the next frame must
+ * wait for it. A frame that was not begun is dropped. */
 static bool
 push(uint64_t until)
 {
@@ -55,7 +55,7 @@ push(uint64_t until)
   return true;
 }
 
-/* Writes what a record has to wait for: the rest of another one, and how many are missing. */
+/* Writes what must precede a record: the rest of a previous one, and the number of dropped ones. */
 static bool
 catch_up(uint64_t until)
 {

@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: MIT
  *
- * backworks-worker: holds one plugin for a host that must not be hurt by it. PROTOCOL.md says what the two say to each
- * other.
+ * backworks-worker: runs one plugin on behalf of a host that the plugin must not damage. PROTOCOL.md describes the
+ * protocol between the two.
  *
- *   main.c       the command line, and what has to be right before a plugin is near
- *   serve.c      what is done for each frame
- *   library.c    the plugin's functions and answers
- *   channel.c    where frames come from: pipes or mailbox
+ *   main.c       the command line, and the preparation of the process for a plugin
+ *   serve.c      the handlers of frames
+ *   library.c    the plugin's functions and responses
+ *   channel.c    the source of frames: pipes or mailbox
  *   pipes.c      frames over the pipes
  *   log.c        the plugin's log records
  *   ../wire/     frames as bytes, and the mailbox: shared with the host
  *   platform_posix.c, watch.c, limits.c, children.c, platform_windows.c
- *                the system */
+ *                the platform's part */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -87,7 +87,7 @@ main(int count, char **arguments)
     platform_complain(BY_HAND);
     return END_USAGE;
   }
-  /* What a plugin prints to its standard output is in the host's log line by line, also if the plugin dies. */
+  /* Line buffering, so that the host logs the plugin's output on stdout even if the plugin crashes. */
   (void)setvbuf(stdout, NULL, _IOLBF, BUFSIZ);
   if (!platform_prepare(&channel.pipes.requests, &channel.pipes.replies, &given[LOG]) ||
       !platform_watch(channel.pipes.requests)) {

@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-/* A reply has a few parts: those of a REFUSED with an answer in it are the most. */
+/* The maximum number of parts of a frame; a REFUSED that contains a response has most. */
 #define MOST_PARTS 8
 
 /* Reads until `wanted` bytes of unused input are in `small`. */
@@ -44,7 +44,7 @@ reserve(struct pipes *pipes, size_t size)
   return pipes->pages != NULL;
 }
 
-/* Moves `left` bytes from the pipe to `to`, or to nowhere if it is NULL. */
+/* Moves `left` bytes from the pipe to `to`, or discards them if it is NULL. */
 static bool
 pull(struct pipes *pipes, uint8_t *to, size_t left)
 {
@@ -55,7 +55,7 @@ pull(struct pipes *pipes, uint8_t *to, size_t left)
   }
   pipes->begin += there;
   left -= there;
-  if (left > 0) { /* all that was read ahead is used */
+  if (left > 0) { /* all data that was read ahead has been used */
     pipes->begin = pipes->end = 0;
   }
   while (left > 0) {
@@ -141,7 +141,7 @@ pipes_send(struct pipes *pipes, uint8_t kind, uint64_t id, const struct bytes *p
       last.size += all[i].size;
     }
   } else {
-    /* Too large to be copied twice: all but the last byte go to the pipe as they are. */
+    /* Too large to be copied twice: all bytes except the last go directly to the pipe. */
     used--;
     all[used].size--;
     pipes->out[HEADER_SIZE] = all[used].data[all[used].size];

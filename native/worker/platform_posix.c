@@ -21,8 +21,8 @@
 
 #include "posix.h"
 
-/* The worker's own descriptors begin here, where the system allows it: above all that a plugin closes which closes
- * everything below 1024, and not so high that the kernel's table of them costs memory. */
+/* The worker's own descriptors start here, if the system allows it: above the range of a plugin that closes all
+ * descriptors below 1024, but low enough that the kernel's table takes little memory. */
 #define KEEP_AT 4080
 #define SPARE 16
 
@@ -46,7 +46,7 @@ posix_keep(int fd)
   if (fd < 0 || getrlimit(RLIMIT_NOFILE, &files) != 0) {
     return -1;
   }
-  /* Descriptors may be above the limit, but only below it are they made. */
+  /* Descriptors may exist above the limit, but can only be created below it. */
   raised = files;
   if (raised.rlim_cur < KEEP_AT + SPARE) {
     raised.rlim_cur = raised.rlim_max < KEEP_AT + SPARE ? raised.rlim_max : KEEP_AT + SPARE;
@@ -87,12 +87,12 @@ platform_prepare(descriptor *requests, descriptor *replies, descriptor *log)
     return false;
   }
 
-  for (number = 1; number < 32; number++) { /* what a host ignores would be ignored here */
+  for (number = 1; number < 32; number++) { /* signals that the host ignores would be ignored here */
     (void)signal(number, SIG_DFL);
   }
   (void)sigemptyset(&none);
   (void)sigprocmask(SIG_SETMASK, &none, NULL);
-  (void)signal(SIGPIPE, SIG_IGN); /* as in a Python process, so that a plugin finds the same in both */
+  (void)signal(SIGPIPE, SIG_IGN); /* as in a Python process, so that plugins find the same in both */
   if (getpgrp() != getpid()) {
     (void)setsid();
   }
@@ -127,7 +127,7 @@ platform_write(descriptor to, const struct bytes *parts, size_t count)
     ssize_t written = writev((int)to, left + first, (int)(count - first));
 
     if (written < 0 && errno == EFAULT) {
-      /* The plugin gave out memory that is not there. The kernel says so, where a copy would have crashed. */
+      /* The plugin returned an invalid address. The kernel reports an error, whereas a copy would have crashed. */
       sigset_t fault;
 
       (void)sigemptyset(&fault);
@@ -209,7 +209,7 @@ platform_symbol(void *library, const char *name)
   void *address = dlsym(library, name);
   function found;
 
-  /* ISO C has no cast from one to the other; POSIX says that they are the same. */
+  /* ISO C has no cast between the two; POSIX guarantees the same representation. */
   _Static_assert(sizeof found == sizeof address, "functions and objects have addresses of one size");
   memcpy(&found, &address, sizeof found);
   return found;
@@ -255,6 +255,6 @@ platform_complain(const char *text)
   int size = snprintf(line, sizeof line, "backworks-worker: %s\n", text);
 
   if (write(STDERR_FILENO, line, (size_t)size) < 0) {
-    return; /* nobody listens */
+    return; /* nothing reads it */
   }
 }

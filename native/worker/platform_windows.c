@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * The host puts the worker into a job object that ends with the host (JOB_OBJECT_LIMIT_KILL_ON_JOB_CLOSE); the limits
- * are those of a second job inside it. */
+ * The host puts the worker into a job object that ends with the host (JOB_OBJECT_LIMIT_KILL_ON_JOB_CLOSE). A second job
+ * inside it has the limits. */
 #include "platform.h"
 
 #define WIN32_LEAN_AND_MEAN
@@ -18,7 +18,7 @@
 #define NANOSECONDS UINT64_C(1000000000)
 #define STACK (128u << 10)
 
-/* So much at a time is written to a pipe: a larger write to a full one would wait for all of it. */
+/* The size of one write to a pipe; a larger write to a full pipe would wait for all of it. */
 #define CHUNK ((DWORD)64 << 10)
 
 static SRWLOCK lock = SRWLOCK_INIT;
@@ -39,7 +39,7 @@ platform_has_terminal(void)
   return GetConsoleMode(GetStdHandle(STD_INPUT_HANDLE), &mode) || GetConsoleMode(GetStdHandle(STD_OUTPUT_HANDLE), &mode);
 }
 
-/* A handle of its own that no child inherits. */
+/* Duplicates a handle, not inheritable. */
 static descriptor
 keep(HANDLE given)
 {
@@ -54,7 +54,7 @@ keep(HANDLE given)
 bool
 platform_prepare(descriptor *requests, descriptor *replies, descriptor *log)
 {
-  DWORD mode = PIPE_NOWAIT; /* of no other use, and good for this: a write to a full pipe returns at once */
+  DWORD mode = PIPE_NOWAIT; /* obsolete, but makes a write to a full pipe return immediately */
   int empty;
 
   *requests = keep(GetStdHandle(STD_INPUT_HANDLE));
@@ -66,11 +66,11 @@ platform_prepare(descriptor *requests, descriptor *replies, descriptor *log)
     return false;
   }
   (void)_close(empty);
-  (void)setvbuf(stdout, NULL, _IONBF, 0); /* this C library has no buffer for one line */
-  /* A plugin may have a C library of its own, which asks the system. */
+  (void)setvbuf(stdout, NULL, _IONBF, 0); /* this C library has no line buffering */
+  /* A plugin may have its own C library, which asks the system. */
   (void)SetStdHandle(STD_INPUT_HANDLE, (HANDLE)_get_osfhandle(0));
   (void)SetStdHandle(STD_OUTPUT_HANDLE, GetStdHandle(STD_ERROR_HANDLE));
-  /* A crash ends the process; nobody is there to close a window. */
+  /* A crash must end the process without showing a window. */
   (void)SetErrorMode(SEM_FAILCRITICALERRORS | SEM_NOGPFAULTERRORBOX | SEM_NOOPENFILEERRORBOX);
   return true;
 }
@@ -86,7 +86,7 @@ started_at(HANDLE process)
   return (uint64_t)created.dwHighDateTime << 32 | created.dwLowDateTime;
 }
 
-/* The process that started this one, or NULL. Its number may have become another's: that one is younger. */
+/* Returns the process that started this one, or NULL. If its id has been reused, the other process is younger. */
 static HANDLE
 find_parent(void)
 {
@@ -127,10 +127,10 @@ platform_watch(descriptor requests)
 {
   uintptr_t thread;
 
-  (void)requests; /* to ask a pipe that is being read is to wait for the reader */
+  (void)requests; /* a query of a pipe that is being read waits for the reader */
   parent = find_parent();
   if (parent == NULL) {
-    return true; /* the job is enough */
+    return true; /* the job suffices */
   }
   thread = _beginthreadex(NULL, STACK, watch, NULL, STACK_SIZE_PARAM_IS_A_RESERVATION, NULL);
   return thread != 0 && CloseHandle((HANDLE)thread);
@@ -165,7 +165,7 @@ platform_write(descriptor to, const struct bytes *parts, size_t count)
 
       if (!WriteFile(handle_of(to), parts[i].data + done, left < CHUNK ? (DWORD)left : CHUNK, &written, NULL)) {
         if (GetLastError() == ERROR_NOACCESS || GetLastError() == ERROR_INVALID_USER_BUFFER) {
-          /* The plugin gave out memory that is not there. The system says so, where a copy would have crashed. */
+          /* The plugin returned an invalid address. The system reports an error, whereas a copy would have crashed. */
           RaiseException((DWORD)EXCEPTION_ACCESS_VIOLATION, EXCEPTION_NONCONTINUABLE, 0, NULL);
         }
         return false;
@@ -178,7 +178,7 @@ platform_write(descriptor to, const struct bytes *parts, size_t count)
 ptrdiff_t
 platform_write_some(descriptor to, const void *data, size_t size)
 {
-  /* Without waiting, a pipe takes all of a write or nothing: pieces that find room in any pipe. */
+  /* A non-waiting pipe accepts all of a write or nothing, so this writes pieces that fit into any pipe. */
   const DWORD most = 4096;
   DWORD written = 0;
 
@@ -214,7 +214,7 @@ platform_free_pages(void *pages, size_t size)
 void *
 platform_open(const char *path, char *error, size_t error_size)
 {
-  /* As the binding does: dependencies from beside the library, the system's folder and nowhere else. */
+  /* Like the binding: searches for dependencies only beside the library and in the system's directory. */
   const DWORD flags = LOAD_LIBRARY_SEARCH_DLL_LOAD_DIR | LOAD_LIBRARY_SEARCH_DEFAULT_DIRS;
   wchar_t wide[32768], words[512];
   HMODULE library;
@@ -271,7 +271,7 @@ platform_limit(const struct start *start, uint32_t *error)
   if (basic->LimitFlags == 0) {
     return NULL;
   }
-  job = CreateJobObjectW(NULL, NULL); /* never closed: it lives as long as the process */
+  job = CreateJobObjectW(NULL, NULL); /* never closed, because it must exist as long as the process */
   if (job == NULL || !SetInformationJobObject(job, JobObjectExtendedLimitInformation, &limits, sizeof limits) ||
       !AssignProcessToJobObject(job, GetCurrentProcess())) {
     *error = (uint32_t)GetLastError();
@@ -283,7 +283,7 @@ platform_limit(const struct start *start, uint32_t *error)
 void
 platform_end_children(void)
 {
-  /* They are in the host's job, which it ends. */
+  /* They are in the host's job, which the host ends. */
 }
 
 uint32_t
@@ -319,7 +319,7 @@ void
 platform_end(int code)
 {
   (void)TerminateProcess(GetCurrentProcess(), (UINT)code);
-  for (;;) { /* it does not return, and the compiler does not know */
+  for (;;) { /* the function does not return, which the compiler does not know */
   }
 }
 

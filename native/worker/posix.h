@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * What the POSIX files share. */
+ * Declarations shared by the POSIX files. */
 #ifndef BACKWORKS_WORKER_POSIX_H
 #define BACKWORKS_WORKER_POSIX_H
 

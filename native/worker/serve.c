@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * What a worker does: one request after the other, each answered before the next is read, by the function that the
- * table at the end of this file has for its kind. */
+ * Handles one request after the other; each gets its reply before the next is read. The table at the end of this file
+ * maps each kind of request to its function. */
 #include "serve.h"
 
 #include <stdio.h>
@@ -10,10 +10,10 @@
 #include "library.h"
 #include "log.h"
 
-/* A start that fails says why in at most so many bytes. */
+/* The maximum size of the reason for a failed start, in bytes. */
 #define MAX_REASON 4096
 
-/* Before START there is no instance, and after SHUTDOWN no process. */
+/* There is no instance before START, and no process after SHUTDOWN. */
 enum state { BORN = 1, RUNNING = 2 };
 
 struct worker {
@@ -41,7 +41,7 @@ host_get_extension(void *context, const char *id)
   return NULL;
 }
 
-/* Never freed, so a thread of the plugin that logs after its shutdown does no harm. */
+/* Never freed, so that a thread of the plugin can safely log after shutdown. */
 static const backworks_host host = {
   .struct_size = sizeof host,
   .abi_version = BACKWORKS_ABI_VERSION,
@@ -52,7 +52,7 @@ static const backworks_host host = {
 NORETURN static void
 lost(void)
 {
-  platform_end_children(); /* the watching thread may be at it too, but this one may be faster */
+  platform_end_children(); /* the watching thread may do so too, but this thread may be faster */
   platform_complain("one of the pipes to the host is closed");
   platform_end(END_PIPES);
 }
@@ -78,7 +78,7 @@ send(struct worker *worker, uint8_t kind, uint64_t id, const struct bytes *parts
   }
 }
 
-/* Ends the process after a start that failed. `parts` is what follows the three numbers. */
+/* Ends the process after a failed start. `parts` follows the three numbers. */
 NORETURN static void
 refuse(struct worker *worker, uint64_t id, uint32_t stage, uint32_t detail, const struct bytes *parts, size_t count,
        struct answer *answer)
@@ -108,7 +108,7 @@ refuse_text(struct worker *worker, uint64_t id, uint32_t stage, uint32_t detail,
   refuse(worker, id, stage, detail, &part, 1, NULL);
 }
 
-/* Answers with a code and a text, or none, that are the worker's own. */
+/* Sends a reply from the worker itself, with a code and optionally a text. */
 static void
 reply(struct worker *worker, uint64_t id, int32_t code, const char *text)
 {
@@ -187,7 +187,7 @@ handle_start(struct worker *worker, const struct frame *frame)
     }
     refuse(worker, frame->id, STAGE_INIT, (uint32_t)code, answer.parts, 4, &answer);
   }
-  answer_free(&answer); /* the message of a success is nobody's */
+  answer_free(&answer); /* the message of a success is not used */
 
   worker->state = RUNNING;
   to = put_u32(to, PROTOCOL_VERSION);
@@ -272,7 +272,7 @@ handle_shutdown(struct worker *worker, const struct frame *frame)
 
 static const struct {
   uint8_t kind;
-  const char *misplaced; /* what is said of it in the other state */
+  const char *misplaced; /* the error message in the other state */
   enum state state;
   void (*handle)(struct worker *, const struct frame *);
 } requests[] = {
@@ -288,7 +288,7 @@ dispatch(struct worker *worker, const struct frame *frame)
 {
   size_t i = 0;
 
-  while (requests[i].kind != frame->kind) { /* header_read lets no other kind through */
+  while (requests[i].kind != frame->kind) { /* header_read accepts no other kind */
     i++;
   }
   if (requests[i].state != worker->state) {

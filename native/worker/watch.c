@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * A thread that ends this process, and all that the plugin started, when the host is gone, on POSIX. It cannot be left
- * to the main thread, which may be inside the plugin, nor to PR_SET_PDEATHSIG, which fires when the thread ends that
- * started the worker. */
+ * A thread that ends this process, and all processes that the plugin started, when the host ends, on POSIX. The main
+ * thread cannot do this, because it may run the plugin. Nor can PR_SET_PDEATHSIG, which fires when the thread that
+ * started the worker ends. */
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -17,10 +17,10 @@
 #include <sys/syscall.h>
 #endif
 
-/* It has no large variables; a sanitizer wants more than the least that a system allows. */
+/* The thread has no large variables, but a sanitizer needs more than the system's minimum. */
 #define STACK ((size_t)128 << 10)
 
-/* Where the kernel does not tell that the host has died, its number is looked at so often. */
+/* How often to check the id of the host if the kernel cannot report its end. */
 #define LOOK 1000
 
 static descriptor pipe_end;
@@ -40,7 +40,7 @@ watch(void *unused)
     if (found > 0 || getppid() != parent) {
       break;
     }
-    if (found < 0) { /* the plugin has lowered the limit of open files below what poll takes */
+    if (found < 0) { /* the plugin has lowered the limit of open files below poll's minimum */
       (void)nanosleep(&(struct timespec){ 0, LOOK * 1000000L - 1 }, NULL);
     }
   }
@@ -72,7 +72,7 @@ platform_watch(descriptor requests)
   }
   (void)pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
   (void)pthread_attr_setstacksize(&attributes, STACK);
-  /* A signal for the process is for the plugin's threads. */
+  /* Signals to the process must reach the plugin's threads. */
   (void)sigfillset(&all);
   (void)pthread_sigmask(SIG_SETMASK, &all, &before);
   started = pthread_create(&thread, &attributes, watch, NULL) == 0;
