@@ -1,4 +1,4 @@
-"""Requests that are answered at once, and how they keep to the rules of those that wait: one connection, both ways."""
+"""Requests that are handled immediately, and their equivalence to those that wait."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ LARGE = ECHO.replace(
 
 
 def configuration(compile_plugin: CompilePlugin) -> dict[str, Any]:
-    """Makes a configuration with plugins that answer at once, that wait, and that run elsewhere."""
+    """Creates a configuration with plugins that respond immediately, that wait, and that run in other processes."""
     probe = compile_plugin(PROBE, "probe", ['-DNAME="probe"'])
     plugins: dict[str, tuple[Path, str]] = {
         "probe": (probe, "none"),
@@ -88,7 +88,7 @@ class Served:
 
     @asynccontextmanager
     async def serve(self, **options: Any) -> AsyncIterator[Served]:
-        """Serves it, with a date that stands still."""
+        """Serves the application with a fixed date."""
         loop = asyncio.get_running_loop()
         config = uvicorn.Config(
             self.app, ws="none", lifespan="off", log_config=None, access_log=False, proxy_headers=False, **options
@@ -123,14 +123,14 @@ class Served:
 
 
 class Client:
-    """One connection, from its other end."""
+    """The client's end of a connection."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader = reader
         self.writer = writer
 
     async def answer(self, method: str = "GET") -> bytes:
-        """Reads one answer, as it came."""
+        """Reads one unchanged response."""
         head = await self.reader.readuntil(b"\r\n\r\n")
         if head == CONTINUE:
             return await self.answer(method)
@@ -138,7 +138,7 @@ class Client:
         return head + (await self.reader.readexactly(int(length[1])) if length and method != "HEAD" else b"")
 
     async def ask(self, path: str, method: str = "GET", headers: str = "", body: bytes = b"") -> bytes:
-        """Sends one request and reads its answer."""
+        """Sends one request and reads its response."""
         self.writer.write(request(path, method, headers, body))
         return await self.answer(method)
 
@@ -151,7 +151,7 @@ def request(path: str, method: str = "GET", headers: str = "", body: bytes = b""
 
 
 def content(answer: bytes) -> bytes:
-    """Takes the content out of an answer."""
+    """Returns the content of a response."""
     return answer.partition(b"\r\n\r\n")[2]
 
 
@@ -180,7 +180,7 @@ def _run(request: pytest.FixtureRequest, manager: PluginManager) -> Run:
 
 
 class TestSame:
-    """Both ways answer the same."""
+    """Both paths produce the same responses."""
 
     @pytest.mark.parametrize(
         ("path", "method", "headers", "body"),
@@ -208,7 +208,7 @@ class TestSame:
         ],
     )
     def test_bytes(self, run: Run, path: str, method: str, headers: str, body: bytes) -> None:
-        """An answer that is written at once has the bytes that uvicorn writes."""
+        """An immediate response has exactly the bytes that uvicorn writes."""
 
         async def test(served: Served) -> None:
             async with served.client() as one, served.client() as other:
@@ -223,7 +223,7 @@ class TestSame:
         run(test)
 
     def test_request(self, run: Run) -> None:
-        """The plugin is given the same request."""
+        """The plugin receives the same request."""
 
         async def test(served: Served) -> None:
             async with served.client() as client:
@@ -252,7 +252,7 @@ class TestSame:
         ids=["get", "body", "chunked", "close", "1.0", "1.0 keep-alive", "expect", "absolute", "upgrade"],
     )
     def test_way(self, run: Run, sent: bytes, tasks: int) -> None:
-        """A task is made where the client asks for more than an answer, and else for none."""
+        """A task is only created for requests that uvicorn handles or that wait."""
 
         async def test(served: Served) -> None:
             async with served.client() as client:
@@ -269,7 +269,7 @@ class TestSame:
         ids=["length", "chunked"],
     )
     def test_pieces(self, run: Run, headers: str, body: bytes) -> None:
-        """A request that comes in two pieces is answered, wherever it is cut."""
+        """A request in two pieces gets its response, wherever it is split."""
 
         async def test(served: Served) -> None:
             async with served.client() as client:
@@ -286,7 +286,7 @@ class TestSame:
         run(test)
 
     def test_large_body(self, run: Run) -> None:
-        """A body that says it is too large is refused before it comes."""
+        """A body whose announced size is too large is rejected before it arrives."""
 
         async def test(served: Served) -> None:
             async with served.client() as client:
@@ -295,7 +295,7 @@ class TestSame:
         run(test)
 
     def test_invalid_body(self, run: Run) -> None:
-        """A request that turns out not to be HTTP is 400, and no call is made for it."""
+        """Data that turns out not to be HTTP is 400, without a call."""
 
         async def test(served: Served) -> None:
             async with served.client() as client:
@@ -312,7 +312,7 @@ class TestPipeline:
     """Several requests at a time on one connection."""
 
     def test_order(self, run: Run) -> None:
-        """They are answered in their order, however many come at once, and whichever way each goes."""
+        """Responses keep the order of requests, whatever their number and path."""
 
         async def test(served: Served) -> None:
             async with served.client() as client:
@@ -326,7 +326,7 @@ class TestPipeline:
         run(test)
 
     def test_bound(self, run: Run) -> None:
-        """Of those that come in one piece a few are answered at once; then other clients have their turn."""
+        """Of many requests in one piece, a few are handled immediately; then other clients get a turn."""
 
         async def test(served: Served) -> None:
             async with served.client() as client:
@@ -338,7 +338,7 @@ class TestPipeline:
         run(test)
 
     def test_behind_one_that_waits(self, run: Run) -> None:
-        """What comes behind a request that waits is answered after it."""
+        """A request behind one that waits gets its response after it."""
 
         async def test(served: Served) -> None:
             with Gate() as gate:
@@ -355,7 +355,7 @@ class TestPipeline:
         run(test)
 
     def test_behind_the_last(self, run: Run) -> None:
-        """What comes behind an answer that ends the connection is not answered."""
+        """A request behind a response that closes the connection gets no response."""
 
         async def test(served: Served) -> None:
             async with served.client() as client:
@@ -370,7 +370,7 @@ class TestPipeline:
         run(test)
 
     def test_client_that_does_not_read(self, run: Run) -> None:
-        """A client that takes no answers is not read from any more, and gets all of them when it does."""
+        """The server stops reading from a client that does not read, which gets all responses when it does."""
 
         async def test(served: Served) -> None:
             async with served.client() as client:
@@ -389,10 +389,10 @@ class TestPipeline:
 
 
 class TestEnd:
-    """The end of a connection, and of the server."""
+    """Closing connections and shutting the server down."""
 
     def test_shutdown(self, run: Run) -> None:
-        """At the server's end a request that waits gets its answer, which says that it is the last."""
+        """At shutdown, a request that waits gets its response, which closes the connection."""
 
         async def test(served: Served) -> None:
             with Gate() as gate:
@@ -411,7 +411,7 @@ class TestEnd:
         run(test)
 
     def test_shutdown_while_idle(self, run: Run) -> None:
-        """A connection whose requests were all answered is closed."""
+        """At shutdown, an idle connection is closed."""
 
         async def test(served: Served) -> None:
             async with served.client() as client:
@@ -423,7 +423,7 @@ class TestEnd:
         run(test)
 
     def test_given_up(self, run: Run) -> None:
-        """A request that has just begun to wait when the server gives up is 503."""
+        """A request that has just begun to wait when the shutdown timeout expires is 503."""
 
         async def test(served: Served) -> None:
             with Gate():
@@ -438,7 +438,7 @@ class TestEnd:
         run(test)
 
     def test_cancelled(self, run: Run) -> None:
-        """A request that is cancelled, as uvicorn does in the end, takes its connection with it."""
+        """A cancelled request, as by uvicorn at the end, closes its connection."""
 
         async def test(served: Served) -> None:
             with Gate() as gate:
@@ -453,7 +453,7 @@ class TestEnd:
         run(test)
 
     def test_given_up_without_body(self, run: Run) -> None:
-        """A request whose body does not come is 503 when the server gives up."""
+        """A request whose body has not arrived when the shutdown timeout expires is 503."""
 
         async def test(served: Served) -> None:
             async with served.client() as client:
@@ -470,7 +470,7 @@ class TestEnd:
         run(test)
 
     def test_body_after_shutdown(self, run: Run) -> None:
-        """One whose body comes then is answered."""
+        """A request whose body arrives during shutdown gets its response."""
 
         async def test(served: Served) -> None:
             async with served.client() as client:
@@ -487,7 +487,7 @@ class TestEnd:
 
     @pytest.mark.parametrize("body", [b"", b"a"])
     def test_hang_up_without_body(self, run: Run, body: bytes) -> None:
-        """A client that hangs up before its body has come is counted."""
+        """A client that disconnects before its body has arrived is counted."""
 
         async def test(served: Served) -> None:
             async with served.client() as client:
@@ -500,7 +500,7 @@ class TestEnd:
         run(test)
 
     def test_hang_up(self, run: Run) -> None:
-        """A client that hangs up while its call runs is counted, and the connection forgotten."""
+        """A client that disconnects during its call is counted, and the connection is released."""
 
         async def test(served: Served) -> None:
             with Gate() as gate:
@@ -514,7 +514,7 @@ class TestEnd:
         run(test)
 
     def test_idle(self, run: Run) -> None:
-        """A connection on which nothing comes after an answer is closed after a time."""
+        """An idle connection is closed after the keep-alive timeout."""
 
         async def test(served: Served) -> None:
             async with served.client() as client:
@@ -525,7 +525,7 @@ class TestEnd:
         run(test, timeout_keep_alive=0)
 
     def test_not_idle(self, run: Run) -> None:
-        """One with a request that waits is not."""
+        """A connection with a waiting request is not closed."""
 
         async def test(served: Served) -> None:
             with Gate() as gate:

@@ -1,4 +1,4 @@
-"""What a plugin gets of an HTTP request."""
+"""The data that a plugin receives for an HTTP request."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
 def scope(*headers: tuple[str, str], query: bytes = b"") -> dict[str, Any]:
-    """Makes what of an ASGI scope is looked at."""
+    """Creates the used part of an ASGI scope."""
     return {
         "http_version": "1.1",
         "path": "/é",
@@ -39,7 +39,7 @@ def scope(*headers: tuple[str, str], query: bytes = b"") -> dict[str, Any]:
 
 
 def body_of(content_type: str | None, body: bytes) -> Any:
-    """Sends a body and returns what the plugin would get."""
+    """Sends a body and returns the data for the plugin."""
     headers = [("content-type", content_type)] if content_type else []
     return json.loads(request_json(scope(*headers), {}, "POST", body))["body"]
 
@@ -59,14 +59,14 @@ def test_all_of_it() -> None:
 
 
 def test_repeated_headers() -> None:
-    """Header fields that were sent more than once are joined: cookies by a semicolon, others by a comma."""
+    """Repeated header fields are joined: cookies by a semicolon, others by a comma."""
     request = scope(("x", "1"), ("cookie", "a=1"), ("x", "2"), ("cookie", "b=2"))
 
     assert json.loads(request_json(request, {}, "GET", b""))["headers"] == {"x": "1, 2", "cookie": "a=1; b=2"}
 
 
 def test_no_body() -> None:
-    """Where there is no body it is null, whatever its type is said to be."""
+    """A missing body is null, whatever its content type."""
     assert body_of("application/json", b"") is None
 
 
@@ -77,7 +77,7 @@ def test_json_value(kind: str) -> None:
 
 
 def test_json_is_not_changed() -> None:
-    """A JSON body is passed byte for byte, so that no digit, order or double name is lost."""
+    """A JSON body is passed on byte for byte, so that digits, order and duplicate names are kept."""
     body = b'{"b": 1.10, "a": 123456789012345678901234567890, "b": 1e999}'
     data = request_json(scope(("content-type", "application/json")), {}, "PUT", body)
 
@@ -89,13 +89,13 @@ def test_json_is_not_changed() -> None:
     [b"{", b"{} {}", b"NaN", b"[Infinity]", b"'a'", b'"\xff"', b"[" * 10_000 + b"]" * 10_000, b" ", b'1}, "body":{'],
 )
 def test_not_json(body: bytes) -> None:
-    """A body that is said to be JSON and is not is a bad request; so is one too deep for the parsers behind."""
+    """An invalid JSON body is a bad request; so is one that nests too deep for other parsers."""
     with pytest.raises(BadRequest, match="the Content-Type is JSON, but the body is not valid JSON: .+"):
         body_of("application/json", body)
 
 
 def test_json_with_a_mark() -> None:
-    """A byte order mark before JSON is taken off."""
+    """A byte order mark before JSON is removed."""
     assert body_of("application/json", b"\xef\xbb\xbf[1]") == [1]
 
 
@@ -111,7 +111,7 @@ def test_json_with_a_mark() -> None:
     ],
 )
 def test_text(kind: str | None, body: bytes, text: str) -> None:
-    """Another body is text if it decodes by its charset, or as UTF-8 where none is stated."""
+    """Any other body is text if it decodes with its charset, or as UTF-8 without one."""
     assert body_of(kind, body) == text
 
 
@@ -129,13 +129,13 @@ def test_text(kind: str | None, body: bytes, text: str) -> None:
     ],
 )
 def test_bytes(kind: str | None, body: bytes) -> None:
-    """Media that are not text, and bytes that do not decode, are base64; few charsets are known on purpose."""
+    """Binary media and bytes that do not decode are base64; few charsets are supported on purpose."""
     assert body_of(kind, body) == {"base64": base64.b64encode(body).decode()}
 
 
 @given(st.binary(), st.sampled_from([None, "text/plain", "image/png", "text/html; charset=utf-16", "application/json"]))
 def test_any_body(body: bytes, kind: str | None) -> None:
-    """Invariant: whatever the body, the plugin gets valid JSON, or the client a BadRequest."""
+    """Invariant: for any body, the plugin receives valid JSON or the client a BadRequest."""
     try:
         body_of(kind, body)
     except BadRequest:
@@ -144,7 +144,7 @@ def test_any_body(body: bytes, kind: str | None) -> None:
 
 @given(st.binary())
 def test_any_query(query: bytes) -> None:
-    """Invariant: whatever the query, the plugin gets valid JSON, or the client a BadRequest."""
+    """Invariant: for any query, the plugin receives valid JSON or the client a BadRequest."""
     try:
         found = json.loads(request_json(scope(query=query), {}, "GET", b""))["query"]
     except BadRequest:
@@ -176,7 +176,7 @@ def test_query_not_utf8() -> None:
 
 
 class Body:
-    """What a server would hand over; counts how often it was asked."""
+    """A server's receive callable that counts its calls."""
 
     def __init__(self, *chunks: bytes, ends: bool = True) -> None:
         self.asked = 0
@@ -195,7 +195,7 @@ CHUNKED = ("transfer-encoding", "chunked")
 
 
 class TestReadBody:
-    """Reading a body, and not more of it than is taken."""
+    """Reading a body up to its limit."""
 
     def read(self, body: Body, *headers: tuple[str, str], version: str = "1.1") -> bytes:
         """Reads a body as an endpoint does."""
@@ -204,12 +204,12 @@ class TestReadBody:
         return asyncio.run(read_body(body, 10))
 
     def test_whole(self) -> None:
-        """A body of the size that is just taken is read, in one piece or in several."""
+        """A body of exactly the maximum size is read, in one piece or several."""
         assert self.read(Body(b"0123456789"), ("content-length", "10")) == b"0123456789"
         assert self.read(Body(b"01234", b"", b"56789", b""), CHUNKED) == b"0123456789"
 
     def test_none(self) -> None:
-        """Where no header announces a body, none is waited for."""
+        """Without a header that announces a body, nothing is read."""
         body = Body(b"never")
 
         assert self.read(body) == b""
@@ -217,12 +217,12 @@ class TestReadBody:
         assert body.asked == 0
 
     def test_other_versions(self) -> None:
-        """HTTP/2 needs no header for a body, so that one is asked for."""
+        """HTTP/2 requires no header for a body, so the body is read."""
         assert self.read(Body(b"abc"), version="2") == b"abc"
 
     @pytest.mark.parametrize("length", ["11", "99999999999999999999999999"])
     def test_announced_too_large(self, length: str) -> None:
-        """Of a body that says it is too large, nothing is read."""
+        """Nothing is read of a body whose announced size is too large."""
         body = Body(b"0" * 11)
 
         with pytest.raises(BodyTooLarge):
@@ -230,7 +230,7 @@ class TestReadBody:
         assert body.asked == 0
 
     def test_turns_out_too_large(self) -> None:
-        """A body that turns out too large is not read to its end."""
+        """A body that turns out to be too large is not read to its end."""
         body = Body(*[b"0" * 6] * 100)
 
         with pytest.raises(BodyTooLarge):
@@ -238,7 +238,7 @@ class TestReadBody:
         assert body.asked == 2
 
     def test_client_goes(self) -> None:
-        """A client that goes away before the end of its body is told from one that is done."""
+        """A client that disconnects before the end of its body raises Disconnected."""
         with pytest.raises(Disconnected):
             self.read(Body(b"0", ends=False), CHUNKED)
 
@@ -258,7 +258,7 @@ class TestReadBody:
     ],
 )
 def test_trace_context(headers: list[tuple[str, str]], expected: tuple[str | None, str | None]) -> None:
-    """A valid trace context is passed on; an invalid parent takes the state with it."""
+    """A valid trace context is passed on; an invalid parent discards the state as well."""
     assert trace_context(scope(*headers)) == expected
 
 
@@ -269,7 +269,7 @@ FIELDS = st.lists(
 
 
 class TestWriters:
-    """The JSON is written by C or by Python; nobody can tell which."""
+    """The C and the Python function write the same JSON."""
 
     @given(st.text(), st.text(), st.dictionaries(st.text(), st.text()), st.binary(), FIELDS, st.binary(max_size=5000))
     def test_same(
@@ -289,12 +289,12 @@ class TestWriters:
 
     @pytest.mark.parametrize("fields", [(), [[b"a", b"b"]], [(b"a", b"b", b"c")], [(b"a", "b")], [b"ab"], [None]])
     def test_other_forms(self, fields: Any) -> None:
-        """Header fields in another form than servers use are left to Python."""
+        """Header fields in an unusual form are left to Python."""
         assert write_in_c("", "", {}, b"", fields, b"") is None
 
     @pytest.mark.parametrize(("at", "wrong"), [(0, b"GET"), (1, None), (2, []), (3, "{}"), (5, bytearray(1))])
     def test_wrong_types(self, at: int, wrong: object) -> None:
-        """Other types than there are never are an error, and not a crash."""
+        """Arguments of invalid types are an error, not a crash."""
         arguments: list[Any] = ["GET", "/", {}, b"{}", [], b"null"]
         arguments[at] = wrong
 
@@ -302,13 +302,13 @@ class TestWriters:
             write_in_c(*arguments)
 
     def test_surrogates(self) -> None:
-        """Text that has no UTF-8 is an error of both."""
+        """Text that cannot be encoded as UTF-8 is an error of both."""
         for write in (write_in_c, write_in_python):
             with pytest.raises(ValueError, match="surrogates"):
                 write("GET", "\ud800", {}, b"{}", [], b"null")
 
     def test_without_c(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Where the extension was not built, or leaves it, Python writes it."""
+        """Without the extension, or if it declines, Python writes the JSON."""
         request = scope(("d", "e"), query=b"f=g")
         expected = (
             '{"method":"GET","path":"/é","path_params":{"b":"c"},"query":{"f":"g"},"headers":{"d":"e"},"body":"h"}'

@@ -1,4 +1,4 @@
-"""The server, as a process of its own: real connections, real signals."""
+"""The server in a separate process, with real connections and real signals."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ PID = ECHO.replace(
 
 
 def leaving(source: str) -> str:
-    """Has a plugin log its shutdown."""
+    """Makes a plugin log its shutdown."""
     return source.replace("  free(plugin);", LEAVING)
 
 
@@ -95,7 +95,7 @@ if not (
 
 
 class Server:
-    """A server in a process of its own, and what it prints."""
+    """A server in a separate process, with its output."""
 
     def __init__(self, parsers: str, config: Path) -> None:
         self.process = subprocess.Popen(
@@ -111,12 +111,12 @@ class Server:
         self.port = int(self.announcement.partition("127.0.0.1:")[2].split()[0])
 
     def line(self) -> str:
-        """Reads one line of what it prints."""
+        """Reads one line of its output."""
         assert self.process.stdout is not None
         return self.process.stdout.readline().rstrip()
 
     def release(self) -> None:
-        """Lets the calls go on that are held."""
+        """Releases the held calls."""
         assert self.process.stdin is not None
         self.process.stdin.write("\n")
         self.process.stdin.flush()
@@ -129,7 +129,7 @@ class Server:
             self.process.send_signal(signal.SIGINT)
 
     def end(self) -> tuple[int, list[str], str]:
-        """Waits for its end and returns its exit code, the rest that it printed, and its errors."""
+        """Waits for its end and returns its exit code, the rest of its output, and its errors."""
         out, err = self.process.communicate(timeout=PATIENCE)
         # What asyncio finds slow in its development mode tells of the machine.
         said = "".join(line for line in err.splitlines(keepends=True) if not line.startswith("Executing <"))
@@ -140,7 +140,7 @@ class Server:
         return socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE)
 
     def ask(self, path: str) -> bytes:
-        """Asks by a connection of its own."""
+        """Sends a request over a new connection."""
         with self.connect() as connection:
             send(connection, path)
             return answer_of(connection)[1]
@@ -152,7 +152,7 @@ def send(connection: socket.socket, path: str, method: str = "GET", headers: str
 
 
 def answer_of(connection: socket.socket, method: str = "GET") -> tuple[http.client.HTTPResponse, bytes]:
-    """Reads an answer; nothing may follow it that was not asked for."""
+    """Reads a response, and checks that nothing follows it."""
     answer = http.client.HTTPResponse(connection, method=method)
     answer.begin()
     return answer, answer.read()
@@ -167,7 +167,7 @@ def closed(connection: socket.socket) -> bool:
 
 
 def pour(connection: socket.socket, piece: bytes) -> int:
-    """Sends the same for as long as the other side takes it, and says how many bytes that were."""
+    """Sends data repeatedly until the other side stops reading, and returns the number of bytes."""
     sent = 0
     try:
         while sent < 1 << 26:
@@ -190,7 +190,7 @@ def _libraries(compile_plugin: CompilePlugin) -> dict[str, str]:
 
 
 def config_of(libraries: dict[str, str], **server: Any) -> dict[str, Any]:
-    """Makes a configuration with one endpoint for each of two plugins."""
+    """Creates a configuration with one endpoint for each of two plugins."""
     return {
         "server": {"port": 0, "max_body": 1000, **server},
         "plugins": {name: {"path": path, "timeout": None, "isolation": "thread"} for name, path in libraries.items()},
@@ -203,7 +203,7 @@ def config_of(libraries: dict[str, str], **server: Any) -> dict[str, Any]:
 
 @pytest.fixture(name="start", params=["fast", "plain"])
 def _start(request: pytest.FixtureRequest, libraries: dict[str, str], tmp_path: Path) -> Iterator[Start]:
-    """Starts servers: with the event loop and parser that uvicorn prefers, and with those that it always has."""
+    """Starts servers with uvicorn's preferred event loop and parser, and with its fallbacks."""
     servers: list[Server] = []
 
     def start(**settings: Any) -> Server:
@@ -220,10 +220,10 @@ def _start(request: pytest.FixtureRequest, libraries: dict[str, str], tmp_path: 
 
 
 class TestEnd:
-    """The end of the server, with every plugin's shutdown."""
+    """Shutdown of the server and of all plugins."""
 
     def test_idle(self, start: Start) -> None:
-        """Ctrl-C ends it, also while a client keeps its connection open, and shuts the last plugin down first."""
+        """Ctrl-C ends the server, even with open connections, and shuts the plugins down in reverse order."""
         server = start(shutdown_timeout=LONG)
         with server.connect() as connection:
             send(connection, "/echo")
@@ -243,7 +243,7 @@ class TestEnd:
         assert server.end() == (0, ["gated shut down", "echo shut down", "served"], "")
 
     def test_request_that_ends(self, start: Start) -> None:
-        """A request that is being answered gets its answer."""
+        """A request in flight gets its response."""
         server = start(shutdown_timeout=LONG)
         with server.connect() as idle, server.connect() as connection:
             send(idle, "/echo")
@@ -260,7 +260,7 @@ class TestEnd:
         assert (code, out, err) == (0, ["gated shut down", "echo shut down", "served"], "")
 
     def test_request_that_does_not_end(self, start: Start) -> None:
-        """A request whose call does not end is answered with 503; the other plugins are shut down."""
+        """A request whose call does not return is 503, and the other plugins are shut down."""
         server = start()
         with server.connect() as connection:
             send(connection, "/gated")
@@ -274,7 +274,7 @@ class TestEnd:
         assert out[0].startswith("gated abandoned")
 
     def test_body_that_does_not_come(self, start: Start) -> None:
-        """A client that sends half of its body and then nothing is answered with 503, and nothing is an error."""
+        """A client that only sends half of its body gets 503, without an error."""
         server = start()
         with server.connect() as idle, server.connect() as connection:
             send(connection, "/echo", "POST", "Expect: 100-continue\r\nContent-Length: 10\r\n", b"half")
@@ -288,7 +288,7 @@ class TestEnd:
         assert (code, out, err) == (0, ["gated shut down", "echo shut down", "served"], "")
 
     def test_twice(self, start: Start) -> None:
-        """A second Ctrl-C ends it at once."""
+        """A second Ctrl-C ends the server immediately."""
         server = start(shutdown_timeout=LONG)
         with server.connect() as idle, server.connect() as connection:
             send(idle, "/echo")
@@ -305,10 +305,10 @@ class TestEnd:
 
 
 class TestConnections:
-    """What clients do to a server."""
+    """The server and the behaviour of clients."""
 
     def test_keep_alive(self, start: Start) -> None:
-        """One connection takes many requests, HEAD and errors among them."""
+        """One connection handles many requests, including HEAD and errors."""
         server = start()
         with server.connect() as connection:
             for method, path, status in (
@@ -328,7 +328,7 @@ class TestConnections:
         assert server.announcement.startswith("Serving 2 endpoints on http://127.0.0.1:")
 
     def test_body_announced_too_large(self, start: Start) -> None:
-        """A body that says it is too large is refused before it is sent: not even 100 Continue is answered."""
+        """A body whose announced size is too large is rejected without 100 Continue."""
         server = start()
         with server.connect() as connection:
             send(connection, "/echo", "POST", "Expect: 100-continue\r\nContent-Length: 1001\r\n")
@@ -338,7 +338,7 @@ class TestConnections:
             assert closed(connection)
 
     def test_endless_body(self, start: Start) -> None:
-        """Of a body without end the server reads little more than it takes, answers, and hangs up."""
+        """The server reads an endless body little beyond the limit, responds, and closes the connection."""
         server = start()
         chunk = b"10000\r\n" + b"x" * 65536 + b"\r\n"
         with server.connect() as connection:
@@ -359,7 +359,7 @@ class TestConnections:
         ids=["path", "field", "fields", "trailer", "extension"],
     )
     def test_endless_head(self, start: Start, begin: bytes, more: bytes) -> None:
-        """A head without end, or a trailer, ends the connection before it fills the memory."""
+        """An endless head or trailer closes the connection before it fills the memory."""
         server = start()
         with server.connect() as connection:
             connection.sendall(begin)
@@ -368,7 +368,7 @@ class TestConnections:
         assert b'"ok"' in server.ask("/healthz")
 
     def test_trailer(self, start: Start) -> None:
-        """A field in the trailer does not pass for a header field."""
+        """A field in the trailer is not a header field."""
         server = start()
         with server.connect() as connection:
             send(connection, "/echo", "POST", "Transfer-Encoding: chunked\r\n", b"1\r\nx\r\n0\r\nSneaked: in\r\n\r\n")
@@ -378,7 +378,7 @@ class TestConnections:
             assert "sneaked" not in json.loads(body)["headers"]
 
     def test_hang_up(self, start: Start) -> None:
-        """A client that hangs up is noticed while its call runs; the call ends by itself, and nothing is an error."""
+        """The server notices a disconnect during a call; the call completes, without an error."""
         server = start(shutdown_timeout=LONG)
         with server.connect() as connection:
             send(connection, "/gated")
@@ -393,7 +393,7 @@ class TestConnections:
 
 
 class TestWorkers:
-    """Several processes that serve the same address."""
+    """Several server processes on one address."""
 
     @pytest.fixture(name="server")
     def _server(self, compile_plugin: CompilePlugin, tmp_path: Path) -> Iterator[Server]:
@@ -411,7 +411,7 @@ class TestWorkers:
         server.process.communicate()
 
     def two(self, server: Server, *without: int) -> set[int]:
-        """Asks until two processes have answered."""
+        """Sends requests until two processes have responded."""
         found: set[int] = set()
         until = time.monotonic() + PATIENCE
         while len(found) < 2:
@@ -424,7 +424,7 @@ class TestWorkers:
         return found
 
     def test_end(self, server: Server) -> None:
-        """Two processes answer, neither of them the first, and Ctrl-C ends all of them."""
+        """Two processes respond, neither of them the main process, and Ctrl-C ends all."""
         found = self.two(server)
         server.interrupt()
         code, out, err = server.end()
@@ -435,7 +435,7 @@ class TestWorkers:
         assert (code, out, err) == (0, ["served"], "")
 
     def test_metrics(self, server: Server) -> None:
-        """Each tells the numbers of all, those of one that has died included."""
+        """Each process reports the counters of all, including those of one that has died."""
         both = self.two(server)
         for _ in range(50):
             server.ask("/pid")
@@ -455,12 +455,12 @@ class TestWorkers:
         return client.getresponse().read().decode()
 
     def calls(self, client: http.client.HTTPConnection) -> int:
-        """Asks for the number of calls."""
+        """Returns the number of calls."""
         found = re.search(r'backworks_calls_total{code="OK",plugin="pid"} (\d+)', self.read(client, "/metrics"))
         return int(found[1]) if found else 0
 
     def test_crash(self, server: Server) -> None:
-        """A process that dies is replaced and told of; the other answers meanwhile."""
+        """A process that dies is logged and replaced, while the other continues to respond."""
         dead = self.two(server).pop()
         os.kill(dead, signal.SIGTERM if sys.platform == "win32" else signal.SIGKILL)
         self.two(server, dead)
@@ -472,7 +472,7 @@ class TestWorkers:
         assert err.endswith("; starting a replacement\n")
 
     def test_many_connections(self, server: Server) -> None:
-        """More connections than select() takes on Windows, open at the same time, stop nothing."""
+        """More open connections than select() supports on Windows do not stop the server."""
         self.two(server)
         many = 1200 if sys.platform == "win32" else 200  # elsewhere the shell may have a limit of 256 files
         with ExitStack() as stack:
@@ -485,7 +485,7 @@ class TestWorkers:
         assert (code, out, err) == (0, ["served"], "")
 
     def test_first_process_dies(self, server: Server) -> None:
-        """The others do not outlive the first process."""
+        """The server processes do not outlive the main process."""
         self.two(server)
         server.process.kill()
         until = time.monotonic() + PATIENCE
@@ -500,7 +500,7 @@ class TestWorkers:
             pytest.fail("they still answer")
 
     def test_start(self, libraries: dict[str, str]) -> None:
-        """A critical plugin that does not start is the same exception as in one process."""
+        """A critical plugin that does not start raises the same exception as in one process."""
         config = config_of(libraries | {"absent": "absent.so"}, workers=2)
 
         with pytest.raises(PluginLoadError, match="absent.so") as caught:
@@ -509,7 +509,7 @@ class TestWorkers:
         assert caught.value.path.endswith("absent.so")
 
     def test_crash_at_start(self, libraries: dict[str, str], compile_plugin: CompilePlugin) -> None:
-        """A process that dies before it serves ends the start; it is not tried for ever."""
+        """Startup fails if a process dies before it serves, instead of retrying forever."""
         library = str(compile_plugin(ECHO.replace("  plugin->host", "  _Exit(3);\n  plugin->host"), "crash"))
 
         with pytest.raises(WorkerError, match=r"server process \d+ exited with code 3 before it accepted requests"):
@@ -517,13 +517,13 @@ class TestWorkers:
 
 
 class TestStart:
-    """A start that fails says why, and leaves nothing behind."""
+    """A failed startup gives the reason and leaves nothing running."""
 
     def refuse(self, *arguments: Any, **options: Any) -> None:
         pytest.fail("it listens")
 
     def test_port_in_use(self, libraries: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
-        """A port in use is told by its number, before any plugin is started."""
+        """The error of a port in use names it, before any plugin starts."""
         monkeypatch.setattr(PluginManager, "from_config", self.refuse)
         with socket.create_server(("127.0.0.1", 0)) as other:
             port = other.getsockname()[1]
@@ -535,17 +535,17 @@ class TestStart:
         assert "nknown error" not in str(caught.value)
 
     def test_no_such_host(self, libraries: dict[str, str]) -> None:
-        """A host that is none is told by its name."""
+        """The error of an unknown host names it."""
         with pytest.raises(ListenError, match=r"cannot listen on nowhere\.invalid:0: "):
             serve(config_of(libraries), host="nowhere.invalid", announce=self.refuse)
 
     def test_foreign_address(self, libraries: dict[str, str]) -> None:
-        """So is an address of another machine."""
+        """The error of another machine's address names it."""
         with pytest.raises(ListenError, match=r"cannot listen on 192\.0\.2\.1:0: "):
             serve(config_of(libraries), host="192.0.2.1", announce=self.refuse)
 
     def test_critical_plugin(self, libraries: dict[str, str]) -> None:
-        """A critical plugin that does not start is the exception; signals are as before."""
+        """A critical plugin that does not start raises its exception, and signal handlers are restored."""
         before = signal.getsignal(signal.SIGINT)
 
         with pytest.raises(PluginLoadError):
@@ -553,7 +553,7 @@ class TestStart:
         assert signal.getsignal(signal.SIGINT) is before
 
     def test_small_packets(self) -> None:
-        """Packets of a connection are not held back until the one before was acknowledged."""
+        """Packets of a connection are sent without waiting for an acknowledgement."""
         (listener,) = _listen("127.0.0.1", 0)
         connected, lost = asyncio.Event(), asyncio.Event()
 
@@ -568,7 +568,7 @@ class TestStart:
 
         async def main() -> int:
             async def app(scope: object, receive: object, send: object) -> None:
-                """Nothing is asked."""
+                """Receives nothing."""
 
             config = uvicorn.Config(app, log_config=None)
             config.load()
@@ -584,6 +584,6 @@ class TestStart:
         assert asyncio.run(main()) != 0
 
     def test_wrong_configuration(self) -> None:
-        """A wrong configuration is told before anything else is done."""
+        """An invalid configuration raises an error before anything else happens."""
         with pytest.raises(ConfigError):
             serve({"server": {"port": "x"}}, announce=self.refuse)

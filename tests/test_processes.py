@@ -1,4 +1,4 @@
-"""Plugins in worker processes: calls, time, crashes and the end, over each way to a worker."""
+"""Plugins in worker processes: calls, timeouts, crashes and shutdown, over each channel."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ Load = Callable[..., Plugin]
 
 @pytest.fixture(name="transport", params=["mailbox", "pipes", "threads"] if sys.platform != "win32" else ["threads"])
 def _transport(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The way to the workers."""
+    """Selects the channel to the workers."""
     if request.param != "mailbox":
         monkeypatch.setattr(mailbox, "create", lambda: None)
     if request.param == "threads" and sys.platform != "win32":  # where there is nothing else
@@ -67,7 +67,7 @@ def _transport(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.fixture(name="load")
 def _load(transport: str, compile_plugin: CompilePlugin) -> Iterator[Load]:
-    """Loads an unruly plugin in worker processes, and sees to it that nothing is left of it."""
+    """Loads an unruly plugin in worker processes, and checks that nothing is left of it at the end."""
     before, threads = descriptors(), set(threading.enumerate())
     loaded: list[Plugin] = []
 
@@ -86,12 +86,12 @@ def _load(transport: str, compile_plugin: CompilePlugin) -> Iterator[Load]:
 
 
 def descriptors() -> set[str]:
-    """Returns the open descriptors of this process, where the system tells."""
+    """Returns the open descriptors of this process, if the system lists them."""
     return {path.name for path in Path("/proc/self/fd").iterdir()} if sys.platform == "linux" else set()
 
 
 def eventually(condition: Callable[[], object]) -> None:
-    """Waits until something that another process or thread brings about is so."""
+    """Waits for a condition that another process or thread fulfils."""
     until = time.monotonic() + PATIENCE
     while not condition():
         assert time.monotonic() < until
@@ -99,12 +99,12 @@ def eventually(condition: Callable[[], object]) -> None:
 
 
 def call(plugin: Plugin, command: str, **options: Any) -> str | None:
-    """Has the plugin do something."""
+    """Makes the plugin perform an action."""
     return plugin.process_endpoint_data("/x", data=command, **options)
 
 
 class Inside:
-    """A call that is inside of the plugin until it is let out; a context manager."""
+    """A context manager that holds a call inside the plugin until it is released."""
 
     def __init__(self, plugin: Plugin, directory: Path, **options: Any) -> None:
         self.fifo = Fifo(directory)
@@ -129,10 +129,10 @@ class Inside:
 
 
 class TestCall:
-    """What a call brings."""
+    """The results of calls."""
 
     def test_answers(self, load: Load) -> None:
-        """A call brings what the plugin answers, in each form."""
+        """A call returns the plugin's response, in each form."""
         plugin = load()
 
         assert call(plugin, "hello") == "hello"
@@ -144,7 +144,7 @@ class TestCall:
 
     @pytest.mark.parametrize("size", [0, 1, 65_000, 65_536, 1 << 20, (16 << 20) + 5, 40 << 20])
     def test_sizes(self, load: Load, size: int) -> None:
-        """Data of any size comes back whole, synchronously and in an event loop."""
+        """Data of any size comes back complete, synchronously and in an event loop."""
         data = bytes(range(256)) * (size // 256 + 1)
         data = data[:size]
         plugin = load()
@@ -154,7 +154,7 @@ class TestCall:
         assert call(plugin, "hello") == "hello"
 
     def test_failures(self, load: Load) -> None:
-        """What the plugin does wrong is the same exception as everywhere, and the worker goes on."""
+        """A violation of the ABI raises the same exception as with other isolations, and the worker keeps running."""
         plugin = load()
         pid = call(plugin, "!pid")
 
@@ -169,7 +169,7 @@ class TestCall:
         assert call(plugin, "!pid") == pid
 
     def test_output_limit(self, load: Load) -> None:
-        """An answer above the limit is not taken; the worker goes on."""
+        """A response above the limit is rejected, and the worker keeps running."""
         plugin = load(limits=Limits(output=100))
 
         with pytest.raises(PluginContractError, match="claims 101 bytes; at most 100 are taken"):
@@ -177,7 +177,7 @@ class TestCall:
         assert call(plugin, "x" * 100) == "x" * 100
 
     def test_environment(self, load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
-        """A worker has the variables that are named, and no others."""
+        """A worker only has the environment variables that are named."""
         monkeypatch.setenv("WANTED", "yes")
         monkeypatch.setenv("SECRET", "no")
         plugin = load(environment=("WANTED", "ABSENT"))
@@ -188,7 +188,7 @@ class TestCall:
 
     @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells what another process has open")
     def test_descriptors(self, load: Load) -> None:
-        """A worker has no descriptor of the host's."""
+        """A worker has none of the host's descriptors."""
         reading, writing = os.pipe()
         os.set_inheritable(writing, True)
         plugin = load()
@@ -200,7 +200,7 @@ class TestCall:
         os.close(writing)
 
     def test_loops(self, load: Load) -> None:
-        """Several event loops use the same plugin at once."""
+        """Several event loops can use the same plugin concurrently."""
         plugin = load(workers=2)
         found: list[list[str | bytes | None]] = []
 
@@ -218,7 +218,7 @@ class TestCall:
 
 
 class TestStart:
-    """What does not start fails with the words that it has in this process."""
+    """A plugin that does not start fails with the same message as in the host's process."""
 
     @pytest.mark.parametrize(
         ("old", "new", "error"),
@@ -241,7 +241,7 @@ class TestStart:
         ],
     )
     def test_same_words(self, compile_plugin: CompilePlugin, old: str, new: str, error: type[Exception]) -> None:
-        """A plugin that cannot be loaded in this process fails in a worker with the same exception and text."""
+        """A plugin that cannot be loaded fails with the same exception and message as in the host's process."""
         path = compile_plugin(ECHO.replace(old, new), "broken", ["-Wno-error"])
         texts = []
         for isolation in ("none", "process"):
@@ -252,7 +252,7 @@ class TestStart:
         assert texts[0] == texts[1]
 
     def test_crash(self, load: Load) -> None:
-        """A plugin that crashes when it is initialised is a PluginCrashed with what it last wrote."""
+        """A plugin that crashes during init raises PluginCrashed with its last output."""
         crashes = ECHO.replace("*out = plugin;", '*out = NULL; fputs("oh\\nno", stderr); abort();')
 
         with pytest.raises(PluginCrashed, match=rf"ended by {CRASHED['abort']}.* during startup") as caught:
@@ -273,7 +273,7 @@ class TestStart:
         assert len(set(plugin.runner.pids)) == 5  # type: ignore[attr-defined]
 
     def test_nameless(self, load: Load, caplog: pytest.LogCaptureFixture) -> None:
-        """A plugin without a manifest is called what its functions say."""
+        """A plugin without a manifest has the name that its function returns."""
         source = UNRULY.replace("BACKWORKS_PLUGIN(NAME, VERSION, ", "BACKWORKS_PLUGIN_IDENTITY(NAME, VERSION)\n//")
         plugin = load(source, "nameless")
 
@@ -283,11 +283,11 @@ class TestStart:
 
 
 class TestTime:
-    """A deadline is kept, whatever the plugin does."""
+    """Timeouts are enforced, whatever the plugin does."""
 
     @pytest.mark.parametrize("command", ["!hang", "!stop"])
     def test_timeout(self, load: Load, command: str) -> None:
-        """A call that overruns ends with its process; the next one has another."""
+        """A call that times out ends with its process; the next call gets a new one."""
         plugin = load()
         pid = int(call(plugin, "!pid") or 0)
         with pytest.raises(PluginTimeout, match="no answer within 0.1 s"):
@@ -297,7 +297,7 @@ class TestTime:
         assert call(plugin, "hello", timeout=PATIENCE) == "hello"
 
     def test_timeout_async(self, load: Load) -> None:
-        """The same holds in an event loop, which goes on meanwhile."""
+        """The same holds in an event loop, which is not blocked."""
         plugin = load(timeout=PATIENCE)
 
         async def main() -> tuple[int, object]:
@@ -314,7 +314,7 @@ class TestTime:
         assert call(plugin, "hello", timeout=PATIENCE) == "hello"
 
     def test_time_left(self, load: Load) -> None:
-        """The plugin is told how much time is left."""
+        """The plugin receives the remaining time."""
         plugin = load(timeout=2000)
 
         assert 1000e9 < int(call(plugin, "!left") or 0) <= 2000e9
@@ -322,7 +322,7 @@ class TestTime:
         assert 1000e9 < int(asyncio.run(plugin.process_endpoint_data_async("/x", data="!left")) or 0) <= 2000e9
 
     def test_no_time(self, load: Load) -> None:
-        """A call without time does not begin, and kills nothing."""
+        """A call with no time left does not begin and kills no worker."""
         plugin = load()
         pid = call(plugin, "!pid")
         with pytest.raises(PluginTimeout, match="expired before the call began"):
@@ -334,7 +334,7 @@ class TestTime:
 
     @pytest.mark.parametrize("timeout", [-1, float("nan"), float("inf"), 1e300])
     def test_no_timeout(self, load: Load, timeout: float) -> None:
-        """What is no timeout is a ValueError, as in this process, and kills nothing."""
+        """An invalid timeout raises a ValueError, as with other isolations, and kills no worker."""
         plugin = load()
         pid = call(plugin, "!pid")
         with pytest.raises(ValueError, match="timeout must be 0 to 4000000 seconds, or None for no limit, not "):
@@ -345,7 +345,7 @@ class TestTime:
         assert call(plugin, "!pid") == pid
 
     def test_queue(self, load: Load, tmp_path: Path) -> None:
-        """Calls wait for a worker as long as they have time, and so many as the queue holds."""
+        """Calls wait for a worker up to their timeout and up to the size of the queue."""
         plugin = load(queue=1)
         with Inside(plugin, tmp_path) as inside:
             with pytest.raises(PluginTimeout, match="no worker process was free within 0.05 s"):
@@ -368,7 +368,7 @@ class TestTime:
         assert call(plugin, "hello") == "hello"
 
     def test_fair(self, load: Load, tmp_path: Path) -> None:
-        """Those who wait are served in the order in which they came, threads and tasks alike."""
+        """Waiting threads and tasks are served in the order of their arrival."""
         plugin = load()
         order: list[int] = []
 
@@ -392,7 +392,7 @@ class TestTime:
         assert len(gate) == len(order) == 6
 
     def test_cancel(self, load: Load, tmp_path: Path) -> None:
-        """A task that is cancelled stops waiting; its call runs on, and the worker is taken back after it."""
+        """A cancelled task stops waiting; its call continues, and the worker becomes free after it."""
         plugin = load()
         fifo = Fifo(tmp_path)
         pid = call(plugin, "!pid")
@@ -411,7 +411,7 @@ class TestTime:
 
     @pytest.mark.skipif(sys.platform == "win32", reason="the program is the same everywhere, the mailbox is Linux's")
     def test_cancel_while_busy(self, compile_plugin: CompilePlugin) -> None:
-        """Calls that are cancelled while their replies come disturb no other call; see ``isolated/cancelled.py``."""
+        """Calls cancelled while their replies arrive do not affect other calls; see ``isolated/cancelled.py``."""
         sleeps = ECHO.replace("#include", "#define _GNU_SOURCE\n#include <unistd.h>\n#include", 1).replace(
             "(void)plugin;", "(void)plugin;\n  usleep((useconds_t)atoi(request->data));", 1
         )
@@ -422,7 +422,7 @@ class TestTime:
         assert (done.returncode, done.stderr) == (0, "")
 
     def test_cancel_late(self, load: Load) -> None:
-        """The call of a cancelled task that overruns ends with its process."""
+        """The call of a cancelled task ends with its process if it times out."""
         plugin = load()
 
         async def main() -> None:
@@ -434,7 +434,7 @@ class TestTime:
         assert plugin.runner.restarts == 1  # type: ignore[attr-defined]
 
     def test_cancel_waiting(self, load: Load, tmp_path: Path) -> None:
-        """A task that is cancelled while it waits for a worker leaves the queue."""
+        """A task cancelled while it waits for a worker leaves the queue."""
         plugin = load()
 
         async def main() -> None:
@@ -447,7 +447,7 @@ class TestTime:
         assert call(plugin, "hello") == "hello"
 
     def test_one_loop(self, load: Load, tmp_path: Path) -> None:
-        """Calls of one event loop that have queued each get what is theirs, whatever happens to those between them."""
+        """Queued calls of one event loop each get their own response, whatever happens to the others."""
         plugin = load()
 
         async def main() -> list[Any]:
@@ -478,7 +478,7 @@ class TestTime:
     @pytest.mark.skipif(sys.platform != "linux", reason="there is a mailbox on Linux only")
     @pytest.mark.parametrize("transport", ["mailbox"], indirect=True)
     def test_reply_that_has_come(self, load: Load, tmp_path: Path) -> None:
-        """Through a mailbox, a call finds the worker free whose reply has come and was not taken yet."""
+        """With a mailbox, a call can use a worker whose reply has arrived but has not been read yet."""
         plugin = load()
         fifo = tmp_path / "fifo"
         os.mkfifo(fifo)
@@ -499,10 +499,10 @@ class TestTime:
 
 
 class TestCrash:
-    """A crash is the end of one call, and of nothing else."""
+    """A crash only ends one call."""
 
     def test_signal(self, load: Load) -> None:
-        """The call in flight has the signal's name and the last lines; the next one a live worker."""
+        """The error of the call in flight has the signal and the last lines; the next call gets a new worker."""
         plugin = load()
         with pytest.raises(PluginCrashed, match=f"its worker process was ended by {CRASHED['segfault']}") as caught:
             call(plugin, "!crash")
@@ -515,7 +515,7 @@ class TestCrash:
 
     @pytest.mark.parametrize("number", [0, 3])
     def test_exit(self, load: Load, number: int) -> None:
-        """A plugin that ends its process has crashed, whatever it ends it with; in an event loop as well."""
+        """A plugin that exits with any code has crashed, also in an event loop."""
         plugin = load()
         with pytest.raises(PluginCrashed, match=f"ended with exit code {number} during the call") as caught:
             asyncio.run(plugin.process_endpoint_data_async("/x", data=f"!exit {number}"))
@@ -545,7 +545,7 @@ class TestCrash:
     )
     @pytest.mark.parametrize("kind", ["!child", "!daemon"])
     def test_children(self, load: Load, kind: str) -> None:
-        """What a plugin has started ends with its worker, also if it has left its group."""
+        """Processes that a plugin has started end with its worker, even outside its process group."""
         plugin = load()
         child = int(call(plugin, kind + CHILD) or 0)
         assert is_alive(child)
@@ -555,7 +555,7 @@ class TestCrash:
         eventually(lambda: not is_alive(child))
 
     def test_idle(self, load: Load, caplog: pytest.LogCaptureFixture) -> None:
-        """A worker that ends between calls is replaced, and the log says so once."""
+        """A worker that ends between calls is replaced, and logged once."""
         plugin = load()
         os.kill(int(call(plugin, "!pid") or 0), KILL)
         eventually(lambda: plugin.runner.restarts == 1)  # type: ignore[attr-defined]
@@ -585,7 +585,7 @@ class TestCrash:
             eventually(lambda: count() == before)
 
     def test_garbage(self, load: Load, transport: str) -> None:
-        """A worker that sends what is no frame is killed, and the call fails with that as the reason."""
+        """A worker that sends an invalid frame is killed, and the call's error gives the reason."""
         plugin = load()
         texts = []
         for _ in range(2):
@@ -599,7 +599,7 @@ class TestCrash:
 
     @pytest.mark.skipif(sys.platform == "win32", reason="there nobody can write to a library that is open")
     def test_replaced_copy(self, load: Load, compile_plugin: CompilePlugin) -> None:
-        """A private copy that was written to is not started again, but made anew."""
+        """A modified private copy is not started again, but replaced by a new copy."""
         plugin = load()
         copy = Path(plugin.runner.workers._job.path())  # type: ignore[attr-defined]
         copy.chmod(0o700)
@@ -612,10 +612,10 @@ class TestCrash:
 
 
 class TestRestart:
-    """When a new worker is started."""
+    """The delay of restarts."""
 
     def test_backoff(self) -> None:
-        """The first one at once, then with twice the wait each time, up to the maximum; a minute of health ends it."""
+        """The first restart is immediate, each delay doubles up to the maximum, and a minute of life resets it."""
         now = 0.0
         backoff = Backoff(Restart(initial=1, maximum=5), clock=lambda: now, jitter=lambda: 1.0)
 
@@ -624,7 +624,7 @@ class TestRestart:
         assert [backoff.died(0.0), backoff.died(now)] == [0, 1]
 
     def test_rare(self) -> None:
-        """A worker that has lived much longer than was waited for it does not lengthen the wait."""
+        """A worker that lived much longer than its delay does not increase the next one."""
         now = 0.0
         backoff = Backoff(Restart(initial=1, maximum=30), clock=lambda: now, jitter=lambda: 1.0)
         waits = []
@@ -635,13 +635,13 @@ class TestRestart:
         assert waits == [0, 1, 1, 1, 1, 1, 1, 1]
 
     def test_jitter(self) -> None:
-        """Half of a wait is left to chance."""
+        """Half of a delay is random."""
         backoff = Backoff(Restart(initial=1, maximum=30), clock=lambda: 0.0, jitter=lambda: 0.0)
 
         assert [backoff.died(0.0) for _ in range(3)] == [0, 0.5, 1]
 
     def test_failed(self) -> None:
-        """So many failed starts in a row are the end; one that succeeds begins anew."""
+        """Too many failed starts in a row stop the plugin; a successful start resets the count."""
         backoff = Backoff(Restart(give_up_after=2), jitter=lambda: 1.0)
 
         assert backoff.failed() is not None
@@ -649,7 +649,7 @@ class TestRestart:
         assert [backoff.failed() is None, backoff.failed() is None] == [False, True]
 
     def test_give_up(self, load: Load, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-        """A plugin that does not start again is stopped, and says why."""
+        """A plugin that cannot restart is stopped, and its error gives the reason."""
         flag = tmp_path / "flag"
         source = UNRULY.replace(
             "*out = plugin;",
@@ -668,7 +668,7 @@ class TestRestart:
         assert len([record for record in caplog.records if record.levelname == "ERROR"]) == 1
 
     def test_waits(self, load: Load) -> None:
-        """While no worker is there, a call that cannot have one in time is refused with the time until then."""
+        """Without a running worker, a call that cannot get one in time is rejected with the time of the next start."""
         plugin = load(restart=Restart(initial=2000, maximum=3000))
         with pytest.raises(PluginCrashed):
             call(plugin, "!exit 1")
@@ -682,7 +682,7 @@ class TestRestart:
 
 
 class TestHealth:
-    """How workers are asked how they are."""
+    """Health checks of workers."""
 
     SICK = (
         UNRULY
@@ -695,7 +695,7 @@ int32_t backworks_plugin_health_check(backworks_plugin *plugin, backworks_respon
     )
 
     def test_health(self, load: Load) -> None:
-        """The answer of a worker is the plugin's; one that cannot be asked is well."""
+        """A worker returns the plugin's health; a plugin without a health check is healthy."""
         plugin = load(self.SICK, "sick")
 
         health = plugin.health()
@@ -704,13 +704,13 @@ int32_t backworks_plugin_health_check(backworks_plugin *plugin, backworks_respon
         assert load().health().ok
 
     def test_busy(self, load: Load, tmp_path: Path) -> None:
-        """Workers that are all at work are well."""
+        """Busy workers are healthy."""
         plugin = load(self.SICK, "sick")
         with Inside(plugin, tmp_path):
             assert plugin.health().ok
 
     def test_check_workers(self, load: Load) -> None:
-        """Every free worker can be asked, and replaced."""
+        """Every free worker can be checked and replaced."""
         plugin = load(self.SICK, "sick", workers=3)
         runner: Any = plugin.runner
 
@@ -723,10 +723,10 @@ int32_t backworks_plugin_health_check(backworks_plugin *plugin, backworks_respon
 
 
 class TestClose:
-    """The end of a plugin."""
+    """Closing a plugin."""
 
     def test_waits(self, load: Load, tmp_path: Path) -> None:
-        """Close lets nobody in, waits for those inside, and for those who waited before them."""
+        """Close rejects new calls and waits for calls in flight and in the queue."""
         plugin = load()
         closed: list[bool] = []
         with Inside(plugin, tmp_path) as inside:
@@ -749,7 +749,7 @@ class TestClose:
         assert plugin.close()
 
     def test_call_inside(self, load: Load, tmp_path: Path) -> None:
-        """A call that does not end in time is ended, and the result tells."""
+        """Close kills a call that does not return in time, and its result shows that."""
         plugin = load()
         with Inside(plugin, tmp_path) as inside:
             assert plugin.close(0.05) is False
@@ -759,7 +759,7 @@ class TestClose:
 
     @pytest.mark.parametrize(("ending", "calm"), [("for (;;) { }", False), ("abort();", True), ("return 13;", True)])
     def test_bad_shutdown(self, load: Load, ending: str, calm: bool, caplog: pytest.LogCaptureFixture) -> None:
-        """A shutdown that hangs is killed, and what else it does is logged."""
+        """A shutdown that hangs is killed, and other faults of a shutdown are logged."""
         plugin = load(UNRULY.replace("  free(plugin);", f"  free(plugin);\n  {ending}"), "ending")
 
         assert plugin.close(0.5 if not calm else PATIENCE) is calm
@@ -768,7 +768,7 @@ class TestClose:
         )
 
     def test_at_once(self, load: Load) -> None:
-        """A hundred workers at once start, answer and end."""
+        """A hundred workers start, respond and end at the same time."""
         plugin = load(workers=100)
         pids: set[str | None] = set()
 
@@ -806,7 +806,7 @@ class TestClose:
 
     @pytest.mark.skipif(sys.platform == "win32", reason="a FIFO holds the start up")
     def test_while_restarting(self, load: Load, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-        """A worker that is being started when the plugin is closed is ended once."""
+        """A worker that is starting when the plugin is closed is ended once."""
         held = tmp_path / "held"
         source = UNRULY.replace(
             "*out = plugin;", f'if (access("{held}", F_OK) == 0) (void)open("{held}", O_RDONLY);\n*out = plugin;'
@@ -821,7 +821,7 @@ class TestClose:
         assert not [record for record in caplog.records if record.name == "asyncio"]
 
     def test_interpreter_ends(self, compile_plugin: CompilePlugin, tmp_path: Path) -> None:
-        """Workers of a host that just ends, or is killed, end by themselves."""
+        """Workers end when their host exits or is killed."""
         import subprocess
 
         for end in ("", f"import os; os.kill(os.getpid(), {KILL:d})"):
@@ -841,10 +841,10 @@ class TestClose:
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
 class TestFork:
-    """A child that was forked off has no part in the workers."""
+    """Forked children and workers."""
 
     def test_fork(self, load: Load) -> None:
-        """The child can neither use nor end them, and has plugins of its own."""
+        """A forked child can neither use nor end its parent's workers, but can load its own plugins."""
         plugin = load()
         reading, writing = os.pipe()
         child = os.fork()
@@ -871,10 +871,10 @@ class TestFork:
 
 
 class TestLog:
-    """What a plugin logs and writes."""
+    """Log records and output of plugins."""
 
     def test_records(self, load: Load, caplog: pytest.LogCaptureFixture) -> None:
-        """Records and lines of its standard error output arrive under the plugin's name."""
+        """Log records and lines on stderr reach the plugin's logger."""
         plugin = load()
         call(plugin, "!log one % two")
         call(plugin, "!stderr a partial ")
@@ -887,7 +887,7 @@ class TestLog:
         }
 
     def test_flood(self, load: Load, caplog: pytest.LogCaptureFixture) -> None:
-        """A flood on standard error neither holds the plugin up nor fills the log."""
+        """A flood on stderr neither blocks the plugin nor fills the log."""
         plugin = load()
         assert call(plugin, "!flood 100000") == "!flood 100000"
         with pytest.raises(PluginCrashed) as caught:
@@ -899,7 +899,7 @@ class TestLog:
         assert "more lines on stderr were dropped" in caplog.text
 
     def test_handler_calls(self, load: Load) -> None:
-        """A log handler may call the plugin that logs, and is told if that cannot be."""
+        """A log handler may call the plugin that logs, and gets an error if that is impossible."""
         plugin = load(workers=2)
         found: list[object] = []
 
@@ -925,7 +925,7 @@ class TestLog:
 
 
 def test_supervisor_of_nobody(load: Load) -> None:
-    """The supervisor's thread is gone with the last plugin, and there again with the next."""
+    """The supervisor's thread ends with the last plugin and starts again with the next."""
     for _ in range(3):
         plugin = load()
         assert call(plugin, "hello") == "hello"

@@ -1,4 +1,4 @@
-"""Circuit breaker, bounds, health checks and numbers."""
+"""Circuit breaker, queue limits, health checks and metrics."""
 
 from __future__ import annotations
 
@@ -47,40 +47,40 @@ CODES = ECHO.replace(
 
 
 class Clock:
-    """A time that passes when it is told to."""
+    """A clock that the test advances."""
 
     def __init__(self) -> None:
-        """Starts anywhere."""
+        """Starts at an arbitrary time."""
         self.now = 1000.0
 
     def __call__(self) -> float:
-        """Tells the time."""
+        """Returns the time."""
         return self.now
 
 
 class Events(list[str]):
-    """A breaker, what it told, and its clock."""
+    """A breaker with its reported events and its clock."""
 
     def __init__(self, *settings: Any) -> None:
-        """Makes a closed breaker: failures, window, open, probes."""
+        """Creates a closed breaker from failures, window, open and probes."""
         super().__init__()
         self.clock = Clock()
         self.breaker = CircuitBreaker(Breaker(*settings), moved=self.append, clock=self.clock)
 
     def enter(self) -> int:
-        """Lets a call in."""
+        """Starts a call."""
         period = self.breaker.enter()
         assert period is not None
         return period
 
     def fail(self, times: int = 1) -> None:
-        """Lets calls in that fail."""
+        """Starts calls that fail."""
         for _ in range(times):
             self.breaker.fail(self.enter())
 
 
 def at(position: Position) -> Events:
-    """Brings a breaker of 2 failures in 10 s, 5 s open, 2 probes into a position."""
+    """Creates a breaker (2 failures in 10 s, 5 s open, 2 probes) in a given position."""
     events = Events(2, 10.0, 5.0, 2)
     if position is not Position.CLOSED:
         events.fail(2)
@@ -100,7 +100,7 @@ class TestBreaker:
         "event", ["success", "failure", "failure, success, failure", "failures", "failures far apart", "nothing"]
     )
     def test_table(self, position: Position, event: str) -> None:
-        """Each event leads from each position to where the table says, and nowhere else."""
+        """Each event in each position leads to the table's next position."""
         events = at(position)
         breaker = events.breaker
         before = [breaker.enter(), breaker.enter()]
@@ -142,7 +142,7 @@ class TestBreaker:
         assert (breaker.position, list(events)) == wanted
 
     def test_time(self) -> None:
-        """It is open for its time and not longer, and tells how much of that is left."""
+        """The breaker stays open for its time only, and reports the remaining time."""
         events = at(Position.OPEN)
         events.clock.now += 4.5
 
@@ -154,7 +154,7 @@ class TestBreaker:
         assert events == ["time is over"]
 
     def test_probes(self) -> None:
-        """Half-open, so many calls are let in as there are probes; one that comes to nothing frees its place."""
+        """A half-open breaker admits as many calls as there are probes; a call without a result frees its place."""
         events = at(Position.HALF_OPEN)
         first = events.enter()
         events.enter()
@@ -165,7 +165,7 @@ class TestBreaker:
         assert events.breaker.enter() is None
 
     def test_late(self) -> None:
-        """What a call came to that began before the breaker moved says nothing any more."""
+        """The result of a call from before a transition does not count."""
         events = at(Position.CLOSED)
         early = [events.enter() for _ in range(4)]
         events.fail(2)
@@ -181,7 +181,7 @@ class TestBreaker:
 
 
 class BreakerMachine(RuleBasedStateMachine):
-    """The breaker beside a model that keeps the whole history."""
+    """Compares the breaker with a model that keeps the whole history."""
 
     # Invariant: the breaker moves only as its table says, lets in no more probes than it may while half-open, and never
     # refuses for longer than its open time unless probes are inside.
@@ -196,7 +196,7 @@ class BreakerMachine(RuleBasedStateMachine):
 
     @rule()
     def call(self) -> None:
-        """A call wants in."""
+        """A call asks for admission."""
         breaker = self.events.breaker
         period = breaker.enter()
         if period is None:
@@ -209,7 +209,7 @@ class BreakerMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.inside)
     @rule(data=st.data(), outcome=st.sampled_from(["succeed", "fail", "withdraw"]))
     def leave(self, data: st.DataObject, outcome: str) -> None:
-        """A call is over."""
+        """A call ends."""
         period, _ = self.inside.pop(data.draw(st.integers(0, len(self.inside) - 1)))
         getattr(self.events.breaker, outcome)(period)
 
@@ -220,7 +220,7 @@ class BreakerMachine(RuleBasedStateMachine):
 
     @invariant()
     def moves_by_the_table(self) -> None:
-        """Each move is one of the table's, and is told once."""
+        """Each transition is in the table and is reported once."""
         for event in self.events[self.moves :]:
             self.position = TRANSITIONS[self.position, event]
         self.moves = len(self.events)
@@ -229,7 +229,7 @@ class BreakerMachine(RuleBasedStateMachine):
 
     @invariant()
     def few_probes(self) -> None:
-        """While half-open no more calls of that period are inside than there are probes."""
+        """A half-open breaker has no more calls of its period in flight than there are probes."""
         breaker = self.events.breaker
         if breaker.position is Position.HALF_OPEN and self.inside:
             newest = max(period for period, _ in self.inside)
@@ -243,10 +243,10 @@ TestBreakerMachine.settings = settings(max_examples=150, stateful_step_count=40,
 
 @pytest.mark.parametrize("isolation", ["none", "thread"])
 class TestGuard:
-    """The breaker around a plugin."""
+    """The breaker of a plugin."""
 
     def manager(self, compile_plugin: CompilePlugin, isolation: str, **breaker: Any) -> PluginManager:
-        """Runs a plugin that fails as it is told."""
+        """Runs a plugin that fails on request."""
         manager = PluginManager()
         settings = Breaker(**{"failures": 2, "open": 60.0, **breaker})
         manager.load(compile_plugin(CODES, "codes"), plugin_id="codes", isolation=isolation, breaker=settings)
@@ -254,7 +254,7 @@ class TestGuard:
 
     @pytest.mark.parametrize("code", Code)
     def test_codes(self, compile_plugin: CompilePlugin, isolation: str, code: Code) -> None:
-        """INTERNAL, UNKNOWN and DATA_LOSS open it; every other code is an answer of a plugin that works."""
+        """INTERNAL, UNKNOWN and DATA_LOSS open the breaker; other codes show that the plugin works."""
         with self.manager(compile_plugin, isolation) as manager:
             for _ in range(2):
                 with suppress(backworks.PluginError):
@@ -266,7 +266,7 @@ class TestGuard:
 
     @pytest.mark.parametrize("code", ["0", "3"])
     def test_broken_answer(self, compile_plugin: CompilePlugin, isolation: str, code: str) -> None:
-        """An answer that breaks the rules opens it, whatever its code is."""
+        """A response that violates the ABI opens the breaker, whatever its code."""
         with self.manager(compile_plugin, isolation) as manager:
             for _ in range(2):
                 with pytest.raises(backworks.PluginContractError, match="http_status must be 200 to 599 or 0, not 999"):
@@ -275,7 +275,7 @@ class TestGuard:
             assert manager.metrics()["codes"].breaker == "open"
 
     def test_refusal(self, compile_plugin: CompilePlugin, isolation: str, caplog: pytest.LogCaptureFixture) -> None:
-        """While it is open calls are refused at once, with the time to wait, and the log says so once."""
+        """An open breaker rejects calls immediately with the time to wait, and logs its opening once."""
         caplog.set_level(logging.INFO, "backworks.plugin.codes")
         with self.manager(compile_plugin, isolation) as manager:
             for _ in range(2):
@@ -296,7 +296,7 @@ class TestGuard:
         ]
 
     def test_recovery(self, compile_plugin: CompilePlugin, isolation: str) -> None:
-        """After its time a call that succeeds closes it; and both ways of calling count."""
+        """After its time a successful call closes it; synchronous and asynchronous calls both count."""
         with self.manager(compile_plugin, isolation, open=0.0) as manager:
             for _ in range(2):
                 with pytest.raises(backworks.PluginError, match="as told"):
@@ -308,10 +308,10 @@ class TestGuard:
 
 
 class TestQueue:
-    """The bound on the calls of a plugin in threads."""
+    """The limit of a plugin's calls in threads."""
 
     def test_full(self, compile_plugin: CompilePlugin) -> None:
-        """A call that finds the threads at work and the queue full is refused at once; the others are answered."""
+        """A call that finds all threads busy and the queue full is rejected immediately; the others get responses."""
         with PluginManager() as manager, Gate() as gate:
             manager.load(compile_plugin(GATED, "gated"), isolation="thread", workers=1, queue=1)
             first = in_thread(lambda: manager.process_endpoint_data("echo", "/", "GET", "1"))
@@ -332,10 +332,10 @@ class TestQueue:
 
 
 class FakeRunner:
-    """Workers that answer a check as they are told."""
+    """Workers with a scripted health."""
 
     def __init__(self) -> None:
-        """Starts with one that is well."""
+        """Starts with one healthy worker."""
         self.state = State.RUNNING
         self.in_flight = 0
         self.is_inherited = False
@@ -377,28 +377,28 @@ ILL = Reply(Code.UNAVAILABLE, b"tired", 0, None, None)
 
 
 class Patient(BackworksPlugin):
-    """A plugin that is ill when it is told so."""
+    """A plugin with a scripted health."""
 
     name = "patient"
     version = "1.0.0"
 
     def __init__(self) -> None:
-        """Starts well."""
+        """Starts healthy."""
         self.ill = False
         self.asked = threading.Semaphore(0)
 
     def health_check(self) -> None:
-        """Says how it is."""
+        """Returns its health."""
         self.asked.release()
         if self.ill:
             raise backworks.PluginError("tired", code=Code.UNAVAILABLE)
 
 
 class TestHealth:
-    """Health checks on an interval."""
+    """Periodic health checks."""
 
     def test_changes(self, caplog: pytest.LogCaptureFixture) -> None:
-        """A check that fails is logged once, and so is the first that succeeds after that; readiness follows."""
+        """The first failed check and the first successful one after it are logged, and readiness follows."""
         caplog.set_level(logging.INFO, "backworks.plugin.patient")
         patient = Patient()
         with PluginManager() as manager:
@@ -414,7 +414,7 @@ class TestHealth:
         ]
 
     def test_interval(self) -> None:
-        """The plugin is asked again and again; who wants to know how it is, is told what it said last."""
+        """The plugin is checked periodically, and its health is the last result."""
         patient = Patient()
         with PluginManager() as manager:
             manager.register_builtin(patient, health_check=0.01)
@@ -430,7 +430,7 @@ class TestHealth:
             pass
 
     def test_workers(self) -> None:
-        """A worker process that fails three checks in a row is replaced; one that is busy is not ill."""
+        """A worker process that fails three checks in a row is replaced; a busy one counts as healthy."""
         runner = FakeRunner()
         info = PluginInfo("fake", "fake", "1.0.0", "", None, None, "process", True)
         plugin = Plugin(info, Admission("fake", runner, breaker=Breaker()), None)
@@ -478,10 +478,10 @@ CRASHES = (
 
 
 class TestHttp:
-    """What a client is answered when a worker process dies."""
+    """Responses to clients when a worker process dies."""
 
     def app(self, compile_plugin: CompilePlugin, tmp_path: Path, retry: int, **settings: Any) -> Any:
-        """Makes a manager and an application with one endpoint."""
+        """Creates a manager and an application with one endpoint."""
         config = {
             "plugins": {
                 "it": {
@@ -497,7 +497,7 @@ class TestHttp:
         return manager, Client(create_app(manager))
 
     def test_crash(self, compile_plugin: CompilePlugin, tmp_path: Path) -> None:
-        """A crash is 502, and the next call has a live worker; all of it can be read in the metrics."""
+        """A crash is 502, the next call gets a new worker, and the metrics show both."""
         manager, ask = self.app(compile_plugin, tmp_path, 0)
         with manager:
             answers = [ask("POST", "/", content=b"0") for _ in range(3)]
@@ -519,7 +519,7 @@ class TestHttp:
 
     @pytest.mark.parametrize(("retry", "status"), [(1, 502), (2, 200)])
     def test_retry(self, compile_plugin: CompilePlugin, tmp_path: Path, retry: int, status: int) -> None:
-        """A call that died is tried again as often as the endpoint says, and no more; it counts as one."""
+        """A crashed call is retried up to the endpoint's limit, and counts as one call."""
         manager, ask = self.app(compile_plugin, tmp_path, retry)
         with manager:
             assert ask("POST", "/", content=b"0").status_code == status
@@ -527,7 +527,7 @@ class TestHttp:
         assert len((tmp_path / "calls").read_bytes()) == retry + 1
 
     def test_breaker(self, compile_plugin: CompilePlugin, tmp_path: Path) -> None:
-        """While the breaker is open it is 503 with the time to wait, and a retry does not wait for that."""
+        """An open breaker causes 503 with the time to wait, and a retry does not wait for it."""
         manager, ask = self.app(compile_plugin, tmp_path, 1, breaker={"failures": 2, "open": "1m"})
         with manager:
             first, second = ask("POST", "/", content=b"0"), ask("POST", "/", content=b"0")
@@ -538,10 +538,10 @@ class TestHttp:
 
 
 class TestMetrics:
-    """The numbers of a manager."""
+    """The metrics of a manager."""
 
     def test_counts(self, compile_plugin: CompilePlugin) -> None:
-        """Calls through the manager are counted by code and time, also without a server."""
+        """Calls through the manager are counted by code and duration, also without a server."""
         with PluginManager() as manager:
             manager.load(compile_plugin(CODES, "codes"), plugin_id="codes", isolation="none")
             manager.process_endpoint_data("codes", "/", "GET", "0")
@@ -562,7 +562,7 @@ class TestMetrics:
         assert one.seconds.seconds > 0
 
     def test_in_flight(self, compile_plugin: CompilePlugin) -> None:
-        """A call that is being waited for is in flight."""
+        """A running call is in flight."""
         with PluginManager() as manager, Gate() as gate:
             manager.load(compile_plugin(GATED, "gated"), isolation="thread")
             call = in_thread(lambda: manager.call("echo", "/"))
@@ -574,7 +574,7 @@ class TestMetrics:
             assert (during, manager.metrics()["echo"].in_flight) == (1, 0)
 
     def test_threads(self, compile_plugin: CompilePlugin) -> None:
-        """No call is lost when many threads count at the same time."""
+        """All calls are counted when many threads count at the same time."""
         with PluginManager() as manager:
             manager.load(compile_plugin(), isolation="none")
             calls = [in_thread(lambda: [manager.call("echo", "/") for _ in range(500)] and None) for _ in range(8)]
@@ -591,7 +591,7 @@ class TestMetrics:
 
     @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells it as files")
     def test_memory(self) -> None:
-        """The memory of a process is what the system says of it; of one that is gone there is none."""
+        """The memory of a process comes from the system; an ended process has none."""
         rss, pss = memory_of(os.getpid())
 
         assert rss is not None

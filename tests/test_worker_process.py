@@ -213,7 +213,7 @@ def _wild(compile_plugin: CompilePlugin) -> Path:
 
 
 def is_alive(pid: int) -> bool:
-    """Tells whether a process runs (a dead one that nobody has reaped does not)."""
+    """Returns whether a process runs; a zombie does not."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
     except (FileNotFoundError, ProcessLookupError):
@@ -221,7 +221,7 @@ def is_alive(pid: int) -> bool:
 
 
 def until(condition: Callable[[], bool]) -> bool:
-    """Waits for what becomes true by itself."""
+    """Waits for a condition."""
     end = time.monotonic() + PATIENCE
     while not condition():
         if time.monotonic() > end:
@@ -231,7 +231,7 @@ def until(condition: Callable[[], bool]) -> bool:
 
 
 def descendants(pid: int) -> set[int]:
-    """The processes below one."""
+    """Returns the descendants of a process."""
     found = set()
     for children in Path(f"/proc/{pid}/task").glob("*/children"):
         for child in map(int, children.read_text().split()):
@@ -240,7 +240,7 @@ def descendants(pid: int) -> set[int]:
 
 
 class TestByHand:
-    """Section 1: the program is for a host, and tells people so."""
+    """Section 1: the program is started by a host, and tells people so."""
 
     @pytest.mark.parametrize(
         "arguments",
@@ -258,7 +258,7 @@ class TestByHand:
         ids=str,
     )
     def test_arguments(self, arguments: list[str]) -> None:
-        """§1: other arguments than a host's end it with code 2 and one sentence."""
+        """§1: invalid arguments end it with code 2 and one sentence."""
         done = subprocess.run([PROGRAM, *arguments], stdin=subprocess.DEVNULL, capture_output=True, check=False)
 
         assert (done.returncode, done.stdout) == (2, b"")
@@ -278,19 +278,19 @@ class TestByHand:
 
     @linux
     def test_no_mailbox(self) -> None:
-        """§9: descriptors that are no mailbox end it with code 2."""
+        """§9: descriptors that are not a mailbox end it with code 2."""
         with Path(os.devnull).open("rb") as null:
             with Worker(["--mailbox", str(null.fileno()), "--event", str(null.fileno())], [null.fileno()]) as worker:
                 assert worker.wait() == 2
 
 
 class TestSurroundings:
-    """Section 1: what a plugin finds in its process."""
+    """Section 1: the process of a plugin."""
 
     @unsanitized
     @pytest.mark.parametrize("limits", [None, (256, 4096), (256, 256), (20, 20)], ids=str)
     def test_descriptors(self, wild: Path, limits: tuple[int, int] | None) -> None:
-        """§1: a plugin finds 0, 1 and 2; the others are out of its way and closed for programs that it executes."""
+        """§1: a plugin finds descriptors 0, 1 and 2; all others are out of the way and not inherited by programs."""
         import resource
 
         def limit() -> None:
@@ -309,14 +309,14 @@ class TestSurroundings:
             )
 
     def test_nothing_else_is_inherited(self, wild: Path) -> None:
-        """§1: the environment is what the host gave, and nothing else."""
+        """§1: the environment is exactly the one from the host."""
         with Worker(environment={"A": "b", "C": ""}) as worker:
             lines = worker.ready(wild).data(b"environment").splitlines()
 
             assert [line for line in lines if b"SAN_OPTIONS" not in line] == [b"A=b", b"C="]
 
     def test_print(self, wild: Path) -> None:
-        """§1: what a plugin prints comes out of the standard error, and no frame breaks."""
+        """§1: a plugin's output on stdout goes to stderr, and no frame is damaged."""
         with Worker() as worker:
             worker.ready(wild).data(b"print")
 
@@ -326,7 +326,7 @@ class TestSurroundings:
             assert worker.errors() == b"to stdout\nto stderr\n"
 
     def test_flood(self, wild: Path) -> None:
-        """§7: a plugin that fills the standard error waits for the host to read it, and goes on then."""
+        """§7: a plugin that fills stderr waits for the host to read it, and then continues."""
         with Worker() as worker:
             worker.ready(wild).send(CALL, call(b"flood", b"1024"))
             got = 0
@@ -339,12 +339,12 @@ class TestSurroundings:
             assert answer(frame[2]) == Answer(0, b"")
 
     def test_standard_input(self, wild: Path) -> None:
-        """§1: the standard input is empty; it is not the request pipe."""
+        """§1: stdin is empty; it is not the request pipe."""
         with Worker() as worker:
             assert worker.ready(wild).data(b"read") == b"0"
 
     def test_signals(self, wild: Path) -> None:
-        """§1: no signal is blocked or ignored, whatever the host does with it, but SIGPIPE."""
+        """§1: no signal except SIGPIPE is blocked or ignored, whatever the host does."""
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGCHLD})
         handler = signal.signal(signal.SIGUSR1, signal.SIG_IGN)
         try:
@@ -360,7 +360,7 @@ class TestSurroundings:
 
     @unsanitized
     def test_closes_what_it_finds(self, wild: Path) -> None:
-        """§1: a plugin that closes the descriptors 0 to 1023 has closed none of the worker's."""
+        """§1: a plugin that closes descriptors 0 to 1023 closes none of the worker's."""
         with Worker() as worker:
             worker.ready(wild).data(b"close", b"1024")
 
@@ -368,7 +368,7 @@ class TestSurroundings:
 
     @unsanitized
     def test_closes_everything(self, wild: Path) -> None:
-        """§8: one that closes the pipes as well ends the process with code 5."""
+        """§8: a plugin that also closes the pipes ends the process with code 5."""
         with Worker() as worker:
             worker.ready(wild).send(CALL, call(b"close", b"10000"))
 
@@ -377,7 +377,7 @@ class TestSurroundings:
 
     @linux
     def test_threads(self, wild: Path) -> None:
-        """§8: the worker has one thread beside the plugin's, and it blocks every signal."""
+        """§8: the worker has one thread of its own, which blocks all signals."""
         with Worker() as worker:
             worker.ready(wild)
             masks = []
@@ -405,7 +405,7 @@ class TestEnd:
     @unsanitized
     @pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGABRT, signal.SIGILL, signal.SIGKILL, signal.SIGTERM])
     def test_signal(self, wild: Path, number: signal.Signals) -> None:
-        """§8: a signal is what the process ends with."""
+        """§8: a signal ends the process."""
         with Worker() as worker:
             worker.ready(wild).send(CALL, call(b"signal", b"%d" % number))
 
@@ -438,7 +438,7 @@ class TestEnd:
 
     @linux
     def test_children_after_shutdown(self, wild: Path) -> None:
-        """§5 SHUTDOWN: all that the plugin started is dead before the reply, also what has left its group."""
+        """§5 SHUTDOWN: all processes that the plugin started are dead before the reply, also outside its group."""
         with Worker() as worker:
             worker.ready(wild).data(b"children")
             pid = worker.process.pid
@@ -466,7 +466,7 @@ class TestEnd:
             assert until(lambda: not any(map(is_alive, children)))
 
     def test_host_closes_the_pipe_while_opening(self, compile_plugin: CompilePlugin) -> None:
-        """§8: so it does while the library's constructors run."""
+        """§8: the same holds while the library's constructors run."""
         hanging = compile_plugin(WILD, "hanging", ["-DHANG", *FLAGS])
         with Worker() as worker:
             worker.send(START, start(hanging))
@@ -509,7 +509,7 @@ class TestEnd:
                 assert worker.wait() == 0
 
     def test_host_does_not_read(self, wild: Path) -> None:
-        """§8: a worker whose reply nobody will read ends."""
+        """§8: a worker whose reply cannot be read any more ends."""
         with Worker() as worker:
             worker.ready(wild)
             assert worker.process.stdout is not None
@@ -541,7 +541,7 @@ signal.pause()
 
 
 class TestLimits:
-    """Section 4: what a plugin may use."""
+    """Section 4: limits."""
 
     @unsanitized
     def test_values(self, wild: Path) -> None:
@@ -605,7 +605,7 @@ class TestLimits:
 
 @linux
 class TestCost:
-    """What a worker costs beyond its plugin."""
+    """The cost of a worker beyond its plugin."""
 
     @staticmethod
     def memory(worker: Worker, field: str) -> int:
@@ -644,7 +644,7 @@ class TestCost:
         assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 20 * 0.010
 
     def test_idle(self, compile_plugin: CompilePlugin) -> None:
-        """A worker that nobody calls is never switched to."""
+        """An idle worker is never scheduled."""
         with Worker() as worker:
             worker.ready(compile_plugin(ECHO)).data(b"x")
             statuses = [task / "status" for task in Path(f"/proc/{worker.process.pid}/task").iterdir()]

@@ -56,7 +56,7 @@ ids = str
 
 
 class Watch(logging.Handler):
-    """Keeps what the logger of a plugin says, and lets a test wait for it."""
+    """Collects the records of a plugin's logger, and lets a test wait for them."""
 
     def __init__(self, plugin: str) -> None:
         super().__init__()
@@ -106,7 +106,7 @@ def _echo(compile_plugin: CompilePlugin) -> Path:
 
 @pytest.fixture(name="channel", params=["mailbox", "pipes"] if sys.platform == "linux" else ["pipes"])
 def _channel(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """By which way calls go to the workers."""
+    """Selects the channel to the workers."""
     if request.param == "pipes" and sys.platform == "linux":
         monkeypatch.setattr("backworks.isolation.channels.mailbox.create", lambda: None)
     return request.param
@@ -149,11 +149,11 @@ def _nothing_is_left(echo: Path) -> Iterator[None]:
 
 @pytest.mark.usefixtures("nothing_is_left", "channel")
 class TestCalled:
-    """By a Python program, over each way to a worker."""
+    """Calls by a Python program, over each channel."""
 
     @pytest.mark.parametrize("animal", BITING, ids=ids)
     def test_bite(self, animal: Animal, libraries: dict[str, Path]) -> None:
-        """The caller gets the exception that tells what happened, and the next call is served or refused."""
+        """The caller gets the exception for the fault, and the next call is served or rejected."""
         timeout = SHORT if animal.hangs else LONG
         with (
             Watch(animal.plugin) as log,
@@ -181,7 +181,7 @@ class TestCalled:
 
     @pytest.mark.parametrize("animal", AT_START, ids=ids)
     def test_bite_at_start(self, animal: Animal, libraries: dict[str, Path]) -> None:
-        """A library that cannot be started raises what it died of."""
+        """A library that cannot start raises the reason."""
         assert animal.error is not None
         options: Options = OPTIONS | {"start_timeout": SHORT if animal.hangs else LONG}
         with pytest.raises(animal.error, match=animal.says):
@@ -189,7 +189,7 @@ class TestCalled:
 
     @pytest.mark.parametrize("animal", AT_END, ids=ids)
     def test_bite_at_end(self, animal: Animal, libraries: dict[str, Path]) -> None:
-        """The close of a plugin that does not want to end comes to an end, and the log says what it did."""
+        """Closing a plugin that does not stop completes, and the log names the fault."""
         with Watch(animal.plugin) as log:
             plugin = backworks.load(libraries[animal.name], isolation="process", **OPTIONS)
             answer = plugin.process_endpoint_data("/", data="bite")
@@ -201,7 +201,7 @@ class TestCalled:
 
 
 def refused_with_reason(animal: Animal, error: PluginError) -> None:
-    """Accepts that an animal which hurts its own worker's ways gets no answer, if a reason is told."""
+    """Accepts that an animal that damages its worker's channel gets no response, if the error has a reason."""
     assert not animal.recovers, error
     assert error.message
     assert error.plugin == animal.plugin
@@ -216,7 +216,7 @@ def next_call(animal: Animal, plugin: backworks.Plugin) -> None:
 
 
 def test_crash_tells_all(libraries: dict[str, Path], compile_plugin: CompilePlugin) -> None:
-    """A crash has signal or exit code, the last words on stderr, plugin and endpoint as attributes."""
+    """A crash has signal or exit code, the last lines on stderr, plugin and endpoint as attributes."""
     with backworks.load(libraries["aborts"], isolation="process", **OPTIONS) as plugin:
         with pytest.raises(PluginCrashed) as aborted:
             plugin.process_endpoint_data("/api/here", data="bite")
@@ -233,7 +233,7 @@ def test_crash_tells_all(libraries: dict[str, Path], compile_plugin: CompilePlug
 
 
 class Healthy:
-    """A client that talks to one endpoint all the time, over one connection."""
+    """A client that calls one endpoint continuously, over one connection."""
 
     def __init__(self, port: int) -> None:
         self._port = port
@@ -263,19 +263,19 @@ class Healthy:
         connection.close()
 
     def is_answered(self) -> bool:
-        """Waits for the answer to one more question; tells whether it came, and all others before it."""
+        """Waits for one more response; returns whether it arrived, and all before it."""
         with self._news:
             asked = self.asked
             return self._news.wait_for(lambda: self.asked > asked, PATIENCE) and not self.failures
 
     def stop(self) -> None:
-        """Ends it."""
+        """Stops the client."""
         self._stop.set()
         self._thread.join(PATIENCE)
 
 
 class Server:
-    """``backworks serve`` with a zoo behind it, and its log."""
+    """``backworks serve`` with the zoo's plugins, and its log."""
 
     def __init__(self, directory: Path, libraries: dict[str, Path], animals: list[Animal], echo: Path) -> None:
         self.temporary = directory / "tmp"
@@ -313,7 +313,7 @@ class Server:
         assert found, (pattern, "".join(self._lines)[-5000:])
 
     def ask(self, name: str, body: str) -> tuple[int, bytes]:
-        """Calls an animal by a connection of its own, and hears of the deadline of a call as well."""
+        """Calls an animal over a new connection, and waits longer than the call's deadline."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=LONG + PATIENCE)
         try:
             connection.request("POST", f"/{name}", body.encode())
@@ -323,7 +323,7 @@ class Server:
             connection.close()
 
     def end(self, how: signal.Signals) -> int:
-        """Has it end, and waits for that."""
+        """Stops the server and waits for its end."""
         self.process.send_signal(how)
         code = self.process.wait(PATIENCE)
         assert self.process.stdout is not None
@@ -381,11 +381,11 @@ def _healthy(server: Server) -> Iterator[Healthy]:
 
 
 class TestServed:
-    """By an HTTP client of a server that runs all of them."""
+    """Calls by an HTTP client of a server that runs all animals."""
 
     @pytest.mark.parametrize("animal", BITING, ids=ids)
     def test_bite(self, animal: Animal, server: Server, healthy: Healthy) -> None:
-        """The client gets the status that says whose fault it is, the log has plugin and cause, the next is served."""
+        """The client gets the right status, the log has plugin and cause, and the next request is served."""
         status, body = server.ask(f"{animal.name}/hasty" if animal.hangs else animal.name, "bite")
 
         if animal.recovers or status == animal.status:
@@ -409,7 +409,7 @@ class TestServed:
 
     @pytest.mark.parametrize("animal", AT_START, ids=ids)
     def test_not_started(self, animal: Animal, server: Server) -> None:
-        """The endpoint of a plugin that did not start is 503 with the reason, and so says the log."""
+        """The endpoint of a plugin that did not start is 503 with the reason, which the log has, too."""
         status, body = server.ask(animal.name, "well")
 
         assert status == 503
@@ -418,7 +418,7 @@ class TestServed:
 
     @behind
     def test_end(self, server: Server, healthy: Healthy) -> None:
-        """The server has answered the healthy client always; it ends, and nothing of it is left."""
+        """The server has always responded to the healthy client; it ends, and nothing of it is left."""
         healthy.stop()
         seen = has_mapped(server.temporary) | descendants(server.process.pid)
         code = server.end(signal.SIGTERM)
@@ -431,7 +431,7 @@ class TestServed:
 
 @behind
 def test_host_killed(tmp_path: Path, libraries: dict[str, Path], echo: Path) -> None:
-    """When the host is killed, its workers end, in a call or not, and take their children along."""
+    """When the host is killed, its workers and their children end, in a call or not."""
     names = ("leaves_child", "leaves_daemon", "fork_bomb", "sleeps", "deaf_loop", "changes_process")
     animals = [animal for animal in BITING if animal.name in names]
     server = Server(tmp_path, libraries, [Animal(animal.name) for animal in animals], echo)
@@ -458,7 +458,7 @@ def _bite_and_lose(server: Server, animal: Animal) -> None:
 
 @behind
 def test_many_deaths_cost_nothing(libraries: dict[str, Path]) -> None:
-    """A hundred workers that died one after the other leave no descriptor, no child and little memory behind."""
+    """A hundred workers that died in turn leave no descriptor, no child and little memory."""
     with backworks.load(libraries["exits"], isolation="process", **OPTIONS) as plugin:
         before = descriptors()
         gc.collect()
