@@ -1,4 +1,4 @@
-"""The worker program, byte by byte: what native/wire/PROTOCOL.md says, in the order of its sections."""
+"""The worker program's bytes, checked against native/wire/PROTOCOL.md in the order of its sections."""
 
 from __future__ import annotations
 
@@ -227,7 +227,7 @@ def made(compile_plugin: CompilePlugin, **definitions: str) -> Path:
 
 
 def refused(payload: bytes) -> tuple[int, int, bytes]:
-    """Takes the payload of a REFUSED apart."""
+    """Parses the payload of a REFUSED."""
     stage, detail, size = struct.unpack_from("<III", payload)
     assert len(payload) == 12 + size
     return stage, detail, payload[12:]
@@ -242,7 +242,7 @@ class TestStart:
     """Section 4."""
 
     def test_ready(self, probe: Path) -> None:
-        """§4 READY: versions, no optional functions, the process's number, the texts; no description is NULL."""
+        """§4 READY: versions, no optional functions, the process id, and the texts; a missing description is NULL."""
         with Worker() as worker:
             kind, payload = worker.start(probe)
 
@@ -251,7 +251,7 @@ class TestStart:
             assert payload[28:] == b"probe1.2.3"
 
     def test_ready_with_everything(self, whole: Path) -> None:
-        """§4 READY: the optional functions are named by bits, and the description is there."""
+        """§4 READY: bits name the optional functions, and the description is present."""
         with Worker() as worker:
             _, payload = worker.start(whole)
 
@@ -259,7 +259,7 @@ class TestStart:
             assert payload[28:] == b"probe1.2.3All there is"
 
     def test_null_and_endless_texts(self, compile_plugin: CompilePlugin) -> None:
-        """§4 READY, §3: a NULL name is told from an empty one, and a long one is cut off."""
+        """§4 READY, §3: a NULL name differs from an empty one, and a long one is cut off."""
         names = []
         for name in ("NULL", '""', "(memset(endless,97,70000),endless)"):
             with Worker() as worker:
@@ -269,7 +269,7 @@ class TestStart:
         assert names == [NONE, 0, 65536]
 
     def test_config(self, probe: Path) -> None:
-        """§4 START: init gets the configuration as it was sent."""
+        """§4 START: init receives the unchanged configuration."""
         with Worker() as worker:
             worker.ready(probe, b'{"a": "\xc3\xa9"}').ask(SHUTDOWN)
 
@@ -277,7 +277,7 @@ class TestStart:
 
     @pytest.mark.parametrize("changes", [{"protocol": 2}, {"protocol": 0}, {"flags": 1}])
     def test_other_protocol(self, probe: Path, changes: dict[str, int]) -> None:
-        """§4 REFUSED 1: another version, or a flag, is refused with the version that the worker speaks; then code 3."""
+        """§4 REFUSED 1: another version, or a flag, is refused with the worker's version, and it exits with code 3."""
         with Worker() as worker:
             kind, payload = worker.start(probe, **changes)
 
@@ -286,7 +286,7 @@ class TestStart:
             assert worker.wait() == 3
 
     def test_later_start_is_only_looked_at(self) -> None:
-        """§4 START: of another version's START nothing but the version is read."""
+        """§4 START: only the version is read from a START of another version."""
         with Worker() as worker:
             kind, payload = worker.ask(START, struct.pack("<I", 99))
 
@@ -294,7 +294,7 @@ class TestStart:
 
     @pytest.mark.parametrize("path", ["/nowhere/libnone.so", "libnone.so", __file__])
     def test_open(self, path: str) -> None:
-        """§4 REFUSED 3: what the linker says is the text, and a path must be absolute."""
+        """§4 REFUSED 3: the text is the linker's message, and a path must be absolute."""
         with Worker() as worker:
             kind, payload = worker.start(path)
 
@@ -304,7 +304,7 @@ class TestStart:
             assert worker.wait() == 3
 
     def test_symbols(self, compile_plugin: CompilePlugin) -> None:
-        """§4 REFUSED 4: the functions that are missing are named, a line each."""
+        """§4 REFUSED 4: the text names the missing functions, one per line."""
         source = PROBE.replace("backworks_plugin_free_string", "other").replace("backworks_plugin_name", "other2")
         source = "void other(char *, size_t);\nconst char *other2(void);\n" + source
         source = source.replace("void other", "#include <stddef.h>\nvoid other", 1)
@@ -315,7 +315,7 @@ class TestStart:
             assert refused(payload) == (4, 0, b"backworks_plugin_name\nbackworks_plugin_free_string")
 
     def test_abi(self, compile_plugin: CompilePlugin) -> None:
-        """§4 REFUSED 5: a library of another ABI version is told by its number, and nothing else of it is called."""
+        """§4 REFUSED 5: a library of another ABI version is refused with that number; nothing else is called."""
         with Worker() as worker:
             kind, payload = worker.start(made(compile_plugin, ABI="77u", NAME="(abort(),NULL)"))
 
@@ -323,7 +323,7 @@ class TestStart:
             assert refused(payload) == (5, 77, b"")
 
     def test_init_fails(self, compile_plugin: CompilePlugin) -> None:
-        """§4 REFUSED 6: what init answered is there, whole, as in a REPLY."""
+        """§4 REFUSED 6: init's response is complete, as in a REPLY."""
         init = 'return error->http_status=418,error->content_type="a/b",error->content_type_size=3,'
         init += 'backworks_fail(error,9,"not today")'
         with Worker() as worker:
@@ -344,7 +344,7 @@ class TestStart:
             assert answer(reply) == Answer(0, None)
 
     def test_init_breaks_the_rules(self, compile_plugin: CompilePlugin) -> None:
-        """§4 REFUSED 6: an init that returns OK, an instance and a broken answer; the instance is shut down."""
+        """§4 REFUSED 6: an init that returns OK, an instance and an invalid response; the instance is shut down."""
         with Worker() as worker:
             kind, payload = worker.start(made(compile_plugin, INIT="error->size=7"))
             stage, detail, reply = refused(payload)
@@ -359,7 +359,7 @@ class TestCall:
     """Sections 5 and 6."""
 
     def test_request(self, probe: Path) -> None:
-        """§5 CALL: the plugin gets every field as it was sent; a missing trace is NULL, and an empty one is not."""
+        """§5 CALL: the plugin receives every field unchanged; a missing trace is NULL, and an empty one is not."""
         with Worker() as worker:
             worker.ready(probe)
             full = worker.call(b"all", b"data", b"PUT", time_left=12345, traceparent=b"t-p", tracestate=b"")
@@ -383,7 +383,7 @@ class TestCall:
         ],
     )
     def test_answers(self, probe: Path, endpoint: bytes, expected: Answer | Broken) -> None:
-        """§6 REPLY: every shape of an answer, good or broken; after it the worker is as good as before."""
+        """§6 REPLY: after a valid or invalid response of any shape, the worker continues as before."""
         with Worker() as worker:
             worker.ready(probe)
 
@@ -391,7 +391,7 @@ class TestCall:
             assert worker.call(b"echo", b"still here") == Answer(0, b"still here")
 
     def test_freed_once(self, probe: Path) -> None:
-        """§6: free_string is called once for each answer that has data, also for errors and broken ones."""
+        """§6: free_string is called once for each response with data, including errors and invalid ones."""
         with Worker() as worker:
             worker.ready(probe)
             counts = [worker.data(b"freed")]
@@ -405,7 +405,7 @@ class TestCall:
 
     @pytest.mark.parametrize("size", [13, 100013])
     def test_crash_when_freed(self, probe: Path, size: int) -> None:
-        """§6: if free_string crashes, the call whose answer it frees has no whole reply, small or large."""
+        """§6: if free_string crashes, its call has no complete reply, small or large."""
         with Worker() as worker:
             worker.ready(probe)
             worker.send(CALL, call(b"echo", bytes(size)))
@@ -415,7 +415,7 @@ class TestCall:
 
     @pytest.mark.parametrize("size", [b"5", b"70000"])
     def test_pointer_to_nowhere(self, probe: Path, size: bytes) -> None:
-        """§6: an answer at no address ends the process with SIGSEGV, small or large."""
+        """§6: a response at an invalid address ends the process with SIGSEGV, small or large."""
         if "ASAN_OPTIONS" in os.environ:
             pytest.skip("a sanitizer ends the process in its own way")
         with Worker() as worker:
@@ -427,7 +427,7 @@ class TestCall:
 
     @pytest.mark.parametrize("limit", [1, 65536])
     def test_max_output(self, probe: Path, limit: int) -> None:
-        """§4 START, §6: an answer may have as much data as START says, and no more; so may an error."""
+        """§4 START, §6: a response or an error may have as much data as START allows, and no more."""
         with Worker() as worker:
             worker.ready(probe, max_output=limit)
 
@@ -435,7 +435,7 @@ class TestCall:
             assert worker.call(b"echo", bytes(limit + 1)) == Broken(0, 1, limit + 1)
 
     def test_sizes(self, probe: Path) -> None:
-        """§2: frames of every size around those where something changes are whole, there and back."""
+        """§2: frames of all sizes around each threshold are complete in both directions."""
         sizes = [0, 1, 4096, *range(65536 - 60, 65536 + 3), 65536 * 2, 1 << 20, (5 << 20) + 1]
         with Worker() as worker:
             worker.ready(probe)
@@ -445,7 +445,7 @@ class TestCall:
                 assert worker.call(b"echo", data) == Answer(0, data)
 
     def test_pieces(self, probe: Path) -> None:
-        """§2: a frame may come byte by byte, or with the next one in one piece; replies keep the order."""
+        """§2: a frame may arrive byte by byte, or together with the next one; replies keep the order."""
         frame = call(b"echo", b"pieces")
         frames = b"".join(header(len(frame), CALL, number) + frame for number in (7, 2**64 - 1, 9))
         with Worker() as worker:
@@ -459,7 +459,7 @@ class TestCall:
             assert all(reply and answer(reply[2]).data == b"pieces" for reply in replies)
 
     def test_large_frames_follow_each_other(self, probe: Path) -> None:
-        """§2: what was read ahead of a large frame's end is the next frame."""
+        """§2: data read beyond the end of a large frame belongs to the next frame."""
         bodies = [bytes([n]) * size for n, size in enumerate((70000, 3, 200000, 65500, 100000, 0, 70000))]
         frames = [call(b"echo", body) for body in bodies]
         with Worker() as worker:
@@ -477,7 +477,7 @@ class TestOthers:
     """Section 5: HEALTH, RECONFIGURE, SHUTDOWN."""
 
     def test_without_functions(self, probe: Path) -> None:
-        """§5: a library without health_check or reconfigure is answered for with code 12."""
+        """§5: without health_check or reconfigure in the library, the reply has code 12."""
         with Worker() as worker:
             worker.ready(probe)
 
@@ -493,7 +493,7 @@ class TestOthers:
             assert answer(worker.ask(RECONFIGURE, b"c" * 100000)[1]) == Answer(0, b"c" * 100000)
 
     def test_shutdown(self, probe: Path) -> None:
-        """§5 SHUTDOWN: the function's code is the reply, the last records are there, and the process ends with 0."""
+        """§5 SHUTDOWN: the reply has the function's code, the last records arrive, and the process exits with 0."""
         with Worker() as worker:
             kind, payload = worker.ready(probe).ask(SHUTDOWN)
 
@@ -508,7 +508,7 @@ GOOD = call(b"e", b"data")
 
 
 class TestBroken:
-    """Section 3: what is no frame ends the worker with code 4, and a sentence."""
+    """Section 3: an invalid frame ends the worker with code 4 and a sentence."""
 
     @pytest.mark.parametrize(
         "frame",
@@ -561,7 +561,7 @@ class TestBroken:
         ids=lambda frame: str(frame[:64]),
     )
     def test_in_born(self, frame: bytes) -> None:
-        """§3, §8: a request before START, or a START that is not whole."""
+        """§3, §8: a request before START, or an incomplete START."""
         with Worker() as worker:
             worker.send_bytes(frame)
 
@@ -569,7 +569,7 @@ class TestBroken:
             assert worker.wait() == 4
 
     def test_any_bytes(self, probe: Path) -> None:
-        """§3: whatever changes in a good conversation, the worker answers in frames or ends by its own codes."""
+        """§3: for any change in a valid conversation, the worker replies with frames or exits with its own codes."""
         good = start(probe), GOOD, b"", b"{}", b""
         whole = b"".join(
             header(len(p), k) + p for p, k in zip(good, (START, CALL, HEALTH, RECONFIGURE, 5), strict=True)
@@ -595,7 +595,7 @@ class TestLog:
 
     @pytest.mark.parametrize(("size", "kept"), [(0, 0), (1, 1), (65536, 65536), (65537, 65536), (1 << 20, 65536)])
     def test_cut(self, probe: Path, size: int, kept: int) -> None:
-        """§7: level and text come as they are; beyond 65,536 bytes the text is cut off."""
+        """§7: level and text arrive unchanged; text beyond 65,536 bytes is cut off."""
         records: list[object] = []
         with Worker() as worker:
             reader = threading.Thread(target=lambda: records.extend(worker.records()))
@@ -624,7 +624,7 @@ class TestLog:
 
     @pytest.mark.parametrize("size", [100, 5000, 65536])
     def test_nobody_reads(self, probe: Path, size: int) -> None:
-        """§7: a full pipe holds the plugin up once and shortly; what is dropped is counted and told, never a half."""
+        """§7: a full pipe delays the plugin once and briefly; dropped records are complete and counted."""
         with Worker() as worker:
             worker.ready(probe)
             for _ in range(3):
@@ -648,7 +648,7 @@ class TestLog:
         assert len(told) in (1, 2)
 
     def test_closed(self, probe: Path) -> None:
-        """§7: where nobody reads records any more they are thrown away, and the worker goes on."""
+        """§7: records that cannot be read any more are dropped, and the worker continues."""
         with Worker() as worker:
             worker.ready(probe)
             spare = os.dup(worker.log.descriptor)
@@ -661,14 +661,14 @@ class TestLog:
 
 
 def waits(process: int) -> int:
-    """Returns how often the threads of a process have waited so far: 0 on systems that do not say so."""
+    """Returns how often the threads of a process have waited, or 0 if the system does not count that."""
     statuses = [task / "status" for task in Path(f"/proc/{process}/task").glob("*")]
     found = re.findall(r"^voluntary_ctxt_switches:\s(\d+)", "".join(s.read_text() for s in statuses), re.MULTILINE)
     return sum(map(int, found))
 
 
 def test_sections() -> None:
-    """The sections that these tests name are those that PROTOCOL.md has."""
+    """The sections that these tests name exist in PROTOCOL.md."""
     sections = re.findall(r"^## (\d)\. ", SECTIONS.read_text(encoding="utf-8"), re.MULTILINE)
 
     assert sections == [str(n) for n in range(1, 10)]

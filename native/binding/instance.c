@@ -268,8 +268,8 @@ static PyMethodDef instance_methods[] = {
   { "reconfigure", instance_reconfigure, METH_O,
     "reconfigure($self, config, /)\n--\n\nCalls backworks_plugin_reconfigure." },
   { "pool", instance_pool, METH_VARARGS,
-    "pool($self, workers, problem, /)\n--\n\nCreates a Pool; problem(kind, timeout) creates the exception of a call that "
-    "has no Reply." },
+    "pool($self, workers, problem, /)\n--\n\nCreates a Pool; problem(kind, timeout) creates the exception of a call "
+    "that has no Reply." },
   { "shutdown", instance_shutdown, METH_NOARGS, "shutdown($self)\n--\n\nCalls backworks_plugin_shutdown." },
   { NULL, NULL, 0, NULL },
 };

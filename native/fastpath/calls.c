@@ -426,7 +426,7 @@ call_instance(struct calls *calls, PyObject *const *values, enum shape shape, wo
   if (turn_take(calls->turn) < 0) {
     goto failed;
   }
-  plugin = calls->instance->plugin; /* not read earlier, because other threads may run while this one waits for the turn */
+  plugin = calls->instance->plugin; /* read after taking the turn, which may let others run */
   if (plugin == NULL) {
     turn_give(calls->turn);
     PyErr_SetString(PyExc_RuntimeError, "the instance was shut down");

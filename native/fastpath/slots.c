@@ -16,7 +16,7 @@ free_of(PyObject *object)
   return (struct free_slots *)object;
 }
 
-/* Takes the last slot; NULL, maybe with an exception, if there is none. */
+/* Takes the last slot; returns NULL, perhaps with an exception, if the list is empty. */
 static struct slot *
 pop(struct free_slots *free)
 {
