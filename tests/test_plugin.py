@@ -560,6 +560,25 @@ FIELDS = ECHO.replace(
 ).replace("#include <backworks_plugin.h>", "#include <backworks_plugin.h>\n#include <string.h>")
 
 
+#: A plugin that answers with its endpoint as the content type, and logs when it gets an answer's memory back.
+TYPED_TALKS = ECHO.replace(
+    "(void)plugin;\n  return backworks_answer(",
+    """host_of_all = plugin->host;
+  response->content_type = request->endpoint;
+  response->content_type_size = request->endpoint_size;
+  return backworks_answer(""",
+).replace(
+    "BACKWORKS_PLUGIN_FREE_STRING",
+    """static const backworks_host *host_of_all;
+
+void backworks_plugin_free_string(char *data, size_t size) {
+  (void)size;
+  free(data);
+  backworks_log(host_of_all, 20, "freed");
+}""",
+)
+
+
 class TestKnownFields:
     """HTTP fields are checked once and remembered."""
 
@@ -589,6 +608,34 @@ class TestKnownFields:
                         plugin.process_endpoint_data("/", "POST", data)
             plain = plugin.call("/", "POST", "plain")
             assert plain == (b"plain", None, None, ())
+
+    def test_replaced_meanwhile(self, compile_plugin: CompilePlugin) -> None:
+        """A large answer keeps its own fields if another call brings others while its result is made."""
+        inner: list[PluginResult | None] = []
+
+        class Handler(logging.Handler):
+            """Makes another call when the second answer's memory has been given back."""
+
+            records = 0
+
+            def handle(self, record: logging.LogRecord) -> bool:
+                self.records += 1
+                if self.records == 2:
+                    inner.append(plugin.call("text/inner", "POST", "inner"))
+                return True
+
+        logger, handler = logging.getLogger("backworks.plugin.echo"), Handler()
+        logger.addHandler(handler)
+        logger.setLevel(logging.INFO)
+        try:
+            with backworks.load(compile_plugin(TYPED_TALKS, "typed")) as plugin:
+                first, second = (plugin.call("text/outer", "POST", "x" * 10_000) for _ in range(2))
+        finally:
+            logger.setLevel(logging.NOTSET)
+            logger.removeHandler(handler)
+
+        types = [result and result.content_type for result in (first, *inner, second)]
+        assert types == ["text/outer", "text/inner", "text/outer"]
 
 
 class TestTimeout:

@@ -186,39 +186,67 @@ is_known(const struct field *field, const char *data, size_t size)
   return size == 0 || (size == field->size && memcmp(field->bytes, data, size) == 0);
 }
 
+/* The HTTP fields of one answer as Python has found them valid. It keeps a reference to each: while its result is made,
+ * another call may put other fields in the place of those that are remembered. */
+struct fields {
+  unsigned long status;
+  PyObject *content_type; /* NULL if it is not set, as is the next */
+  PyObject *headers;
+};
+
+/* Takes the fields of an answer. Returns false if Python has to look at them. */
 static bool
-are_known(const struct calls *calls, unsigned long status, const char *type, size_t type_size, const char *headers,
-          size_t headers_size)
+take_fields(struct fields *fields, const struct calls *calls, unsigned long status, const char *type, size_t type_size,
+            const char *headers, size_t headers_size)
 {
-  return (status == 0 || (status >= 200 && status <= 599)) && is_known(&calls->content_type, type, type_size) &&
-         is_known(&calls->headers, headers, headers_size);
+  const bool plain = status == 0 && type_size == 0 && headers_size == 0;
+
+  if (!plain && (calls->result_type == NULL || (status != 0 && (status < 200 || status > 599)) ||
+                 !is_known(&calls->content_type, type, type_size) ||
+                 !is_known(&calls->headers, headers, headers_size))) {
+    return false;
+  }
+  fields->status = status;
+  fields->content_type = type_size > 0 ? calls->content_type.value : NULL;
+  Py_XINCREF(fields->content_type);
+  fields->headers = headers_size > 0 ? calls->headers.value : NULL;
+  Py_XINCREF(fields->headers);
+  return true;
 }
 
-/* Makes the PluginResult of data and fields that are known; takes the reference to the data. Without fields, or without
- * data, the result is the data itself. */
-static PyObject *
-with_fields(struct calls *calls, PyObject *data, unsigned long status, size_t type_size, size_t headers_size)
+static void
+release_fields(struct fields *fields)
 {
-  PyObject *number, *fields, *arguments, *result = NULL;
+  Py_XDECREF(fields->content_type);
+  Py_XDECREF(fields->headers);
+}
 
-  if (data == NULL || data == Py_None || (status == 0 && type_size == 0 && headers_size == 0)) {
+/* Makes the PluginResult of data and fields; takes the reference to the data. Without fields, or without data, the
+ * result is the data itself. */
+static PyObject *
+with_fields(struct calls *calls, PyObject *data, const struct fields *fields)
+{
+  PyObject *number, *values, *arguments, *result = NULL;
+
+  if (data == NULL || data == Py_None ||
+      (fields->status == 0 && fields->content_type == NULL && fields->headers == NULL)) {
     return data;
   }
-  if (status == 0) {
+  if (fields->status == 0) {
     Py_INCREF(Py_None);
     number = Py_None;
   } else {
-    number = PyLong_FromUnsignedLong(status);
+    number = PyLong_FromUnsignedLong(fields->status);
   }
-  fields = number == NULL ? NULL
-                          : PyTuple_Pack(4, data, number, type_size > 0 ? calls->content_type.value : Py_None,
-                                         headers_size > 0 ? calls->headers.value : calls->no_headers);
-  arguments = fields == NULL ? NULL : PyTuple_Pack(1, fields);
+  values = number == NULL ? NULL
+                          : PyTuple_Pack(4, data, number, fields->content_type != NULL ? fields->content_type : Py_None,
+                                         fields->headers != NULL ? fields->headers : calls->no_headers);
+  arguments = values == NULL ? NULL : PyTuple_Pack(1, values);
   if (arguments != NULL) {
     result = calls->state->tuple_new((PyTypeObject *)calls->result_type, arguments, NULL); /* as of a Reply */
   }
   Py_XDECREF(arguments);
-  Py_XDECREF(fields);
+  Py_XDECREF(values);
   Py_XDECREF(number);
   Py_DECREF(data);
   return result;
@@ -361,18 +389,19 @@ finish(struct calls *calls, struct answer *answer, enum shape shape, word period
 {
   const backworks_response *seen = &answer->seen;
   const bool large = !answer->freed;
+  struct fields fields;
   PyObject *made, *reply;
 
   if (answer->broken_field == NULL && answer->code == BACKWORKS_OK && !gate_is_attentive(calls->gate) &&
-      (calls->result_type != NULL ||
-       (seen->http_status == 0 && seen->content_type_size == 0 && seen->headers_size == 0)) &&
-      are_known(calls, seen->http_status, seen->content_type, seen->content_type_size, seen->headers,
-                seen->headers_size)) {
+      take_fields(&fields, calls, seen->http_status, seen->content_type, seen->content_type_size, seen->headers,
+                  seen->headers_size)) {
     made = make_plain(calls, answer, shape);
+    if (shape == AS_ANSWER) {
+      made = with_fields(calls, made, &fields);
+    }
+    release_fields(&fields);
     if (made != NULL || PyErr_Occurred()) {
-      return shape != AS_ANSWER ? made
-                                : with_fields(calls, made, seen->http_status, seen->content_type_size,
-                                              seen->headers_size);
+      return made;
     }
   }
   reply = answer_reply(answer, calls->state, &calls->instance->library->functions);
@@ -534,6 +563,7 @@ quick(struct calls *calls, PyObject *reply)
 {
   const char *data, *type, *headers;
   size_t size, type_size, headers_size;
+  struct fields fields;
   PyObject *answer;
   unsigned long status;
 
@@ -548,13 +578,14 @@ quick(struct calls *calls, PyObject *reply)
     PyErr_Clear();
     return NULL;
   }
-  if (((status != 0 || type_size > 0 || headers_size > 0) && calls->result_type == NULL) ||
-      !are_known(calls, status, type, type_size, headers, headers_size)) {
+  if (!take_fields(&fields, calls, status, type, type_size, headers, headers_size)) {
     return NULL;
   }
   answer = PyTuple_GetItem(reply, 1);
   Py_INCREF(answer);
-  return with_fields(calls, answer, status, type_size, headers_size);
+  answer = with_fields(calls, answer, &fields);
+  release_fields(&fields);
+  return answer;
 }
 
 static PyObject *
