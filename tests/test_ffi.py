@@ -27,6 +27,7 @@ from backworks.ffi.contract import (
 
 if TYPE_CHECKING:
     from pathlib import Path
+    from types import FrameType
 
 #: A plugin whose answer depends on the endpoint.
 MANY_ANSWERS = (
@@ -434,3 +435,29 @@ class TestChoice:
         done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
 
         assert done.stdout.split() == ["native", "cffi"]
+
+
+def test_interrupted_request(compile_plugin: CompilePlugin, binding: Binding) -> None:
+    """A request that a signal's handler has left half filled is not used for the next call."""
+    source = ECHO.replace("request->data, request->data_size", "request->endpoint, request->endpoint_size")
+    library = binding.open(str(compile_plugin(source, "endpoint")))
+    _, instance = library.init(b"{}", lambda _level, _text: None)
+    assert instance is not None
+    instance.process(b"/first", b"GET", b"")
+
+    for count in range(1, 20):
+        endpoint, calls = f"/{'x' * count}".encode(), 0
+
+        def interrupt(frame: FrameType, event: str, _: object, count: int = count) -> None:
+            nonlocal calls
+            if frame.f_code.co_name == "fill" and event == "c_return":
+                calls += 1
+                if calls == count:
+                    raise InterruptedError
+
+        sys.setprofile(interrupt)
+        with contextlib.suppress(InterruptedError):
+            instance.process(endpoint, b"GET", b"")
+        sys.setprofile(None)
+        assert instance.process(endpoint, b"GET", b"").data == endpoint
+    instance.shutdown()

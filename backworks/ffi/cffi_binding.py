@@ -115,11 +115,9 @@ class _Instance:
             request = _Request()
         response = ffi.new(_new_response)
         response.struct_size = _RESPONSE_SIZE
-        try:
-            request.fill(endpoint, method, data, time_left_ns, traceparent, tracestate)
-            code = self._process(self._pointer, request.structure, response)
-        finally:
-            self._requests.append(request)
+        request.fill(endpoint, method, data, time_left_ns, traceparent, tracestate)
+        code = self._process(self._pointer, request.structure, response)
+        self._requests.append(request)  # not after an exception: it may be half filled
         return take_reply(code, response, _copy, self._free)
 
     def health_check(self) -> Reply:

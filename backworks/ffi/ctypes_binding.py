@@ -169,11 +169,9 @@ class _Instance:
         except IndexError:
             request = _Request()
         response = BackworksResponse(_RESPONSE_SIZE)
-        try:
-            request.fill(endpoint, method, data, time_left_ns, traceparent, tracestate)
-            code = self._library.process(self._pointer, request.structure, response)
-        finally:
-            self._requests.append(request)
+        request.fill(endpoint, method, data, time_left_ns, traceparent, tracestate)
+        code = self._library.process(self._pointer, request.structure, response)
+        self._requests.append(request)  # not after an exception: it may be half filled
         return take_reply(code, response, ctypes.string_at, self._library.free)
 
     def health_check(self) -> Reply:
