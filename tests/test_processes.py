@@ -35,6 +35,7 @@ from backworks import (
 )
 from backworks.isolation.channels import mailbox
 from backworks.isolation.channels.pipe_windows import ThreadChannel
+from backworks.isolation.channels.process import ProcessRunner
 from backworks.isolation.process import supervisor, worker
 from backworks.isolation.process.restart import Backoff
 from backworks.isolation.process.streams import ThreadStream
@@ -931,3 +932,18 @@ def test_supervisor_of_nobody(load: Load) -> None:
         assert call(plugin, "hello") == "hello"
         plugin.close()
     assert supervisor._shared.current is None
+
+
+def test_late_call_leaves_nothing(load: Load) -> None:
+    """A worker that was killed for a late call is forgotten when it has ended, and its successor is asked how it is."""
+    plugin = load(workers=1)
+    runner = plugin.runner
+    assert isinstance(runner, ProcessRunner)
+    ended = runner.workers.ready[0].worker.gone
+    with pytest.raises(PluginTimeout):
+        plugin.process_endpoint_data("/", "POST", "!hang", timeout=0.1)
+    ended.result(PATIENCE)
+
+    assert plugin.process_endpoint_data("/", "POST", "again", timeout=PATIENCE) == "again"
+    assert not runner.free.attentive
+    assert [pid for pid, _ in runner.check_workers(PATIENCE)] == list(runner.pids)

@@ -279,7 +279,9 @@ class WorkerSet:
     def _died(self, slot: Slot) -> None:
         """Handles the end of a worker; if its slot is held, the holder reports it."""
         worker = slot.worker
-        if self.slots.doom(slot) and worker.why is None:
+        with self._lock:
+            was_free = slot in self._ready and self.slots.doom(slot)  # or else its holder has retired it
+        if was_free and worker.why is None:
             self.logger.warning("its worker process %d %s between calls", worker.pid, worker.exited.result().how)
 
     def _replace(self, born: float) -> None:
