@@ -11,7 +11,9 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -39,6 +41,7 @@ from backworks.isolation.channels.process import ProcessRunner
 from backworks.isolation.process import supervisor, worker
 from backworks.isolation.process.restart import Backoff
 from backworks.isolation.process.streams import ThreadStream
+from backworks.isolation.slots import Slots
 from backworks.settings import Limits, Restart
 
 #: What ends a process at once.
@@ -947,3 +950,54 @@ def test_late_call_leaves_nothing(load: Load) -> None:
     assert plugin.process_endpoint_data("/", "POST", "again", timeout=PATIENCE) == "again"
     assert not runner.free.attentive
     assert [pid for pid, _ in runner.check_workers(PATIENCE)] == list(runner.pids)
+
+
+def test_interrupted_wait(load: Load) -> None:
+    """A signal's handler that raises on any line of the wait for a slot costs no slot."""
+    plugin = load(workers=1)
+    runner = plugin.runner
+    assert isinstance(runner, ProcessRunner)
+    code = Slots.wait.__code__
+    lines = sorted({line for _, _, line in code.co_lines() if line is not None and line > code.co_firstlineno})
+    interrupted = 0
+
+    for line in lines:
+
+        def interrupt(frame: FrameType, event: str, _: object, line: int = line) -> Any:
+            if frame.f_code is not code:
+                return None
+            if event == "line" and frame.f_lineno == line:
+                raise InterruptedError
+            return interrupt
+
+        before = sys.gettrace()
+        sys.settrace(interrupt)
+        try:
+            slot, _ = runner.workers.slots.wait(PATIENCE)
+        except InterruptedError:
+            interrupted += 1
+        else:
+            runner.free.give(slot)
+        finally:
+            sys.settrace(before)
+        assert len(runner.free) == 1, line
+    assert interrupted
+
+
+def test_interrupted_last_words(load: Load) -> None:
+    """A signal's handler that raises while a call waits for the end of its worker costs no worker."""
+    plugin = load(workers=1)
+
+    def interrupt(frame: FrameType, event: str, _: object) -> None:
+        if event == "call" and frame.f_code is Future.result.__code__:
+            raise InterruptedError
+
+    before = sys.gettrace()
+    sys.settrace(interrupt)
+    try:
+        with pytest.raises(InterruptedError):
+            plugin.process_endpoint_data("/", "POST", "!exit 3", timeout=PATIENCE)
+    finally:
+        sys.settrace(before)
+
+    assert plugin.process_endpoint_data("/", "POST", "again", timeout=PATIENCE) == "again"

@@ -233,20 +233,15 @@ class Slots:
         try:
             self.join(waiter, timeout, until)
             waiter.wait(timeout)
+            if waiter.error is not None:
+                raise waiter.error
+            left = None if until is None else until - time.monotonic()
+            if waiter.slot is not None and (left is None or left > 0):
+                return waiter.slot, left
+            raise self.nothing_was_free(timeout)
         except BaseException:
             self.leave(waiter)
             raise
-        with self._lock, contextlib.suppress(ValueError):
-            self.waiting.remove(waiter)
-            self._attend()
-        if waiter.error is not None:
-            raise waiter.error
-        left = None if until is None else until - time.monotonic()
-        if waiter.slot is not None and (left is None or left > 0):
-            return waiter.slot, left
-        if waiter.slot is not None:
-            self.free.give(waiter.slot)
-        raise self.nothing_was_free(timeout)
 
     def join(self, waiter: Waiter, timeout: float | None, until: float | None) -> None:
         """Adds a waiter to the queue, and wakes it at once if a slot is free.

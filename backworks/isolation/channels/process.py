@@ -186,11 +186,15 @@ class ProcessRunner:
         ended = _UNKNOWN
         worker = slot.worker
         if isinstance(error, Gone) and not self.workers.supervisor.is_current():
-            for patience in (LAST_BREATH, DEADLY):
-                with contextlib.suppress(TimeoutError):
-                    ended = worker.exited.result(patience)
-                    break
-                worker.kill()
+            try:
+                for patience in (LAST_BREATH, DEADLY):
+                    with contextlib.suppress(TimeoutError):
+                        ended = worker.exited.result(patience)
+                        break
+                    worker.kill()
+            except BaseException:  # the handler of a signal has raised
+                self._explain(slot, error, ended, endpoint, timeout)
+                raise
         return self._explain(slot, error, ended, endpoint, timeout)
 
     async def _failure_async(
