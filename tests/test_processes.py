@@ -785,6 +785,35 @@ class TestClose:
         assert pids <= {str(pid) for pid in plugin.runner.pids}  # type: ignore[attr-defined]
         assert plugin.close(PATIENCE)
 
+    @pytest.mark.skipif(sys.platform == "win32", reason="Windows sends no signal to a thread")
+    def test_interrupted(self, load: Load, tmp_path: Path) -> None:
+        """A close that a signal handler interrupts kills the worker processes before the exception goes on."""
+        plugin = load()
+        (pid,) = plugin.runner.pids  # type: ignore[attr-defined]
+        main = threading.get_ident()
+
+        def interrupt() -> None:
+            eventually(lambda: plugin.state == "closing")
+            signal.pthread_kill(main, signal.SIGUSR1)
+
+        def raise_it(number: int, frame: FrameType | None) -> None:
+            raise InterruptedError
+
+        before = signal.signal(signal.SIGUSR1, raise_it)
+        try:
+            with Inside(plugin, tmp_path) as inside:
+                thread = threading.Thread(target=interrupt)
+                thread.start()
+                with pytest.raises(InterruptedError):
+                    plugin.close()
+                thread.join(PATIENCE)
+        finally:
+            signal.signal(signal.SIGUSR1, before)
+
+        eventually(lambda: not is_alive(pid))
+        assert plugin.state == "closed"
+        assert isinstance(inside.result, PluginUnavailable)
+
     def test_abandoned_call_that_crashes(self, load: Load, tmp_path: Path) -> None:
         """A close without a limit does not wait for a worker that dies in a call that no task waits for."""
         plugin = load()

@@ -319,8 +319,15 @@ class Admission:
             self._move("close")
             self.gate.stop()
         ending = Ending.LEFT_BEHIND
+        empty = False
         try:
-            ending = self.runner.end(until, empty=self._drain(until))
+            try:
+                empty = self._drain(until)
+            except BaseException:  # a signal handler has raised: end what can be ended now
+                until = deadline(0)
+                raise
+            finally:
+                ending = self.runner.end(until, empty=empty)
         finally:
             with self._changed:
                 self._ending = ending

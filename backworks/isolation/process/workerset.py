@@ -148,9 +148,9 @@ class WorkerSet:
             slot = next((slot for slot in self._ready if slot.worker.pid == pid), None)
             if slot is None or slot.worker.dead:
                 return
-            self.logger.warning("its worker process %d is replaced: %s", pid, why)
             slot.worker.kill(why)
             self.slots.doom(slot)
+        self.logger.warning("its worker process %d is replaced: %s", pid, why)
 
     def stop(self) -> None:
         """Prevents further starts, and ends the workers that are still starting.
@@ -324,14 +324,16 @@ class WorkerSet:
                 return
             seconds = self._backoff.failed()
             if seconds is not None:
-                self.logger.warning("cannot start a new worker process: %s", error)
                 self._schedule(seconds)
-                return
-            self._stopped = error
-            self.logger.error(
-                "stopped after %d failed starts in a row: %s", self._settings.restart.give_up_after, error
-            )
-            self._refuse_if_hopeless()
+            else:
+                self._stopped = error
+                self._refuse_if_hopeless()
+        # Without the lock, here and elsewhere: a log handler may take locks of its own and call the plugin.
+        if seconds is not None:
+            self.logger.warning("cannot start a new worker process: %s", error)
+        else:
+            most = self._settings.restart.give_up_after
+            self.logger.error("stopped after %d failed starts in a row: %s", most, error)
 
     # The end.
 
@@ -378,13 +380,13 @@ class WorkerSet:
             starting = list(self._starting)
             for worker in (*busy, *starting, *(slot.worker for slot in told)):
                 worker.kill("the plugin was closed")
-            if busy:
-                self.logger.warning("closed, killing %d worker processes with calls in flight", len(busy))
             self.slots.refuse(refusal(self.plugin, State.CLOSED))
             for slot in told:
                 self.slots.retire(slot)
             for worker in starting:
                 self._retire_unstarted(worker)
+        if busy:
+            self.logger.warning("closed, killing %d worker processes with calls in flight", len(busy))
         wait([*(slot.worker.gone for slot in told), *(worker.gone for worker in starting)], DEADLY)
         wait([worker.gone for worker in busy], LAST_BREATH)
         supervision.release(self.supervisor)
