@@ -64,7 +64,7 @@ class DynamicPluginLoader:
         return self.open(prepare(path))
 
     def open(self, prepared: Prepared) -> LoadedLibrary:
-        """Opens a library that :func:`prepare` has returned; see :meth:`load`.
+        """Opens a prepared library; see :meth:`load`.
 
         Raises:
             PluginLoadError: The library cannot be loaded; the subclass and the message give the reason.
