@@ -13,7 +13,9 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack
 from functools import partial
+from unittest.mock import patch
 
+from backworks.isolation.channels import mailbox
 from backworks.plugin import Plugin
 from benchmarks.command import command
 from benchmarks.contenders import Floor, by_ctypes, extism_peer, library, optional, ours
@@ -56,16 +58,11 @@ CONDITIONS: dict[str, Callable[[], AbstractContextManager[None]]] = {
 }
 
 
-def isolated(stack: ExitStack, *, mailbox: bool = True) -> Plugin:
+def isolated(stack: ExitStack, *, with_mailbox: bool = True) -> Plugin:
     """Loads the echo plugin into a worker process; the stack closes it."""
-    before = os.environ.get("BACKWORKS_FFI")
-    os.environ["BACKWORKS_FFI"] = "native" if mailbox else "ctypes"
-    try:
+    without = contextlib.nullcontext() if with_mailbox else patch.object(mailbox, "create", return_value=None)
+    with without:  # as on systems that have no mailbox
         return stack.enter_context(ours("echo", isolation="process", workers=1))
-    finally:
-        os.environ.pop("BACKWORKS_FFI")
-        if before is not None:
-            os.environ["BACKWORKS_FFI"] = before
 
 
 def contenders(size: int, budget: float, stack: ExitStack) -> Iterator[Contender]:
@@ -77,8 +74,8 @@ def contenders(size: int, budget: float, stack: ExitStack) -> Iterator[Contender
         loop.restype = ctypes.c_uint64
         loop.argtypes = (ctypes.c_char_p, ctypes.c_size_t, ctypes.c_uint64)
         yield Contender(shown, per_call(partial(_seconds, loop, data), budget))
-    for shown, mailbox in (("Backworks, process", True), ("Backworks, process, pipes", False)):
-        call = isolated(stack, mailbox=mailbox).process_endpoint_data
+    for shown, with_mailbox in (("Backworks, process", True), ("Backworks, process, pipes", False)):
+        call = isolated(stack, with_mailbox=with_mailbox).process_endpoint_data
         yield Contender(shown, per_call(statement(_OURS, call=call, data=data), budget))
     peers: dict[str, Callable[[], Callable[[bytes], bytes]]] = {
         "multiprocessing.Pipe": partial(by_multiprocessing, stack),
@@ -142,8 +139,8 @@ def awaited(budget: float, stack: ExitStack) -> Iterator[Contender]:
     stack.callback(os.waitpid, other, 0)
     stack.callback(os.kill, other, signal.SIGKILL)
     yield Contender("eventfd", per_call(partial(_events, runner, there, back), budget))
-    for shown, mailbox in (("Backworks, process", True), ("Backworks, process, pipes", False)):
-        plugin = isolated(stack, mailbox=mailbox)
+    for shown, with_mailbox in (("Backworks, process", True), ("Backworks, process, pipes", False)):
+        plugin = isolated(stack, with_mailbox=with_mailbox)
         yield Contender(shown, per_call(partial(_calls, runner, plugin), budget))
 
 
