@@ -20,7 +20,7 @@ FULL_ONLY = {"server_choice"}
 #: The panels of the overview picture: figure, case, title.
 OVERVIEW = (
     ("calls", "64 B, str", "A call with 64 bytes of text (less is better)"),
-    ("isolated", "64 B, a processor each", "A call to a worker process with 64 bytes (less is better)"),
+    ("isolated", "64 B, a processor each", "A call to a worker process (less is better)"),
     ("event_loop", "one call at a time", "An awaited call with 64 bytes (less is better)"),
     ("server", "GET, an answer of 64 B", "HTTP requests per second (more is better)"),
 )
