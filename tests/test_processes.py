@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import dis
+import gc
 import logging
 import os
 import signal
@@ -11,9 +13,9 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from types import FrameType
+from types import CodeType, FrameType
 from typing import Any
 
 import pytest
@@ -35,13 +37,15 @@ from backworks import (
     PluginTimeout,
     PluginUnavailable,
 )
+from backworks.isolation import slots
 from backworks.isolation.channels import mailbox
 from backworks.isolation.channels.pipe_windows import ThreadChannel
 from backworks.isolation.channels.process import ProcessRunner
 from backworks.isolation.process import supervisor, worker
 from backworks.isolation.process.restart import Backoff
 from backworks.isolation.process.streams import ThreadStream
-from backworks.isolation.slots import Slots
+from backworks.isolation.process.workerset import WorkerSet
+from backworks.isolation.slots import Slot, Slots, ThreadWaiter
 from backworks.settings import Limits, Restart
 
 #: What ends a process at once.
@@ -971,7 +975,7 @@ def test_late_call_leaves_nothing(load: Load) -> None:
     plugin = load(workers=1)
     runner = plugin.runner
     assert isinstance(runner, ProcessRunner)
-    ended = runner.workers.ready[0].worker.gone
+    ended = runner.workers.ready[0].gone
     with pytest.raises(PluginTimeout):
         plugin.process_endpoint_data("/", "POST", "!hang", timeout=0.1)
     ended.result(PATIENCE)
@@ -1011,6 +1015,129 @@ def test_interrupted_wait(load: Load) -> None:
             sys.settrace(before)
         assert len(runner.free) == 1, line
     assert interrupted
+
+
+def _interruptible(code: CodeType) -> set[int]:
+    """Returns where signal handlers can run: at the start of the function, after calls and after backward jumps."""
+    found, after = set(), False
+    for instruction in dis.get_instructions(code):
+        if after and not instruction.opname.startswith(("RESUME", "CACHE")):
+            found.add(instruction.offset)
+        after = instruction.opname.startswith(("CALL", "RESUME", "JUMP_BACKWARD"))
+    return found
+
+
+class _Interrupter:
+    """Raises ``InterruptedError`` at one of the places where a signal handler can run in some functions.
+
+    Args:
+        number: The number of the place in the order of execution, from 0.
+        functions: The functions.
+    """
+
+    def __init__(self, number: int, *functions: Callable[..., object]) -> None:
+        self._left = number
+        self._places = {function.__code__: _interruptible(function.__code__) for function in functions}
+
+    def __enter__(self) -> None:
+        self._before = sys.gettrace()
+        sys.settrace(self._trace)
+
+    def __exit__(self, *_: object) -> None:
+        sys.settrace(self._before)
+
+    def _trace(self, frame: FrameType, event: str, _: object) -> Any:
+        places = self._places.get(frame.f_code)
+        if places is None:
+            return None
+        frame.f_trace_opcodes = True
+        if event == "opcode" and frame.f_lasti in places:
+            self._left -= 1
+            if self._left < 0:
+                sys.settrace(None)
+                raise InterruptedError
+        return self._trace
+
+
+def _interrupts() -> Iterator[int]:
+    """Yields numbers until :func:`_interrupted` has found nothing to interrupt."""
+    yield from range(1000)
+    pytest.fail("the interruptions do not end")
+
+
+def test_interrupted_while_it_waits(load: Load) -> None:
+    """A signal handler that raises anywhere in a call that waits for a worker costs no worker."""
+    plugin = load(workers=1)
+    runner = plugin.runner
+    assert isinstance(runner, ProcessRunner)
+    functions = (ProcessRunner.process, Slots.wait, Slots.join, Slots._dispatch, Slots._attend, WorkerSet._admit)
+    for number in _interrupts():
+        slot = runner.free.take()
+        assert slot is not None
+        interrupted = threading.Event()
+
+        def give(slot: Slot, interrupted: threading.Event) -> None:
+            while not runner.waiting and not interrupted.is_set():
+                time.sleep(0)
+            runner.free.give(slot)
+
+        giver = threading.Thread(target=give, args=(slot, interrupted))
+        giver.start()
+        del slot
+        try:
+            with _Interrupter(number, *functions):
+                runner.process("/", "POST", "x", PATIENCE, None, None)
+        except InterruptedError:
+            interrupted.set()
+            giver.join()
+        else:
+            giver.join()
+            break
+        assert runner.process("/", "POST", "again", PATIENCE, None, None).data == b"again"
+    assert number
+
+
+def test_interrupted_while_it_gives_back(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A signal handler that raises anywhere in giving a worker back costs neither the worker nor the waiting call."""
+    monkeypatch.setattr(slots, "_CHECK", 0.01)
+    plugin = load(workers=1)
+    runner = plugin.runner
+    assert isinstance(runner, ProcessRunner)
+    functions = (Slots.look, Slots._dispatch, Slots._attend, ThreadWaiter.wake)
+    with ThreadPoolExecutor(1) as pool:
+        for number in _interrupts():
+            slot = runner.free.take()
+            assert slot is not None
+            waiting = pool.submit(runner.process, "/", "POST", "x", PATIENCE, None, None)
+            while not runner.waiting:
+                time.sleep(0)
+            try:
+                with _Interrupter(number, *functions):
+                    runner.free.give(slot)
+            except InterruptedError:
+                del slot
+            else:
+                break
+            assert waiting.result(PATIENCE).data == b"x"
+            assert runner.process("/", "POST", "again", PATIENCE, None, None).data == b"again"
+    assert number
+
+
+def test_closed_event_loop(load: Load, tmp_path: Path) -> None:
+    """An event loop that is closed while its call waits for the reply costs no worker."""
+    plugin = load(workers=1)
+    fifo = Fifo(tmp_path)
+    loop = asyncio.new_event_loop()
+    task = loop.create_task(plugin.process_endpoint_data_async("/", "POST", f"!wait {fifo.path}"))
+    loop.run_until_complete(loop.run_in_executor(None, fifo.wait))
+    loop.run_until_complete(loop.shutdown_default_executor())
+    loop.close()
+    fifo.close()
+
+    assert plugin.process_endpoint_data("/", "POST", "again", timeout=PATIENCE) == "again"
+    del task
+    gc.collect()
+    assert plugin.process_endpoint_data("/", "POST", "again", timeout=PATIENCE) == "again"
 
 
 def test_interrupted_last_words(load: Load) -> None:

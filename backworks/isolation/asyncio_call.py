@@ -9,6 +9,7 @@ still polls at that moment, so a queue is processed without an iteration of the 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from typing import TYPE_CHECKING
 
@@ -111,23 +112,40 @@ class AsyncioCall:
             ``None`` if the caller has nothing left to do. Otherwise the slot that it must give back or retire, with the
             exception of its channel, or with ``None`` if the worker still has the request.
         """
-        slot = self.slot
-        if slot is not None and self in self._begun:
-            self._end_watch(slot)
-            self.slot = None
-            self.future.cancel()
+        slot = self.take_slot()
+        if slot is not None:
+            self._cancel()
             return slot, None
+        slot = self.slot
         if slot is not None and self.future.done() and not self.future.cancelled():
             self.slot = None
             return slot, self.future.exception()
         self._slots.leave(self)
-        self.future.cancel()
+        self._cancel()
         return None
+
+    def take_slot(self) -> Slot | None:
+        """Ends the wait for the reply and returns the slot, or ``None`` if the call does not wait for a reply.
+
+        Any thread may call this once the event loop is closed.
+        """
+        try:
+            self._begun.remove(self)
+        except KeyError:
+            return None
+        slot, self.slot = self.slot, None
+        if slot is not None:
+            slot.worker.channel.unwatch()
+        return slot
 
     def end(self) -> None:
         """Cancels the timer."""
         if self._timer is not None:
             self._timer.cancel()
+
+    def _cancel(self) -> None:
+        with contextlib.suppress(RuntimeError):  # the event loop is closed
+            self.future.cancel()
 
     def _start(self) -> None:
         if (slot := self._begin()) is not None:

@@ -1,14 +1,16 @@
 """Assigns worker processes to calls: the free slots, and the calls that wait for one.
 
 Theory of operation. Each started worker has a :class:`Slot`. A slot is free, or has exactly one holder: a call, a
-health check, an :class:`~backworks.isolation.abandoned.AbandonedCall`, or the shutdown of the plugin. The holder must
-give the slot back or retire it, once. Giving a slot back twice, or while a request is open, raises an error at that
-point.
+health check, an :class:`~backworks.isolation.abandoned.AbandonedCall`, or the shutdown of the plugin. The holder has
+the only reference to the slot and must give it back or retire it, once. Giving a slot back twice raises an error at
+that point. A slot whose holder disappears, because a signal handler raised an exception between two of its steps, is
+garbage: its finaliser reports the worker, which then gets a new slot.
 
 :class:`FreeSlots` is the list of free slots. Taking a slot and giving it back are atomic, so a call needs no lock. The
 list is *attentive* while a call waits, while the worker of a held slot has ended, or while the plugin closes. One rule
 prevents lost wake-ups: a waiter makes the list attentive before it looks for a free slot, and a holder that gives a
-slot back checks afterwards whether the list is attentive. At least one of the two therefore notices the other.
+slot back checks afterwards whether the list is attentive. At least one of the two therefore notices the other. A signal
+handler that raises in the middle of that can still lose a wake-up, so a thread that waits checks again now and then.
 """
 
 from __future__ import annotations
@@ -17,11 +19,11 @@ import contextlib
 import threading
 import time
 from collections import deque
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, cast
 
 from backworks import ffi
 from backworks.errors import PluginTimeout
-from backworks.isolation.timeouts import deadline
+from backworks.isolation.timeouts import deadline, remaining
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,6 +33,9 @@ if TYPE_CHECKING:
     from backworks.isolation.process.worker import Worker
 
 __all__ = ["FreeSlots", "PythonFreeSlots", "PythonSlot", "Slot", "Slots", "ThreadWaiter", "Waiter", "new_slot"]
+
+#: How often, in seconds, a waiting thread checks whether an interrupted thread has lost its wake-up.
+_CHECK = 0.5
 
 
 class Slot(Protocol):
@@ -72,8 +77,8 @@ class FreeSlots(Protocol):
         """
         ...
 
-    def remove(self, slot: Slot) -> bool:
-        """Takes this slot if it is free; returns whether it was."""
+    def remove(self, worker: Worker) -> Slot | None:
+        """Takes the slot of this worker, or returns ``None`` if it is not free."""
         ...
 
     def clear(self) -> None:
@@ -84,13 +89,26 @@ class FreeSlots(Protocol):
 
 
 class PythonSlot:
-    """A :class:`Slot` in Python."""
+    """A :class:`Slot` in Python.
 
-    __slots__ = ("call", "worker")
+    Args:
+        worker: The worker.
+        call: Makes a call.
+        lost: Called with the worker when the slot becomes garbage while it is not free. It runs in any thread, at any
+            point, so it must not wait.
+    """
 
-    def __init__(self, worker: Worker, call: Callable[..., Reply]) -> None:
+    __slots__ = ("_lost", "call", "is_free", "worker")
+
+    def __init__(self, worker: Worker, call: Callable[..., Reply], lost: Callable[[Worker], object]) -> None:
         self.worker = worker
         self.call = call
+        self.is_free = False
+        self._lost = lost
+
+    def __del__(self) -> None:
+        if not self.is_free:
+            self._lost(self.worker)
 
 
 class PythonFreeSlots:
@@ -103,30 +121,36 @@ class PythonFreeSlots:
     def __init__(self, look: Callable[[], object]) -> None:
         self.attentive = False
         self._look = look
-        self._slots: list[Slot] = []
+        self._slots: list[PythonSlot] = []
 
-    def take(self) -> Slot | None:
+    def take(self) -> PythonSlot | None:
         return None if self.attentive else self.pop()
 
-    def pop(self) -> Slot | None:
+    def pop(self) -> PythonSlot | None:
         try:
-            return self._slots.pop()
+            slot = self._slots.pop()
         except IndexError:
             return None
+        slot.is_free = False
+        return slot
 
-    def give(self, slot: Slot) -> None:
-        if slot in self._slots:
+    def give(self, slot: PythonSlot) -> None:
+        if slot.is_free:
             raise RuntimeError("the slot of a worker was given back twice")
+        slot.is_free = True
         self._slots.append(slot)
         if self.attentive:
             self._look()
 
-    def remove(self, slot: Slot) -> bool:
+    def remove(self, worker: Worker) -> PythonSlot | None:
+        slot = next((slot for slot in tuple(self._slots) if slot.worker is worker), None)
         try:
-            self._slots.remove(slot)
-        except ValueError:
-            return False
-        return True
+            if slot is not None:
+                self._slots.remove(slot)
+                slot.is_free = False
+        except ValueError:  # another thread was faster
+            return None
+        return slot
 
     def clear(self) -> None:
         self._slots.clear()
@@ -135,17 +159,16 @@ class PythonFreeSlots:
         return len(self._slots)
 
 
-def new_slot(worker: Worker, call: Callable[..., Reply]) -> Slot:
-    """Creates the slot of a worker; the caller holds it."""
-    compiled = _compiled()
-    slot: Slot = PythonSlot(worker, call) if compiled is None else compiled.Slot(worker, call)
+def new_slot(worker: Worker, call: Callable[..., Reply], lost: Callable[[Worker], object]) -> Slot:
+    """Creates the slot of a worker, which the caller holds; see :class:`PythonSlot`."""
+    slot: Slot = (PythonSlot if (compiled := _compiled()) is None else compiled.Slot)(worker, call, lost)
     return slot
 
 
 def _new_free_slots(look: Callable[[], object]) -> FreeSlots:
     compiled = _compiled()
-    free: FreeSlots = PythonFreeSlots(look) if compiled is None else compiled.FreeSlots(look)
-    return free
+    free = PythonFreeSlots(look) if compiled is None else compiled.FreeSlots(look)
+    return cast("FreeSlots", free)
 
 
 def _compiled() -> ModuleType | None:
@@ -183,9 +206,14 @@ class ThreadWaiter:
     def wake(self) -> None:
         self._lock.release()
 
-    def wait(self, timeout: float | None) -> bool:
-        """Waits; returns whether it has received a slot or an error."""
-        return self._lock.acquire(timeout=-1 if timeout is None else min(timeout, threading.TIMEOUT_MAX))
+    @property
+    def is_served(self) -> bool:
+        """Whether it has received a slot or an error."""
+        return self.slot is not None or self.error is not None
+
+    def wait(self, timeout: float) -> bool:
+        """Waits for some seconds at most; returns whether it has received a slot or an error."""
+        return self._lock.acquire(timeout=timeout) or self.is_served
 
 
 class Slots:
@@ -196,7 +224,7 @@ class Slots:
         lock: Guards everything except operations that need no lock. It is reentrant, because a finaliser can run at any
             point.
         admit: Called under the lock with the timeout and the deadline of a call before it waits; raises to reject it.
-        retire: Ends the worker of a slot that the caller holds.
+        retire: Ends a worker whose slot the caller holds.
 
     Attributes:
         free: The free slots.
@@ -209,7 +237,7 @@ class Slots:
         plugin: str,
         lock: threading.RLock,
         admit: Callable[[float | None, float | None], object],
-        retire: Callable[[Slot], object],
+        retire: Callable[[Worker], object],
     ) -> None:
         self.plugin = plugin
         self.free = _new_free_slots(self.look)
@@ -218,7 +246,7 @@ class Slots:
         self._lock = lock
         self._admit = admit
         self._retire = retire
-        self._doomed: set[Slot] = set()  # held slots whose workers have ended
+        self._doomed: set[Worker] = set()  # workers that have ended while their slots were held
         self._closing = False
 
     def wait(self, timeout: float | None) -> tuple[Slot, float | None]:
@@ -232,7 +260,8 @@ class Slots:
         waiter = ThreadWaiter()
         try:
             self.join(waiter, timeout, until)
-            waiter.wait(timeout)
+            while not waiter.wait(_CHECK if (left := remaining(until)) is None else min(left, _CHECK)) and left != 0.0:
+                self._check(waiter)
             if waiter.error is not None:
                 raise waiter.error
             left = None if until is None else until - time.monotonic()
@@ -288,21 +317,22 @@ class Slots:
     def retire(self, slot: Slot) -> None:
         """Ends the worker of a slot that the caller holds."""
         with self._lock:
-            self._doomed.discard(slot)
+            self._doomed.discard(slot.worker)
             self._attend()
-            self._retire(slot)
+            self._retire(slot.worker)
             self.given_back.notify_all()
 
-    def doom(self, slot: Slot) -> bool:
+    def doom(self, worker: Worker) -> bool:
         """Records that a worker has ended, so that its slot is retired: now, or when it is given back.
 
         Returns:
             Whether the slot was free.
         """
         with self._lock:
-            self._doomed.add(slot)
+            self._doomed.add(worker)
             self._attend()
-            if not self.free.remove(slot):
+            slot = self.free.remove(worker)
+            if slot is None:
                 return False
             self.retire(slot)
             return True
@@ -315,8 +345,8 @@ class Slots:
     def look(self) -> None:
         """Retires ended workers whose slots are free, and assigns the other free slots to waiting calls."""
         with self._lock:
-            for slot in tuple(self._doomed):
-                if self.free.remove(slot):
+            for worker in tuple(self._doomed):
+                if (slot := self.free.remove(worker)) is not None:
                     self.retire(slot)
             self._dispatch()
             self.given_back.notify_all()
@@ -332,12 +362,13 @@ class Slots:
         while self.waiting:
             if slot is None and (slot := self.free.pop()) is None:
                 break
-            if slot in self._doomed:
+            if slot.worker in self._doomed:
                 self.retire(slot)
                 slot = None
                 continue
-            waiter = self.waiting.popleft()
+            waiter = self.waiting[0]
             waiter.slot = slot
+            self.waiting.popleft()
             try:
                 slot = waiter.wake()
             except RuntimeError:  # its event loop is closed, so it will never run
@@ -345,6 +376,14 @@ class Slots:
         self._attend()
         if slot is not None:
             self.free.give(slot)
+
+    def _check(self, waiter: ThreadWaiter) -> None:
+        """Puts a waiter back at the head of the queue if it is neither served nor queued, and serves the queue."""
+        with self._lock:
+            if not waiter.is_served and waiter not in self.waiting:
+                self.waiting.appendleft(waiter)
+            self._attend()
+            self._dispatch()
 
     def _attend(self) -> None:
         """Updates whether the list is attentive; under the lock."""

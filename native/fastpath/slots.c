@@ -69,13 +69,13 @@ slots_give(struct free_slots *free, struct slot *slot)
 static PyObject *
 slot_new(PyTypeObject *type, PyObject *arguments, PyObject *keywords)
 {
-  PyObject *worker, *call;
+  PyObject *worker, *call, *lost;
   struct slot *slot;
 
   if (keywords != NULL && PyDict_Size(keywords) != 0) {
     return PyErr_Format(PyExc_TypeError, "Slot() takes no keyword arguments");
   }
-  if (!PyArg_ParseTuple(arguments, "OO:Slot", &worker, &call)) {
+  if (!PyArg_ParseTuple(arguments, "OOO:Slot", &worker, &call, &lost)) {
     return NULL;
   }
   slot = slot_of(PyType_GenericAlloc(type, 0)); /* all zero */
@@ -84,6 +84,8 @@ slot_new(PyTypeObject *type, PyObject *arguments, PyObject *keywords)
     slot->worker = worker;
     Py_INCREF(call);
     slot->call = call;
+    Py_INCREF(lost);
+    slot->lost = lost;
   }
   return (PyObject *)slot;
 }
@@ -94,6 +96,7 @@ slot_traverse(PyObject *self, visitproc visit, void *arg)
   Py_VISIT(Py_TYPE(self));
   Py_VISIT(slot_of(self)->worker);
   Py_VISIT(slot_of(self)->call);
+  Py_VISIT(slot_of(self)->lost);
   return 0;
 }
 
@@ -102,7 +105,26 @@ slot_clear(PyObject *self)
 {
   Py_CLEAR(slot_of(self)->worker);
   Py_CLEAR(slot_of(self)->call);
+  Py_CLEAR(slot_of(self)->lost);
   return 0;
+}
+
+/* Reports the worker of a held slot that has become garbage. */
+static void
+report_lost(struct slot *slot)
+{
+  PyObject *result, *type, *value, *traceback;
+
+  if (slot->is_free || slot->lost == NULL || slot->worker == NULL) {
+    return;
+  }
+  PyErr_Fetch(&type, &value, &traceback);
+  result = PyObject_CallFunctionObjArgs(slot->lost, slot->worker, NULL);
+  if (result == NULL) {
+    PyErr_WriteUnraisable(slot->lost);
+  }
+  Py_XDECREF(result);
+  PyErr_Restore(type, value, traceback);
 }
 
 static void
@@ -111,6 +133,7 @@ slot_dealloc(PyObject *self)
   PyTypeObject *type = Py_TYPE(self);
 
   PyObject_GC_UnTrack(self);
+  report_lost(slot_of(self));
   (void)slot_clear(self);
   PyObject_GC_Del(self);
   Py_DECREF(type);
@@ -215,21 +238,24 @@ free_give(PyObject *self, PyObject *slot)
 }
 
 static PyObject *
-free_remove(PyObject *self, PyObject *slot)
+free_remove(PyObject *self, PyObject *worker)
 {
   PyObject *slots = free_of(self)->slots;
   Py_ssize_t i, count = PyList_Size(slots);
 
-  if (check_slot(self, slot) < 0) {
-    return NULL;
-  }
   for (i = 0; i < count; i++) {
-    if (PyList_GetItem(slots, i) == slot) {
-      slot_of(slot)->is_free = false;
-      return PyList_SetSlice(slots, i, i + 1, NULL) < 0 ? NULL : PyBool_FromLong(1);
+    struct slot *slot = slot_of(PyList_GetItem(slots, i));
+    if (slot->worker == worker) {
+      Py_INCREF((PyObject *)slot);
+      if (PyList_SetSlice(slots, i, i + 1, NULL) < 0) {
+        Py_DECREF((PyObject *)slot);
+        return NULL;
+      }
+      slot->is_free = false;
+      return (PyObject *)slot;
     }
   }
-  Py_RETURN_FALSE;
+  Py_RETURN_NONE;
 }
 
 static PyObject *
@@ -284,7 +310,7 @@ static PyMethodDef free_methods[] = {
   { "give", free_give, METH_O,
     "give($self, slot, /)\n--\n\nPuts a slot back, and looks if the list is attentive." },
   { "remove", free_remove, METH_O,
-    "remove($self, slot, /)\n--\n\nTakes this slot, if it is free; returns whether it was." },
+    "remove($self, worker, /)\n--\n\nTakes the slot of this worker; None if it is not free." },
   { "clear", free_clear_method, METH_NOARGS, "clear($self)\n--\n\nForgets all slots." },
   { NULL, NULL, 0, NULL },
 };

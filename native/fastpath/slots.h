@@ -4,7 +4,8 @@
  * which document them.
  *
  * Everything here runs with the interpreter lock, and taking and giving back a slot run no Python code in between, so
- * neither another thread nor a signal handler can find a slot without a holder. Free-threaded builds, which have no
+ * neither another thread nor a signal handler can find a slot without a holder. A slot that Python code holds can lose
+ * its holder to a signal handler's exception: its deallocation reports the worker. Free-threaded builds, which have no
  * such lock, use the Python classes. */
 #ifndef BACKWORKS_SLOTS_H
 #define BACKWORKS_SLOTS_H
@@ -15,6 +16,7 @@ struct slot {
   PyObject_HEAD
   PyObject *worker;
   PyObject *call; /* makes a call */
+  PyObject *lost; /* called with the worker when the slot becomes garbage while it is held; NULL after collection */
   bool is_free;
 };
 

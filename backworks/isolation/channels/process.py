@@ -100,6 +100,7 @@ class ProcessRunner:
             if timeout is None or 0 < timeout <= MAX_TIMEOUT:
                 slot = self.free.take()
             if slot is None:
+                self._reclaim()
                 slot, timeout = self.workers.slots.wait(timeout)
             reply = slot.call(endpoint, method, data, timeout, traceparent, tracestate)
         except BaseException as error:
@@ -160,13 +161,14 @@ class ProcessRunner:
             The process id of each worker, and its reply or exception.
         """
         found: list[tuple[int, Reply | Exception]] = []
-        for slot in self.workers.ready:
-            if self.free.attentive or not self.free.remove(slot):  # the worker is busy, or a call waits for it
+        for worker in self.workers.ready:
+            slot = None if self.free.attentive else self.free.remove(worker)
+            if slot is None:  # the worker is busy, or a call waits for it
                 continue
             try:
-                found.append((slot.worker.pid, self._check(slot, timeout)))
+                found.append((worker.pid, self._check(slot, timeout)))
             except (BackworksError, ContractViolation) as error:
-                found.append((slot.worker.pid, error))
+                found.append((worker.pid, error))
         return found
 
     def replace(self, pid: int, why: str) -> None:
@@ -174,6 +176,7 @@ class ProcessRunner:
         self.workers.replace(pid, why)
 
     def stop(self) -> None:
+        self._reclaim()
         self.workers.stop()
 
     def end(self, until: float | None, *, empty: bool) -> Ending:
@@ -230,6 +233,13 @@ class ProcessRunner:
         for call in tuple(self._begun):
             if call.loop is loop and call.is_ready:
                 call.look()
+        self._reclaim()
+
+    def _reclaim(self) -> None:
+        """Takes over the slots of calls whose event loops were closed while they waited for their replies."""
+        for call in tuple(self._begun):
+            if call.loop.is_closed() and (slot := call.take_slot()) is not None:
+                self._abandon(slot, call.until)
 
     def _abandon(self, slot: Slot, until: float | None) -> None:
         """Lets the supervisor's thread wait for the reply to an abandoned call."""

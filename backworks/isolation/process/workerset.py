@@ -65,7 +65,7 @@ class WorkerSet:
         self._backoff = backoff or Backoff(settings.restart)
         self._lock = threading.RLock()  # reentrant, because a finaliser can run at any point
         self.slots = Slots(plugin, self._lock, self._admit, self._retire)
-        self._ready: set[Slot] = set()
+        self._ready: set[Worker] = set()
         self._starting: set[Worker] = set()
         self._closing = False
         self._inherited = False
@@ -105,8 +105,8 @@ class WorkerSet:
         """Sets another id of the plugin, before its first call."""
         self.plugin = self.slots.plugin = plugin
         self.logger = logging.getLogger(f"backworks.plugin.{plugin}")
-        for slot in self._ready:
-            slot.worker.rename(plugin)
+        for worker in self._ready:
+            worker.rename(plugin)
 
     @property
     def state(self) -> State:
@@ -124,11 +124,11 @@ class WorkerSet:
     def pids(self) -> tuple[int, ...]:
         """The process ids of the workers."""
         with self._lock:
-            return tuple(slot.worker.pid for slot in self._ready)
+            return tuple(worker.pid for worker in self._ready)
 
     @property
-    def ready(self) -> tuple[Slot, ...]:
-        """The slots of the started workers."""
+    def ready(self) -> tuple[Worker, ...]:
+        """The started workers."""
         with self._lock:
             return tuple(self._ready)
 
@@ -145,11 +145,11 @@ class WorkerSet:
             why: The reason, for the log.
         """
         with self._lock:
-            slot = next((slot for slot in self._ready if slot.worker.pid == pid), None)
-            if slot is None or slot.worker.dead:
+            worker = next((worker for worker in self._ready if worker.pid == pid), None)
+            if worker is None or worker.dead:
                 return
-            slot.worker.kill(why)
-            self.slots.doom(slot)
+            worker.kill(why)
+            self.slots.doom(worker)
         self.logger.warning("its worker process %d is replaced: %s", pid, why)
 
     def stop(self) -> None:
@@ -250,20 +250,28 @@ class WorkerSet:
         return worker
 
     def _enlist(self, worker: Worker) -> None:
-        slot = new_slot(worker, worker.channel.call)
         with self._lock:
             if worker not in self._starting:  # it has already been retired
                 return
             self._starting.remove(worker)
-            self._ready.add(slot)
-        self.slots.free.give(slot)
-        worker.exited.add_done_callback(lambda _: self._died(slot))
+            self._ready.add(worker)
+        self._offer(worker)
+        worker.exited.add_done_callback(lambda _: self._died(worker))
 
-    def _retire(self, slot: Slot) -> None:
-        """Ends and replaces the worker of a slot that the caller holds; under the lock."""
-        if slot in self._ready:  # otherwise it has already been retired
-            self._ready.remove(slot)
-            slot.worker.release(lambda: self._replace(slot.worker.born))
+    def _offer(self, worker: Worker) -> None:
+        """Gives the calls a slot of a worker that has none."""
+        self.slots.give(new_slot(worker, worker.channel.call, self._lost))
+
+    def _lost(self, worker: Worker) -> None:
+        """Handles a held slot that has become garbage: an exception of a signal handler has ended its holder."""
+        if worker in getattr(self, "_ready", ()):  # the garbage collector may have cleared the attributes
+            self.supervisor.post(self._recover, worker)
+
+    def _retire(self, worker: Worker) -> None:
+        """Ends and replaces a worker whose slot the caller holds; under the lock."""
+        if worker in self._ready:  # otherwise it has already been retired
+            self._ready.remove(worker)
+            worker.release(lambda: self._replace(worker.born))
             if self._closing:
                 self._refuse_if_hopeless()
 
@@ -276,11 +284,15 @@ class WorkerSet:
 
     # Methods that run in the supervisor's thread.
 
-    def _died(self, slot: Slot) -> None:
-        """Handles the end of a worker; if its slot is held, the holder reports it."""
-        worker = slot.worker
+    def _recover(self, worker: Worker) -> None:
         with self._lock:
-            was_free = slot in self._ready and self.slots.doom(slot)  # or else its holder has retired it
+            if worker in self._ready:
+                self._offer(worker)
+
+    def _died(self, worker: Worker) -> None:
+        """Handles the end of a worker; if its slot is held, the holder reports it."""
+        with self._lock:
+            was_free = worker in self._ready and self.slots.doom(worker)  # or else its holder has retired it
         if was_free and worker.why is None:
             self.logger.warning("its worker process %d %s between calls", worker.pid, worker.exited.result().how)
 
@@ -344,7 +356,7 @@ class WorkerSet:
                 slot = self.slots.free.pop()
                 if slot is None:
                     left = remaining(until)
-                    if not self._ready - told or left == 0.0:
+                    if len(told) == len(self._ready) or left == 0.0:
                         return
                     self.slots.given_back.wait(left)
                     continue
@@ -376,7 +388,7 @@ class WorkerSet:
     def _clean_up(self, told: Iterable[Slot]) -> bool:
         """Ends all remaining workers and waits until they are gone. Returns whether no call was in flight."""
         with self._lock:
-            busy = [slot.worker for slot in self._ready.difference(told)]
+            busy = list(self._ready.difference(slot.worker for slot in told))
             starting = list(self._starting)
             for worker in (*busy, *starting, *(slot.worker for slot in told)):
                 worker.kill("the plugin was closed")
@@ -396,7 +408,7 @@ class WorkerSet:
         """Releases the workers without affecting them; for a forked child, because they belong to its parent."""
         self._inherited = self._closing = True
         self._lock = threading.RLock()
-        for worker in (*(slot.worker for slot in self._ready), *self._starting):
+        for worker in (*self._ready, *self._starting):
             worker.forget()
         self._ready.clear()
         self._starting.clear()
