@@ -35,6 +35,8 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
+from backworks.printable import printable
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
@@ -93,12 +95,15 @@ class Code(IntEnum):
 class BackworksError(Exception):
     """The base class of all exceptions below. Never raised itself.
 
+    The message of each is one printable line of limited length, whatever a plugin or a file contains: control
+    characters are escaped. Only the message of :exc:`ConfigError` has several lines, one for each problem.
+
     Attributes:
         plugin: The name of the plugin concerned, or ``None``.
     """
 
     def __init__(self, message: str, *, plugin: str | None = None) -> None:
-        super().__init__(message)
+        super().__init__(printable(message))
         self.plugin = plugin
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -119,8 +124,9 @@ class ConfigError(BackworksError):
     """
 
     def __init__(self, errors: Sequence[str], *, plugin: str | None = None) -> None:
-        super().__init__("\n".join(errors), plugin=plugin)
-        self.errors = tuple(errors)
+        self.errors = tuple(map(printable, errors))
+        super().__init__("", plugin=plugin)
+        self.args = ("\n".join(self.errors),)
 
 
 class PluginLoadError(BackworksError):
@@ -214,7 +220,7 @@ class PluginError(BackworksError):
 
     Attributes:
         code: The :class:`Code`. An unknown number becomes ``Code.UNKNOWN``.
-        message: The plugin's own message; may be empty.
+        message: The plugin's own message, with control characters and at most 64 KiB of it; may be empty.
         http_status: The HTTP status that the plugin set, or ``None``.
     """
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn, overload
 from backworks.errors import BackworksError, Code, PluginContractError, PluginError
 from backworks.ffi.contract import ContractViolation
 from backworks.isolation.admission import State
-from backworks.reply import PluginResult, code_of
+from backworks.reply import PluginResult, code_of, message_of
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Mapping
@@ -334,8 +334,22 @@ class Plugin:
             return PluginHealth(False, self.state, error.message, error.code)
         except (BackworksError, ContractViolation) as error:
             return PluginHealth(False, self.state, str(error), Code.INTERNAL)
-        message = (reply.data or b"").decode("utf-8", "replace")
-        return PluginHealth(reply.code == Code.OK, self.state, message, code_of(reply.code))
+        return PluginHealth(reply.code == Code.OK, self.state, message_of(reply), code_of(reply.code))
+
+    def flush_log(self, timeout: float | None = 1.0) -> bool:
+        """Waits until the records that the plugin has logged so far have reached ``logging``.
+
+        With isolation ``process``, a record takes its own way to the host and can arrive after the call in which it was
+        logged has returned. Tests that examine the log call this first. With other isolations, there is nothing to wait
+        for. On Windows, a record that the host has not begun to read is not waited for.
+
+        Args:
+            timeout: How many seconds to wait at most; ``None`` means no limit.
+
+        Returns:
+            Whether they have arrived.
+        """
+        return self._admission.flush_log(timeout)
 
     def close(self, timeout: float | None = None) -> bool:
         """Closes the plugin: rejects new calls, waits for calls in flight, and runs its shutdown. Safe to call again.

@@ -10,7 +10,7 @@ from backworks.errors import Code, PluginContractError, PluginError, PluginInitE
 if TYPE_CHECKING:
     from backworks.ffi.contract import Reply
 
-__all__ = ["PluginResult", "check_init", "code_of", "result_of"]
+__all__ = ["PluginResult", "check_init", "code_of", "message_of", "result_of"]
 
 _Instance = TypeVar("_Instance")
 
@@ -31,6 +31,8 @@ class PluginResult(NamedTuple):
     headers: tuple[tuple[str, str], ...] = ()
 
 
+#: How many bytes of a plugin's message to keep.
+_LONGEST_MESSAGE = 1 << 16
 #: The value of a header field (RFC 9110, section 5.5).
 _FIELD_VALUE = re.compile(rb"[!-~]([ \t!-~\x80-\xff]*[!-~\x80-\xff])?|")
 #: The name of a header field (RFC 9110, section 5.6.2).
@@ -103,9 +105,14 @@ def check_init(reply: Reply, instance: _Instance | None, plugin: str) -> _Instan
     return instance
 
 
+def message_of(reply: Reply) -> str:
+    """Returns the message of a failed call or a health check; bytes that are not UTF-8 are replaced."""
+    return (reply.data or b"")[:_LONGEST_MESSAGE].decode("utf-8", "replace")
+
+
 def _failure(kind: type[PluginError], reply: Reply, plugin: str) -> PluginError:
     code = code_of(reply.code)
-    text = (reply.data or b"").decode("utf-8", "replace")
+    text = message_of(reply)
     if code is Code.UNKNOWN and reply.code != Code.UNKNOWN:
         text = f"{text} (code {reply.code}, which the ABI does not define)".lstrip()
     return kind(text, code=code, plugin=plugin, http_status=_status(reply, plugin))

@@ -11,6 +11,7 @@ from backworks import ffi
 from backworks.errors import Code, ConfigError, PluginContractError
 from backworks.ffi.contract import ContractViolation
 from backworks.isolation.admission import Admission
+from backworks.isolation.pluginlog import PluginLog
 from backworks.isolation.timeouts import check_timeout
 from backworks.loading.loader import DynamicPluginLoader
 from backworks.loading.paths import plain_name
@@ -186,7 +187,7 @@ def _start_here(
     loaded = loader.open(prepared)
     plugin_id = plugin_id or loaded.name
     try:
-        reply, instance = loaded.library.init(config, logging.getLogger(f"backworks.plugin.{plugin_id}").log)
+        reply, instance = loaded.library.init(config, PluginLog(logging.getLogger(f"backworks.plugin.{plugin_id}")))
     except ContractViolation as violation:
         raise PluginContractError(f"init: {violation}", plugin=plugin_id) from None
     engine = check_init(reply, instance, plugin_id)

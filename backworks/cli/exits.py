@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from backworks.errors import BackworksError, BuildError, ConfigError, PluginError, ToolNotFound
+from backworks.printable import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -57,7 +58,7 @@ def exit_code(error: BackworksError) -> int:
 def complain(lines: Iterable[str]) -> None:
     """Writes lines to stderr, each prefixed with the command's name."""
     for line in lines:
-        click.echo(f"backworks: {line}", err=True)
+        click.echo(f"backworks: {printable(line)}", err=True)
 
 
 class ReportingGroup(click.Group):

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from backworks.printable import UNPRINTABLE, printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,11 +21,15 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON."
 
 def print_json(value: Any) -> None:
     """Prints a value as indented JSON."""
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    text = json.dumps(value, indent=2, ensure_ascii=False)  # escapes line feeds and most other control characters
+    click.echo(
+        "\n".join(re.sub(UNPRINTABLE, lambda found: f"\\u{ord(found[0]):04x}", line) for line in text.split("\n"))
+    )
 
 
 def print_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Prints a table: framed and fitted to the width on a terminal, otherwise in plain columns that are never cut."""
+    rows = [[printable(cell) for cell in row] for row in rows]
     if sys.stdout.isatty():
         from rich import box
         from rich.console import Console

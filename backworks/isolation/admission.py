@@ -285,6 +285,11 @@ class Admission:
         finally:
             gate.leave()
 
+    def flush_log(self, timeout: float | None) -> bool:
+        """Waits until the records that the plugin has logged so far have reached ``logging``."""
+        check_timeout(timeout)
+        return self.runner.flush_log(timeout)
+
     def health_check(self, timeout: float | None) -> Reply:
         """Runs the plugin's health check, regardless of the circuit breaker."""
         check_timeout(timeout)

@@ -69,6 +69,10 @@ class Runner(Protocol):
         """Runs the plugin's health check."""
         ...
 
+    def flush_log(self, timeout: float | None) -> bool:
+        """Waits until the records logged so far have reached ``logging``; returns whether they have."""
+        ...
+
     def stop(self) -> None:
         """Prepares for the end: no new calls will come, and nothing is started any more.
 

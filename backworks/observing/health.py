@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from backworks.errors import Code
 from backworks.plugin import PluginHealth
+from backworks.printable import printable
 from backworks.reply import code_of
 
 if TYPE_CHECKING:
@@ -81,7 +82,8 @@ class HealthMonitor:
         before = self.last is None or self.last.ok
         self.last = found
         if before and not found.ok:
-            self._logger.warning("unhealthy: %s%s", found.code.name, f": {found.message}" if found.message else "")
+            words = f": {printable(found.message)}" if found.message else ""
+            self._logger.warning("unhealthy: %s%s", found.code.name, words)
         elif not before and found.ok:
             self._logger.info("healthy again")
         return found

@@ -117,7 +117,9 @@ typedef struct backworks_host {
   void *context;
 
   /* Writes one record to the host's log, under this plugin's name. `text` is `size` bytes of UTF-8, borrowed for the
-   * call; invalid UTF-8 is replaced. `level` is a backworks_level. Never NULL, never fails, may block briefly.
+   * call; invalid UTF-8 is replaced, and control characters are escaped, so that a record is one line. The host limits
+   * the length and the number of records per second. `level` is a backworks_level. Never NULL, never fails, may block
+   * briefly.
    * [any-thread, from the call to init until shutdown returns] */
   void (*log)(void *context, uint32_t level, const char *text, size_t size);
 

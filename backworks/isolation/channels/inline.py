@@ -113,6 +113,9 @@ class InlineRunner:
         with self.turn:
             return self.engine.health_check()
 
+    def flush_log(self, timeout: float | None) -> bool:
+        return True
+
     def stop(self) -> None:
         pass
 

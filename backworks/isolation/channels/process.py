@@ -27,6 +27,7 @@ from backworks.isolation.process.exits import Exit
 from backworks.isolation.process.worker import Ended
 from backworks.isolation.process.workerset import DEADLY, LAST_BREATH, WorkerSet
 from backworks.isolation.timeouts import MAX_TIMEOUT
+from backworks.printable import printable
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -175,6 +176,9 @@ class ProcessRunner:
         """Replaces a worker; see :meth:`backworks.isolation.process.workerset.WorkerSet.replace`."""
         self.workers.replace(pid, why)
 
+    def flush_log(self, timeout: float | None) -> bool:
+        return self.workers.flush_log(timeout)
+
     def stop(self) -> None:
         self._reclaim()
         self.workers.stop()
@@ -263,6 +267,7 @@ class ProcessRunner:
                 self.free.give(slot)
             return error
         where = endpoint if isinstance(endpoint, str) else bytes(endpoint).decode("utf-8", "replace")
+        where = printable(where)
         found: Exception = error
         why = worker.why
         if isinstance(error, Late):

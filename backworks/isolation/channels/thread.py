@@ -144,6 +144,9 @@ class ThreadRunner:
     def health_check(self, timeout: float | None) -> Reply:
         return self._wait(_Job(lambda _time_left: self._engine.health_check(), timeout, self._plugin))
 
+    def flush_log(self, timeout: float | None) -> bool:
+        return True
+
     def stop(self) -> None:
         pass
 
@@ -258,6 +261,9 @@ class NativeThreadRunner:
             call.drop()  # if the task was cancelled
             if timer is not None:
                 timer.cancel()
+
+    def flush_log(self, timeout: float | None) -> bool:
+        return True
 
     def stop(self) -> None:
         pass

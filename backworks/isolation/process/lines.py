@@ -6,6 +6,9 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING
 
+from backworks.isolation.pluginlog import RateLimit
+from backworks.printable import printable
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -21,7 +24,8 @@ _LONGEST = 8192
 class LineReader:
     """Assembles lines from pieces, passes on a limited number per second, and keeps the last ones.
 
-    A separate line reports how many lines were dropped. Bytes that are not UTF-8 are replaced; empty lines are skipped.
+    A separate line reports how many lines were dropped. Bytes that are not UTF-8 are replaced, control characters are
+    escaped, and empty lines are skipped.
 
     Args:
         write: Receives each line.
@@ -30,18 +34,15 @@ class LineReader:
 
     def __init__(self, write: Callable[[str], object], clock: Callable[[], float] = time.monotonic) -> None:
         self._write = write
-        self._clock = clock
+        self._limit = RateLimit(_RATE, _RATE * _LONGEST, clock)
         self._partial = b""
         self._skipping = False  # whether to skip the rest of a line that was cut
         self._last: deque[bytes] = deque(maxlen=_KEPT)
-        self._second = 0.0  # when the current second began
-        self._passed = 0  # lines passed on in that second
-        self._dropped = 0
 
     @property
     def last(self) -> tuple[str, ...]:
         """The last lines, including dropped ones."""
-        return tuple(line.decode("utf-8", "replace") for line in self._last)
+        return tuple(map(_text, self._last))
 
     def feed(self, data: bytes) -> None:
         """Processes more bytes."""
@@ -51,11 +52,12 @@ class LineReader:
                 return
             self._skipping = False
         # Of a flood, only the newlines are counted and a limited number of lines at its end processed.
-        most = max(self._left(), _KEPT)
+        self.tick()
+        most = max(self._limit.left, _KEPT)
         newlines = data.count(b"\n")
         *head, tail = data.rsplit(b"\n", most + 1) if newlines > most else (b"", *data.split(b"\n"))
         if head[0]:
-            self._dropped += head[0].count(b"\n") + 1
+            self._limit.reject(head[0].count(b"\n") + 1)
             self._partial = b""
         for line in head[1:]:
             self._line(self._partial + line)
@@ -67,42 +69,36 @@ class LineReader:
             self._skipping = True
 
     def tick(self) -> None:
-        """Reports dropped lines if the current second is over; must be called periodically."""
-        self._left()
+        """Reports dropped lines if their second is over; must be called periodically."""
+        if dropped := self._limit.take_dropped():
+            self._tell(dropped)
 
     def end(self) -> None:
         """Processes the end of the data."""
         if self._partial:
             self._line(self._partial)
             self._partial = b""
-        if self._dropped:
-            self._tell()
+        if self._limit.dropped:
+            self._tell(self._limit.dropped)
+            self._limit.dropped = 0
 
     @property
     def dropped(self) -> int:
         """How many lines were dropped and not reported yet."""
-        return self._dropped
-
-    def _left(self) -> int:
-        now = self._clock()
-        if now - self._second >= 1.0:
-            self._second = now
-            self._passed = 0
-            if self._dropped:
-                self._tell()
-        return _RATE - self._passed
+        return self._limit.dropped
 
     def _line(self, line: bytes) -> None:
         line = line.rstrip()[:_LONGEST]
         if not line:
             return
         self._last.append(line)
-        if self._left() <= 0:
-            self._dropped += 1
-            return
-        self._passed += 1
-        self._write(line.decode("utf-8", "replace"))
+        self.tick()
+        if self._limit.admit(len(line)):
+            self._write(_text(line))
 
-    def _tell(self) -> None:
-        dropped, self._dropped = self._dropped, 0
+    def _tell(self, dropped: int) -> None:
         self._write(f"[{dropped} more lines on stderr were dropped: at most {_RATE} per second are logged]")
+
+
+def _text(line: bytes) -> str:
+    return printable(line.decode("utf-8", "replace"))

@@ -17,7 +17,7 @@ __all__ = ["DescriptorStream", "Stream", "ThreadStream"]
 
 #: The size of one read, in bytes.
 _CHUNK = 1 << 16
-#: How many bytes to read at most after the process has ended, because another process may keep writing to the pipe.
+#: How many bytes to read in one go at most, because a process may write as fast as this one reads.
 _LEFT_BEHIND = 1 << 20
 
 
@@ -26,6 +26,10 @@ class Stream(Protocol):
 
     def attach(self, loop: asyncio.AbstractEventLoop) -> None:
         """Starts to read and to pass the data on."""
+        ...
+
+    def drain(self) -> None:
+        """Passes on what has arrived so far; a :class:`ThreadStream`, what its thread has read so far."""
         ...
 
     def finish(self) -> None:
@@ -50,10 +54,13 @@ class DescriptorStream:
         self._loop = loop
         loop.add_reader(self._descriptor, self._read)
 
-    def finish(self) -> None:
+    def drain(self) -> None:
         for _ in range(_LEFT_BEHIND // _CHUNK):
             if not self._read():
                 break
+
+    def finish(self) -> None:
+        self.drain()
         self._stop()
         os.close(self._descriptor)
 
@@ -100,13 +107,18 @@ class ThreadStream:
             while data := self._chunks.get(timeout=1.0):
                 self._give(data)
 
-    def _look(self) -> None:
+    def drain(self) -> None:
+        while self._look():
+            pass
+
+    def _look(self) -> bool:
         with suppress(Empty):
             data = self._chunks.get_nowait()
             if data:
                 self._give(data)
-            else:
-                self._chunks.put_nowait(data)  # for finish()
+                return True
+            self._chunks.put_nowait(data)  # for finish()
+        return False
 
     def _give(self, data: bytes) -> None:
         self._wanted = self._wanted and self._take(data)

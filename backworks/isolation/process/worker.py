@@ -20,6 +20,7 @@ from backworks.errors import BackworksError, PluginContractError, PluginCrashed,
 from backworks.ffi.contract import ContractViolation
 from backworks.isolation.channels import mailbox
 from backworks.isolation.channels.mailbox import MailboxChannel
+from backworks.isolation.pluginlog import PluginLog
 from backworks.isolation.process import supervisor as supervision
 from backworks.isolation.process.codec import (
     LOG_LIMITS,
@@ -121,6 +122,7 @@ class Worker:
         "_pipes",
         "_plugin",
         "_process",
+        "_record",
         "_streams",
         "_supervisor",
         "_ticking",
@@ -146,6 +148,7 @@ class Worker:
         # A warning, because libraries usually write to stderr to report problems.
         self._lines = LineReader(lambda line: self._logger.warning("%s", line))
         self._log = FrameReader(LOG_LIMITS)
+        self._record = PluginLog(self._logger)
         self._timer: asyncio.TimerHandle | None = None
         self._ticking: asyncio.TimerHandle | None = None
         self.dead = False
@@ -183,7 +186,7 @@ class Worker:
     def rename(self, plugin: str) -> None:
         """Sets another id of the plugin."""
         self._plugin = plugin
-        self._logger = logging.getLogger(f"backworks.plugin.{plugin}")
+        self._logger = self._record.logger = logging.getLogger(f"backworks.plugin.{plugin}")
 
     def kill(self, why: str | None = None) -> None:
         """Kills the process and its descendants. Idempotent.
@@ -195,6 +198,11 @@ class Worker:
             self.why = why
         self.dead = True
         self._process.kill()
+
+    def read_output(self) -> None:
+        """Reads what has arrived on the pipes for stderr and log records, in the supervisor's thread."""
+        for stream in self._streams:
+            stream.drain()
 
     def release(self, then: Callable[[], object]) -> None:
         """Ends the worker, closes its resources, and calls a function in the supervisor's thread.
@@ -310,23 +318,30 @@ class Worker:
                 self._log.filled(count)
                 while (frame := self._log.take()) is not None:
                     level, text = decode_log(frame.payload)
-                    self._logger.log(level, text)
+                    self._record(level, text)
         except FrameError as error:
             self._logger.error("its worker process sent %s instead of a log record and is killed", error)
             self.kill()
             return False
+        self._report_dropped()
         return True
 
     def _take_stderr(self, data: bytes) -> bool:
         """Processes output on stderr."""
         self._lines.feed(data)
-        if self._lines.dropped and self._ticking is None:
-            self._ticking = self._supervisor.loop.call_later(1.0, self._tick)
+        self._report_dropped()
         return True
+
+    def _report_dropped(self) -> None:
+        """Has dropped lines and records reported when their second is over."""
+        if self._ticking is None and (self._lines.dropped or self._record.dropped):
+            self._ticking = self._supervisor.loop.call_later(1.0, self._tick)
 
     def _tick(self) -> None:
         self._ticking = None
         self._lines.tick()
+        self._record.report()
+        self._report_dropped()
 
     def _reap(self, loop: asyncio.AbstractEventLoop, pipe: PipeChannel) -> None:
         """Reaps the ended process and reads the rest of its pipes."""

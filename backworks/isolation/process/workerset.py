@@ -152,6 +152,27 @@ class WorkerSet:
             self.slots.doom(worker)
         self.logger.warning("its worker process %d is replaced: %s", pid, why)
 
+    def flush_log(self, timeout: float | None) -> bool:
+        """Waits until what the workers have written to stderr and their logs so far has been logged.
+
+        Args:
+            timeout: How many seconds to wait at most, or ``None``.
+
+        Returns:
+            Whether it has been logged.
+        """
+        if self.supervisor.is_current():
+            self._read_output()
+            return True
+        done: Future[None] = Future()
+
+        def flush() -> None:
+            self._read_output()
+            done.set_result(None)
+
+        self.supervisor.post(flush)
+        return bool(wait([done], timeout).done)
+
     def stop(self) -> None:
         """Prevents further starts, and ends the workers that are still starting.
 
@@ -283,6 +304,10 @@ class WorkerSet:
                 worker.release(lambda: None)
 
     # Methods that run in the supervisor's thread.
+
+    def _read_output(self) -> None:
+        for worker in self.ready:
+            worker.read_output()
 
     def _recover(self, worker: Worker) -> None:
         with self._lock:
