@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 import atexit
 import contextlib
-import logging
 import os
+import sys
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -19,7 +20,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Supervisor", "acquire", "release"]
 
-_logger = logging.getLogger("backworks")
+#: How many seconds to wait for the end of the thread, and how often to wake it up meanwhile.
+_STOP, _AGAIN = 5.0, 0.1
+#: The interval of a timer on Windows, in seconds. A wake-up can get lost, because asyncio ignores a failure to send it
+#: and an exception can interrupt the sender; the timer then ends the sleep.
+_TICK = 1.0
 
 
 class Supervisor:
@@ -45,16 +50,25 @@ class Supervisor:
         return threading.current_thread() is self._thread
 
     def stop(self) -> None:
-        """Ends the thread."""
+        """Ends the thread, and waits a few seconds for that unless this is the thread itself."""
         self.post(self.loop.stop)
-        if not self.is_current():
-            self._thread.join()
+        if self.is_current():
+            return
+        until = time.monotonic() + _STOP
+        while self._thread.is_alive() and time.monotonic() < until:
+            self._thread.join(_AGAIN)
+            self.post(self.loop.stop)  # the first wake-up may have got lost
 
     def _run(self) -> None:
         try:
+            if sys.platform == "win32":
+                self._tick()
             self.loop.run_forever()
         finally:
             self.loop.close()
+
+    def _tick(self) -> None:
+        self.loop.call_later(_TICK, self._tick)
 
 
 class _Shared:
