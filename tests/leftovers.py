@@ -41,10 +41,13 @@ def descendants(process: int) -> set[int]:
 
 
 def workers(process: int) -> set[int]:
-    """The children of a process that are worker programs, and alive."""
+    """The workers of a process that are alive, without their guardians."""
     found = set()
-    for child in children(process):
+    below = children(process)
+    for child in below.union(*map(children, below)):
         with contextlib.suppress(OSError):
+            if (PROC / str(child) / "comm").read_text() == "backworks-guard\n":
+                continue
             # Not the link to the program: in front of an emulated one is the emulator.
             words = (PROC / str(child) / "cmdline").read_bytes().split(b"\0")
             if any(os.path.basename(word).startswith(b"backworks-worker") for word in words):  # noqa: PTH119  # bytes

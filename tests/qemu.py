@@ -25,6 +25,7 @@ _CARGO = "not run: there is no Rust for aarch64: cargo is this machine's own"
 CANNOT: Mapping[str, str] = {
     "tests/test_ffi_native.py::TestSources::test_no_warning[gcc*": _GCC,
     "tests/test_header.py::TestCompilers::test_no_warning[g*": _GCC,
+    "tests/test_hostile_workers.py": _ORPHANS,
     "tests/test_inspection.py::test_an_executable_is_no_plugin": "a program is a script there, which has qemu run it",
     "tests/test_inspection.py::test_the_exports_of_the_systems_libraries_are_those_that_nm_lists": _NM,
     "tests/test_mailbox.py::TestCalls::test_pages_are_given_back": _MADVISE,

@@ -758,7 +758,7 @@ WARNINGS = ["-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wshadow", "-Wcas
 def sources(system: str) -> list[str]:
     """The files of the program on a system."""
     windows = {"platform_windows.c"}
-    posix = {"platform_posix.c", "watch.c", "limits.c", "children.c"}
+    posix = {"platform_posix.c", "watch.c", "limits.c", "children.c", "guard.c"}
     leave_out = posix if system == "windows" else windows
     return [str(path) for path in WORKER if path.name not in leave_out]
 

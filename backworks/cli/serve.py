@@ -28,6 +28,10 @@ def serve(config: str, host: str | None, port: int | None, workers: int | None, 
     SIGHUP reloads the configuration without downtime: changed plugins start before the old ones stop. If one fails to
     start, the old configuration stays in effect.
     """
+    from backworks.cli.init import run_below_process_1
+
+    run_below_process_1()  # before there are threads
+
     from backworks.config import load_config, warnings_of
     from backworks.http.server import serve as serve_http
 

@@ -1,17 +1,19 @@
 /* SPDX-License-Identifier: MIT
  *
  * Ends the processes that the plugin has started, on POSIX. The host ends the process group of the worker. A process
- * that has left the group is found here, if the system supports that: on Linux, the kernel makes the worker the parent
- * of every orphan among its descendants.
+ * that has left the group is found here, if the system supports that: on Linux, the kernel makes the guardian, or a
+ * worker without one, the parent of every orphan among its descendants.
  *
  * This runs concurrently with a plugin that may hold any lock, such as malloc's, so it only uses system calls. */
 #include "platform.h"
+#include "posix.h"
 
 #if defined(__linux__)
 
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/types.h>
 #include <sys/wait.h>
@@ -31,9 +33,28 @@ struct entry { /* the format of getdents64 */
   char name[];
 };
 
-/* Kills the processes whose ids are in a file of /proc. Returns whether there are any. */
+static void
+kill_process(pid_t process)
+{
+  (void)kill(process, SIGKILL);
+}
+
+/* Kills a child that only this thread reaps, together with its process group. The kernel signals all members at once,
+ * so a process that starts another and exits does not get ahead. */
+static void
+kill_group(pid_t process)
+{
+  const pid_t group = getpgid(process);
+
+  if (group > 1 && group != getpgrp()) {
+    (void)kill(-group, SIGKILL);
+  }
+  (void)kill(process, SIGKILL);
+}
+
+/* Passes the process ids in a file of /proc to a function. Returns whether there are any. */
 static bool
-kill_listed(const char *path)
+kill_listed(const char *path, void (*end)(pid_t))
 {
   char text[512];
   bool any = false;
@@ -50,7 +71,7 @@ kill_listed(const char *path)
         number = number * 10 + (text[i] - '0');
       } else if (number > 0) {
         any = true;
-        (void)kill(number, SIGKILL);
+        end(number);
         number = 0;
       }
     }
@@ -61,7 +82,7 @@ kill_listed(const char *path)
 
 /* The kernel lists children by thread. */
 static bool
-kill_all(void)
+kill_all(void (*end)(pid_t))
 {
   union {
     struct entry first; /* for its alignment */
@@ -82,7 +103,7 @@ kill_all(void)
       at += entry->size;
       if (entry->name[0] != '.') {
         (void)snprintf(path, sizeof path, "/proc/self/task/%.20s/children", entry->name);
-        any = kill_listed(path) || any;
+        any = kill_listed(path, end) || any;
       }
     }
   }
@@ -96,13 +117,25 @@ platform_end_children(void)
   const struct timespec pause = { 0, PAUSE };
   int round;
 
-  for (round = 0; round < ROUNDS && kill_all(); round++) {
+  for (round = 0; round < ROUNDS && kill_all(kill_process); round++) {
     if (waitpid(-1, NULL, WNOHANG) <= 0) {
       (void)nanosleep(&pause, NULL);
     }
     while (waitpid(-1, NULL, WNOHANG) > 0) {
     }
   }
+}
+
+void
+posix_adopt_orphans(void)
+{
+  (void)prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
+}
+
+void
+posix_kill_orphans(void)
+{
+  (void)kill_all(kill_group);
 }
 
 #else

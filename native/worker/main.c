@@ -10,7 +10,7 @@
  *   pipes.c      frames over the pipes
  *   log.c        the plugin's log records
  *   ../wire/     frames as bytes, and the mailbox: shared with the host
- *   platform_posix.c, watch.c, limits.c, children.c, platform_windows.c
+ *   platform_posix.c, watch.c, limits.c, children.c, guard.c, platform_windows.c
  *                the platform's part */
 #include <stdio.h>
 #include <stdlib.h>
@@ -41,13 +41,13 @@ read_descriptor(const char *text, descriptor *read)
   return true;
 }
 
-enum option { LOG, MAILBOX, EVENT, OPTIONS };
+enum option { LOG, MAILBOX, EVENT, GUARD, OPTIONS };
 
-/* Reads `--log N [--mailbox N --event N]`. */
+/* Reads `--log N [--mailbox N --event N] [--guard N]`. */
 static bool
 read_arguments(int count, char **arguments, descriptor *given)
 {
-  static const char *const names[OPTIONS] = { "--log", "--mailbox", "--event" };
+  static const char *const names[OPTIONS] = { "--log", "--mailbox", "--event", "--guard" };
   int i, option;
 
   for (i = 1; i + 1 < count; i += 2) {
@@ -78,12 +78,28 @@ open_mailbox(const descriptor *given)
 #endif
 }
 
+/* Puts a guardian between the host and this process, if the host wants one. */
+static bool
+begin_guard(const descriptor *given)
+{
+#if defined(__linux__)
+  if (given[GUARD] != NO_DESCRIPTOR) {
+    posix_guard((int)given[GUARD], given, GUARD);
+  } else {
+    posix_adopt_orphans();
+  }
+  return true;
+#else
+  return given[GUARD] == NO_DESCRIPTOR;
+#endif
+}
+
 int
 main(int count, char **arguments)
 {
-  descriptor given[OPTIONS] = { NO_DESCRIPTOR, NO_DESCRIPTOR, NO_DESCRIPTOR };
+  descriptor given[OPTIONS] = { NO_DESCRIPTOR, NO_DESCRIPTOR, NO_DESCRIPTOR, NO_DESCRIPTOR };
 
-  if (!read_arguments(count, arguments, given) || platform_has_terminal()) {
+  if (!read_arguments(count, arguments, given) || platform_has_terminal() || !begin_guard(given)) {
     platform_complain(BY_HAND);
     return END_USAGE;
   }

@@ -15,10 +15,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#if defined(__linux__)
-#include <sys/prctl.h>
-#endif
-
 #include "posix.h"
 
 /* The worker's own descriptors start here, if the system allows it: above the range of a plugin that closes all
@@ -96,9 +92,6 @@ platform_prepare(descriptor *requests, descriptor *replies, descriptor *log)
   if (getpgrp() != getpid()) {
     (void)setsid();
   }
-#if defined(__linux__)
-  (void)prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
-#endif
   return true;
 }
 

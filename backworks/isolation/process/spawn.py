@@ -1,4 +1,4 @@
-"""Finds and starts the worker program; the modules ``posix`` and ``windows`` contain the platform's part."""
+"""Finds and starts the worker program; ``linux``, ``posix`` and ``windows`` contain the platform's part."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 if sys.platform == "win32":
     from backworks.isolation.process.windows import Pipes, Process, start
+elif sys.platform == "linux":
+    from backworks.isolation.process.linux import Pipes, Process, start
 else:
     from backworks.isolation.process.posix import Pipes, Process, start
 

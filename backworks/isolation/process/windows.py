@@ -96,8 +96,9 @@ class Process:
         code = self._process.wait() & 0xFFFFFFFF
         return Exit(_EXCEPTIONS.get(code, f"exception {code:#x}"), None) if code >> 30 in (2, 3) else Exit(None, code)
 
-    def sweep(self) -> None:
-        """Does nothing, because no process can leave the job."""
+    def finish(self, loop: asyncio.AbstractEventLoop, done: Callable[[], object]) -> None:
+        """Calls a function, because nothing is left: no process can leave the job."""
+        done()
 
     def close(self) -> None:
         """Closes the job."""

@@ -216,8 +216,11 @@ class Worker:
             self._log.close()  # the rest is small and can wait for the garbage collector
             if self._mailbox is not None:
                 self._mailbox.close()
-            self._process.close()
             then()
+            self._process.finish(self._supervisor.loop, finished)
+
+        def finished() -> None:
+            self._process.close()
             self.gone.set_result(None)
             supervision.release(self._supervisor)
 
@@ -344,8 +347,7 @@ class Worker:
         self._report_dropped()
 
     def _reap(self, loop: asyncio.AbstractEventLoop, pipe: PipeChannel) -> None:
-        """Reaps the ended process and reads the rest of its pipes."""
-        by_itself = not self.dead
+        """Learns how the process has ended and reads the rest of its pipes."""
         self.dead = True
         self._process.unwatch(loop)
         how = self._process.reap()
@@ -359,5 +361,3 @@ class Worker:
         self.channel.notify()
         self._greet(pipe)
         self.exited.set_result(Ended(how, self._lines.last))
-        if by_itself and not self.leaving:
-            self._process.sweep()
