@@ -111,7 +111,7 @@ class Endpoint:
             detail = f"the body must not exceed {self._max_body} bytes"
             return problem(413, detail, close=scope.get("http_version", "").startswith("1"))
         except BadRequest as error:
-            return problem(400, str(error))
+            return problem(error.status, str(error))
         except PluginUnavailable as error:
             return problem_of(error)
         asked = (self.route, method, data, self._timeout, parent, state)

@@ -6,7 +6,9 @@ The JSON has ``method``, ``path``, ``path_params``, ``query``, ``headers`` and `
 - ``headers`` has names in lower case; repeated fields are joined by ``", "``, cookies by ``"; "``;
 - ``body`` is ``null`` if there is none; the value itself if the media type is JSON; a string if it is text, which is
   everything else that decodes (with the given ``charset``, or as UTF-8) and is not an image, audio, video, a font or
-  ``application/octet-stream``; and ``{"base64": "..."}`` for all other bytes.
+  ``application/octet-stream``; and ``{"base64": "..."}`` for all other bytes. A byte order mark is not content.
+
+Nothing here keeps what a client sends: ``codecs.lookup``, for example, would cache every unknown charset forever.
 
 A JSON body is checked, then copied byte for byte: numbers keep every digit, objects their order and duplicate names.
 """
@@ -15,6 +17,7 @@ from __future__ import annotations
 
 import base64
 import codecs
+import encodings.aliases
 import re
 from typing import TYPE_CHECKING
 from urllib.parse import unquote_plus
@@ -32,6 +35,7 @@ __all__ = [
     "BadRequest",
     "BodyTooLarge",
     "Disconnected",
+    "UnsupportedMediaType",
     "has_body",
     "read_body",
     "request_json",
@@ -41,16 +45,60 @@ __all__ = [
 _BINARY = re.compile(r"(image|audio|video|font)/|application/octet-stream$")
 _JSON = re.compile(r"(application|text)/json$|.+/.+\+json$")
 _CHARSET = re.compile(r';\s*charset\s*=\s*"?([^\s;"]+)', re.IGNORECASE)
-#: Python has many more; some of them decode in quadratic time, and clients need none of them.
-_CHARSETS = frozenset(
-    ("ascii", "cp1252", "iso8859-1", "iso8859-15", "utf-8", "utf-8-sig", "utf-16", "utf-16-be", "utf-16-le")
+#: The charsets that a client may state, with all of Python's names for them. Python has many more; some of them decode
+#: in quadratic time, and clients need none of them.
+_CHARSETS = {
+    "ascii": "us-ascii",
+    "cp1252": "windows-1252",
+    "latin-1": "iso-8859-1",
+    "iso8859-15": "iso-8859-15",
+    "utf-8": "utf-8",
+    "utf-16": "utf-16",
+    "utf-16-be": "utf-16be",
+    "utf-16-le": "utf-16le",
+}
+#: Python's codec for each name of a charset: lower case, with hyphens.
+_CODECS = {
+    name.replace("_", "-"): codec
+    for codec, usual in _CHARSETS.items()
+    for name in (
+        codec,
+        usual,
+        *(alias for alias, known in encodings.aliases.aliases.items() if known == codec.replace("-", "_")),
+    )
+} | {"utf-8-sig": "utf-8"}
+#: What ``file --mime`` states for bytes that are not text.
+_NO_TEXT = "binary"
+
+#: https://www.w3.org/TR/trace-context/: version, trace, parent, flags; a later version than 00 may append more, of which
+#: this accepts no more than a plugin could use.
+_TRACEPARENT = re.compile(
+    rb"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:(?<!00.{53})-[\x21-\x7e]{0,200})?"
 )
-#: https://www.w3.org/TR/trace-context/: version, trace, parent, flags; a later version may append more.
-_TRACEPARENT = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?")
+#: One member of a tracestate, with the white space around it; an empty member is allowed.
+_MEMBER = re.compile(
+    rb"[ \t]*(?:[a-z0-9][a-z0-9_\-*/@]{0,255}=[\x20-\x2b\x2d-\x3c\x3e-\x7e]{0,255}[\x21-\x2b\x2d-\x3c\x3e-\x7e])?[ \t]*"
+)
+#: How many members a tracestate may have.
+_MEMBERS = 32
+#: How many bytes a tracestate may have; W3C requires that 512 are passed on.
+_STATE = 8192
 
 
 class BadRequest(ValueError):
-    """The request is not valid; the message is for the client."""
+    """The request is not valid; the message is for the client.
+
+    Attributes:
+        status: The HTTP status.
+    """
+
+    status = 400
+
+
+class UnsupportedMediaType(BadRequest):
+    """The body is in a form that the server cannot read."""
+
+    status = 415
 
 
 class BodyTooLarge(Exception):
@@ -120,6 +168,7 @@ def request_json(scope: Scope, path_params: Mapping[str, str], method: str, body
 
     Raises:
         BadRequest: The media type is JSON but the body is not valid JSON, or the query is not UTF-8.
+        UnsupportedMediaType: The charset is unknown.
     """
     path, root, query = scope["path"], scope.get("root_path"), scope["query_string"]
     arguments = (
@@ -144,7 +193,10 @@ def _media_type(content_type: str) -> str:
 
 
 def trace_context(scope: Scope) -> tuple[str | None, str | None]:
-    """Returns ``traceparent`` and ``tracestate``; W3C requires that an invalid parent discards the state as well."""
+    """Returns ``traceparent`` and ``tracestate``.
+
+    W3C requires that an invalid parent discards the state as well, and that an invalid or oversized state is discarded.
+    """
     parent: bytes | None = None
     states: list[bytes] = []
     for name, value in scope["headers"]:
@@ -154,7 +206,16 @@ def trace_context(scope: Scope) -> tuple[str | None, str | None]:
             states.append(value)
     if parent is None or not _TRACEPARENT.fullmatch(parent):
         return None, None
-    return parent.decode("latin-1"), b",".join(states).decode("latin-1") if states else None
+    return parent.decode("ascii"), _state(b",".join(states))
+
+
+def _state(state: bytes) -> str | None:
+    if not state or len(state) > _STATE:
+        return None
+    members = state.split(b",")
+    if len(members) > _MEMBERS or not all(map(_MEMBER.fullmatch, members)):
+        return None
+    return state.decode("ascii")
 
 
 def _query(query: bytes) -> dict[str, str | list[str]]:
@@ -194,8 +255,13 @@ def _body(body: bytes, content_type: str) -> bytes:
 
 def _decode(body: bytes, content_type: str) -> str | None:
     stated = _CHARSET.search(content_type)
+    name = stated[1].lower().replace("_", "-") if stated else "utf-8"
+    if name == _NO_TEXT:
+        return None
+    codec = _CODECS.get(name)
+    if codec is None:
+        raise UnsupportedMediaType(f"the charset in Content-Type must be one of {', '.join(_CHARSETS.values())}")
     try:
-        charset = codecs.lookup(stated[1]).name if stated else "utf-8"
-        return body.decode(charset) if charset in _CHARSETS else None
-    except (LookupError, UnicodeDecodeError, ValueError):
+        return body.decode(codec).removeprefix("\ufeff")  # a byte order mark
+    except UnicodeDecodeError:
         return None
