@@ -117,7 +117,16 @@ class TestMetrics:
             for sample in family.samples
         }
 
-    @pytest.mark.parametrize("accept", ["", "text/plain", "application/openmetrics-text; version=1.0.0"])
+    @pytest.mark.parametrize(
+        "accept",
+        [
+            "",
+            "text/plain",
+            "text/plain; version=abc",
+            "application/openmetrics-text; version=1.0.0",
+            "application/openmetrics-text; version=abc",
+        ],
+    )
     def test_numbers(self, ask: Client, accept: str) -> None:
         """Calls are counted by plugin and code, requests by route and status, in the requested format."""
         ask("GET", "/echo/a")

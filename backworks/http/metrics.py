@@ -47,6 +47,8 @@ __all__ = ["UNMATCHED", "Metrics"]
 #: The route of a request that no endpoint matches.
 UNMATCHED = "unmatched"
 
+_OPEN_METRICS = "application/openmetrics-text"
+
 _METHODS = frozenset(("CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"))
 
 
@@ -114,7 +116,9 @@ class Metrics:
 
         registry = CollectorRegistry(auto_describe=False)
         registry.register(_Collector(self._of_all(), plugins))
-        encode, content_type = choose_encoder(accept)
+        # Not the client's header as it is: prometheus_client fails on a version that is not a number.
+        accepted = [each.partition(";")[0].strip() for each in accept.split(",")]
+        encode, content_type = choose_encoder(f"{_OPEN_METRICS}; version=1.0.0" if _OPEN_METRICS in accepted else "")
         return encode(registry), content_type
 
     def _of_all(self) -> Metrics:
