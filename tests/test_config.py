@@ -127,6 +127,8 @@ class TestAccepted:
 
         assert (server.host, server.port) == ("127.0.0.1", 8080)
         assert (server.max_body, server.shutdown_timeout) == (1048576, 1.0)
+        assert (server.head_timeout, server.body_timeout, server.keep_alive_timeout) == (20.0, 30.0, 75.0)
+        assert (server.max_connections, server.allowed_hosts) == (None, ())
         assert config.plugin_discovery.directories == ()
         assert config.endpoints == {}
         assert (plugin.enabled, plugin.plugin_type, plugin.critical) == (True, "external", True)
@@ -479,7 +481,7 @@ WRONG_FILES = {
     "wrong shapes": (
         "server: 5\nplugins: [a]\nendpoints: x\nplugin_discovery: {directories: ./plugins}\n",
         [
-            "c.yaml:1:9: server: must be a mapping with host, port, max_body, workers and shutdown_timeout, not 5",
+            "c.yaml:1:9: server: must be a mapping with host, port, max_body, workers, shutdown_timeout, ",
             "c.yaml:2:10: plugins: must be a mapping, not a list",
             "c.yaml:3:12: endpoints: must be a mapping, not 'x'",
             "c.yaml:4:33: plugin_discovery.directories: must be a list, not './plugins'",
@@ -492,6 +494,15 @@ WRONG_FILES = {
             "c.yaml:3:9: server.port: must be a whole number from 0 to 65535, not true",
             "c.yaml:4:13: server.max_body: must be a size of up to 1GiB, such as 64KiB, 1MiB, 10MB or a number of",
             "c.yaml:5:21: server.shutdown_timeout: must be a duration above 0 and up to 24h, such as 500ms, 2s, 1m, 1h",
+        ],
+    ),
+    "wrong limits of connections": (
+        "server: {head_timeout: 0, max_connections: 0, allowed_hosts: [a.org, '*.b.org', '*', 'a:80', '*b.org']}\n",
+        [
+            "c.yaml:1:24: server.head_timeout: must be a duration above 0 and up to 24h",
+            "c.yaml:1:44: server.max_connections: must be a whole number from 1 to 1000000, not 0",
+            "c.yaml:1:86: server.allowed_hosts[3]: must be a host name without a port, such as example.com, *.exa",
+            "c.yaml:1:94: server.allowed_hosts[4]: must be a host name without a port, such as example.com, *.exa",
         ],
     ),
     "wrong plugins": (
@@ -702,7 +713,8 @@ class TestDict:
         assert dict_errors({"server": {"prot": 1}}) == [
             (
                 "server.prot: unknown key; did you mean port? "
-                "Expected one of host, port, max_body, workers, shutdown_timeout"
+                "Expected one of host, port, max_body, workers, shutdown_timeout, head_timeout, body_timeout, "
+                "keep_alive_timeout, max_connections, allowed_hosts"
             )
         ]
 

@@ -8,6 +8,7 @@ import re
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from uvicorn.server import ServerState
 
 from backworks.http import HttpApp, create_app
 from backworks.http.protocol import http_protocol
+from backworks.http.watch import Watch
 from backworks.manager import PluginManager
 
 pytestmark = pytest.mark.skipif(
@@ -83,6 +85,7 @@ class Served:
     def __init__(self, app: HttpApp) -> None:
         self.app = app
         self.tasks = 0
+        self.watch = Watch(lambda: app.config.server)
         self.connections: list[Any] = []
         self.port = 0
 
@@ -97,8 +100,10 @@ class Served:
         state = ServerState()
         state.default_headers = [(b"date", b"Sat, 28 Nov 2026 00:00:00 GMT"), *config.encoded_headers]
 
+        protocol = http_protocol(self.watch)
+
         def connect() -> asyncio.Protocol:
-            self.connections.append(http_protocol()(config=config, server_state=state, app_state={}))  # type: ignore[call-arg]
+            self.connections.append(protocol(config=config, server_state=state, app_state={}))
             return self.connections[-1]  # type: ignore[no-any-return]
 
         def factory(loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, Any], **more: Any) -> Any:
@@ -111,6 +116,11 @@ class Served:
             loop.set_task_factory(factory)
             yield self
             loop.set_task_factory(None)
+
+    def look(self, *times: float) -> None:
+        """Looks at the connections at some times, in seconds."""
+        for time in times:
+            self.watch.look(self.connections, time)
 
     @asynccontextmanager
     async def client(self) -> AsyncIterator[Client]:
@@ -247,7 +257,7 @@ class TestSame:
             (request("/probe", headers="Connection: keep-alive\r\n", version="1.0"), 1),
             (request("/probe", headers=SLOWLY), 1),
             (request("http://test/probe"), 1),
-            (request("/probe", headers="Connection: Upgrade\r\nUpgrade: h2c\r\n"), 1),
+            (request("/probe", headers="Connection: Upgrade\r\nUpgrade: h2c\r\n"), 0),
         ],
         ids=["get", "body", "chunked", "close", "1.0", "1.0 keep-alive", "expect", "absolute", "upgrade"],
     )
@@ -282,6 +292,34 @@ class TestSame:
 
                     assert content(await client.answer()) == b"abcdef"
                 assert bool(served.tasks) == ("chunked" in headers)
+
+        run(test)
+
+    @pytest.mark.parametrize(
+        ("headers", "body"),
+        [
+            ("Content-Length: 6\r\n", b"abcdef"),
+            ("Transfer-Encoding: chunked\r\n", b"6\r\nabcdef\r\n0\r\nT: t\r\n\r\n"),
+        ],
+        ids=["length", "chunked"],
+    )
+    def test_pieces_with_an_offer(self, run: Run, headers: str, body: bytes) -> None:
+        """An offer to upgrade changes nothing, wherever the request is split and whatever follows."""
+
+        async def test(served: Served) -> None:
+            async with served.client() as client:
+                offer = "Upgrade: h2c\r\nConnection: Upgrade, HTTP2-Settings\r\n"
+                first = request("/probe", "POST", offer + headers) + body
+                whole = first + request("/probe", "POST", offer, b"behind") + request("/nowhere", headers=offer)
+                await client.ask("/probe")
+                (connection,) = served.connections
+                for at in range(1, len(whole)):
+                    connection.data_received(whole[:at])
+                    connection.data_received(whole[at:])
+
+                    assert content(await client.answer()) == b"abcdef"
+                    assert content(await client.answer()) == b"behind"
+                    assert (await client.answer()).startswith(b"HTTP/1.1 404 ")
 
         run(test)
 
@@ -366,6 +404,71 @@ class TestPipeline:
                 assert await client.reader.read() == b""
             async with served.client() as other:
                 assert b'status="404"' not in await other.ask("/metrics")
+
+        run(test)
+
+    def test_flood(self, run: Run) -> None:
+        """The server stops reading from a client that only writes, long before its requests fill the memory."""
+
+        async def test(served: Served) -> None:
+            async with served.client() as client:
+                await client.ask("/probe")
+                (connection,) = served.connections
+                piece, sent = request("/probe") * 6000, 0
+                client.writer.transport.pause_reading()
+                while not connection.flow.write_paused:
+                    connection.data_received(piece)
+                    sent += 6000
+                    assert len(connection.pipeline) < 600
+                    assert len(connection._unparsed) <= len(piece)
+                    while not connection.flow.write_paused and connection._unparsed:  # noqa: ASYNC110
+                        await asyncio.sleep(0)
+
+                assert connection.flow.read_paused
+                client.writer.transport.resume_reading()
+                for _ in range(sent):
+                    assert (await client.answer()).startswith(b"HTTP/1.1 200 OK\r\n")
+                assert content(await client.ask("/probe", "POST", body=b"on")) == b"on"
+
+        run(test)
+
+    def test_many_behind_one_that_waits(self, run: Run) -> None:
+        """The server parses only a few requests behind one that waits, and reads no more until it has its response."""
+
+        async def test(served: Served) -> None:
+            with Gate() as gate:
+                async with served.client() as client:
+                    await client.ask("/probe")
+                    (connection,) = served.connections
+                    connection.data_received(request("/gated", "POST", body=b"first"))
+                    for _ in range(4):
+                        connection.data_received(request("/probe", "POST", body=b"next") * 1000)
+
+                        assert connection.flow.read_paused
+                        assert len(connection.pipeline) < 600
+                    await asyncio.to_thread(gate.wait)
+                    gate.open()
+
+                    assert content(await client.answer()) == b"first"
+                    for _ in range(4000):
+                        assert content(await client.answer()) == b"next"
+                    assert content(await client.ask("/probe", "POST", body=b"on")) == b"on"
+
+        run(test)
+
+    def test_body_behind_many(self, run: Run) -> None:
+        """A large body behind many requests arrives."""
+
+        async def test(served: Served) -> None:
+            async with served.client() as client:
+                body = b"x" * 1000
+                many = request("/probe", headers=SLOWLY) * 40
+                for _ in range(3):
+                    client.writer.write(many + request("/probe", "POST", SLOWLY, body) + request("/nowhere"))
+                    for _ in range(40):
+                        await client.answer()
+                    assert content(await client.answer()) == body
+                    assert (await client.answer()).startswith(b"HTTP/1.1 404 ")
 
         run(test)
 
@@ -514,15 +617,67 @@ class TestEnd:
         run(test)
 
     def test_idle(self, run: Run) -> None:
-        """An idle connection is closed after the keep-alive timeout."""
+        """An idle connection is closed after the keep-alive timeout, which each request starts again."""
 
         async def test(served: Served) -> None:
             async with served.client() as client:
                 await client.ask("/probe")
+                served.look(0, 74)
+                await client.ask("/probe")
+                served.look(75, 149)
+                await client.ask("/probe")
+                served.look(150, 225)
 
                 assert await client.reader.read() == b""
 
-        run(test, timeout_keep_alive=0)
+        run(test)
+
+    def test_slow_body(self, run: Run) -> None:
+        """Each 64 KiB of a body have the same time; a body that trickles in is 408."""
+
+        async def test(served: Served) -> None:
+            async with served.client() as client:
+                await client.ask("/probe")
+                (connection,) = served.connections
+                connection.data_received(request("/nowhere", "POST", "Content-Length: 1000000\r\n"))
+                await client.answer()
+                for time in range(0, 300, 20):
+                    connection.data_received(b"x" * 65536)
+                    served.look(time)
+                assert not connection.transport.is_closing()
+            async with served.client() as other:
+                await other.ask("/probe")
+                connection = served.connections[-1]
+                connection.data_received(request("/probe", "POST", "Content-Length: 100\r\n"))
+                for time in range(0, 31, 5):
+                    connection.data_received(b"x")
+                    served.look(time)
+
+                assert (await other.answer()).startswith(b"HTTP/1.1 408 Request Timeout\r\n")
+                assert await other.reader.read() == b""
+
+        run(test)
+
+    def test_client_that_never_reads(self, run: Run) -> None:
+        """A connection whose client reads nothing of a response is closed."""
+
+        async def test(served: Served) -> None:
+            async with served.client() as client:
+                await client.ask("/probe")
+                client.writer.transport.pause_reading()
+                (connection,) = served.connections
+                connection.data_received(request("/large"))
+                for time in count(0, 10):
+                    served.look(time)
+                    if connection.transport.is_closing():
+                        break
+                    await asyncio.sleep(0)
+                client.writer.transport.resume_reading()
+
+                with pytest.raises((asyncio.IncompleteReadError, ConnectionError)):
+                    await client.answer()
+
+        run(test)
 
     def test_not_idle(self, run: Run) -> None:
         """A connection with a waiting request is not closed."""
@@ -533,9 +688,10 @@ class TestEnd:
                     client.writer.write(request("/probe") + request("/gated", "POST", body=b"on"))
                     await client.answer()
                     await asyncio.to_thread(gate.wait)
+                    served.look(0, 1000, 2000)
                     gate.open()
 
                     assert content(await client.answer()) == b"on"
-                    assert await client.reader.read() == b""
+                    assert content(await client.ask("/probe", "POST", body=b"more")) == b"more"
 
-        run(test, timeout_keep_alive=0)
+        run(test)

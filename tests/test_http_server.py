@@ -77,6 +77,9 @@ def leaving(source: str) -> str:
     return source.replace("  free(plugin);", LEAVING)
 
 
+#: A head, after which chunks follow.
+CHUNKED = b"POST /echo HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
+
 #: More time to end than any test waits: what ends nevertheless did not wait for it.
 LONG = "1h"
 
@@ -148,7 +151,7 @@ class Server:
 
 def send(connection: socket.socket, path: str, method: str = "GET", headers: str = "", body: bytes = b"") -> None:
     """Sends a request."""
-    connection.sendall(f"{method} {path} HTTP/1.1\r\nHost: test\r\n{headers}\r\n".encode() + body)
+    connection.sendall(f"{method} {path} HTTP/1.1\r\nHost: localhost\r\n{headers}\r\n".encode() + body)
 
 
 def answer_of(connection: socket.socket, method: str = "GET") -> tuple[http.client.HTTPResponse, bytes]:
@@ -353,8 +356,11 @@ class TestConnections:
             (b"GET /", b"a" * 65536),
             (b"GET /echo HTTP/1.1\r\nX: ", b"a" * 65536),
             (b"GET /echo HTTP/1.1\r\n", b"X: a\r\n" * 10_000),
-            (b"POST /echo HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n", b"X: a\r\n" * 10_000),
-            (b"POST /echo HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1;", b"a" * 65536),
+            (
+                b"POST /echo HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n",
+                b"X: a\r\n" * 10_000,
+            ),
+            (b"POST /echo HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n1;", b"a" * 65536),
         ],
         ids=["path", "field", "fields", "trailer", "extension"],
     )

@@ -16,11 +16,19 @@ if TYPE_CHECKING:
 
     from backworks.config.source import Source
 
-__all__ = ["read_import", "read_method", "read_methods", "read_path", "read_settings"]
+__all__ = ["read_host", "read_import", "read_method", "read_methods", "read_path", "read_settings"]
 
 #: RFC 9110, section 5.6.2.
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_HOST = re.compile(r"\*|(\*\.)?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
 _IMPORT = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
+
+
+def read_host(value: object) -> str:
+    """Validates a name for the Host field and converts it to lower case."""
+    if not isinstance(value, str) or not _HOST.fullmatch(value):
+        raise custom(f"must be a host name without a port, such as example.com, *.example.com or *, not {show(value)}")
+    return value.lower()
 
 
 def read_path(value: object, info: ValidationInfo) -> Path:

@@ -28,6 +28,7 @@ from pydantic import (
 
 from backworks.config.base import SECTION, Model
 from backworks.config.fields import (
+    read_host,
     read_import,
     read_method,
     read_methods,
@@ -77,6 +78,48 @@ class ServerConfig(Model):
         default=1.0,
         description="How long requests in flight may continue after shutdown begins.",
         examples=["1s", "500ms"],
+    )
+    head_timeout: Duration = Field(
+        default=20.0,
+        description=(
+            "How long a client may take to send the head of a request, from its first byte; on a new connection from "
+            "the start."
+        ),
+        examples=["20s"],
+    )
+    body_timeout: Duration = Field(
+        default=30.0,
+        description=(
+            "How long a client may take for each 64 KiB of a request body, and how long it may read nothing of a "
+            "response."
+        ),
+        examples=["30s"],
+    )
+    keep_alive_timeout: Duration = Field(
+        default=75.0,
+        description=(
+            "How long a connection may be idle between two requests. A proxy must close idle connections earlier "
+            "(nginx: after 60 s), or it may send a request on a connection that the server is closing."
+        ),
+        examples=["75s"],
+    )
+    max_connections: Annotated[int, whole(1, 1_000_000)] | None = Field(
+        default=None,
+        description=(
+            "How many connections each server process keeps open; beyond that, new ones only get /healthz and "
+            "/readyz. null stands for three quarters of the files that the process may open."
+        ),
+        examples=[1000],
+    )
+    allowed_hosts: tuple[Annotated[str, BeforeValidator(read_host)], ...] = Field(
+        default=(),
+        description=(
+            "The names for which the server answers: requests with another name in the Host field are 421. "
+            "*.example.com stands for all names below it, and * for all names. IP addresses are always allowed, and "
+            "so is localhost if the server listens on a loopback address. The default allows nothing else there, and "
+            "everything on other addresses."
+        ),
+        examples=[["weather.example.com"]],
     )
 
 

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from backworks.errors import BackworksError, ConfigError
-from backworks.http.asgi import Answer, Receive, Scope, Send, parts
+from backworks.http.asgi import Answer, Receive, Scope, Send, respond
 from backworks.http.calls import Calls
 from backworks.http.endpoint import Endpoint
+from backworks.http.hosts import Hosts
 from backworks.http.metrics import UNMATCHED, Metrics
 from backworks.http.pages import Page, pages
 from backworks.http.problems import problem
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
     from backworks.config import Config
 
 __all__ = ["HttpApp", "create_app"]
+
+#: The routes of health checks.
+_HEALTH = ("/healthz", "/readyz")
 
 _logger = logging.getLogger("backworks.http")
 
@@ -77,6 +81,8 @@ class HttpApp:
         self.config = config
         self.loop: asyncio.AbstractEventLoop | None = None
         self._manager: PluginManager | None = None
+        self._local = False
+        self._hosts: Hosts | None = None
         self._calls = Calls()
         self.metrics = Metrics()
         if manager is None:
@@ -90,9 +96,23 @@ class HttpApp:
             return
         answer = await self.answer(scope, receive)
         if answer is not None:
-            status, headers, body = parts(answer, head=scope["method"] == "HEAD")
-            await send({"type": "http.response.start", "status": status, "headers": headers})
-            await send({"type": "http.response.body", "body": body})
+            await respond(answer, scope, send)
+
+    async def serve_health(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handles one request of a connection beyond the limit: responds to health checks only, and closes it.
+
+        Args:
+            scope: The ASGI scope.
+            receive: The ASGI callable.
+            send: The ASGI callable.
+        """
+        if scope["path"] in _HEALTH:
+            answer = await self.answer(scope, receive)
+        else:
+            answer = problem(503, "the server has too many connections", headers=((b"retry-after", b"1"),))
+            self.metrics.answered(UNMATCHED, scope["method"], 503)
+        if answer is not None:
+            await respond(answer, scope, send, close=True)
 
     async def answer(self, scope: Scope, receive: Receive, body: bytes | None = None) -> Answer | bytes | None:
         """Handles one request and counts it.
@@ -108,6 +128,9 @@ class HttpApp:
         method = scope["method"]
         route = UNMATCHED
         try:
+            if self._hosts is not None and (refusal := self._hosts.refusal(method, scope["headers"])) is not None:
+                self.metrics.answered(route, method, refusal.status)
+                return refusal
             path = scope.get("raw_path")
             if path is None or scope.get("root_path"):
                 path = _raw_path(scope)
@@ -164,6 +187,13 @@ class HttpApp:
     def switch(self, prepared: tuple[Config, Router[Endpoint | Page]]) -> None:
         """Switches to other routes; requests that already have a route keep it."""
         self.config, self._router = prepared
+        allowed = self.config.server.allowed_hosts
+        self._hosts = Hosts(allowed, local=self._local) if allowed or self._local else None
+
+    def serve_locally(self) -> None:
+        """Answers for the names of this machine alone, because the server listens on loopback addresses alone."""
+        self._local = True
+        self.switch((self.config, self._router))
 
     def settle(self, timeout: float | None) -> None:
         """Waits until all requests that got their routes before :meth:`switch` have called their plugins.

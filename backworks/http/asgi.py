@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["JSON", "Answer", "Receive", "Scope", "Send", "encode_headers", "parts"]
+__all__ = ["JSON", "Answer", "Receive", "Scope", "Send", "encode_headers", "parts", "respond"]
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -64,6 +64,20 @@ def parts(answer: Answer | bytes, *, head: bool, close: bool = False) -> tuple[i
     if answer.close or close:
         headers.append((b"connection", b"close"))
     return status, headers, b"" if head else body
+
+
+async def respond(answer: Answer | bytes, scope: Scope, send: Send, *, close: bool = False) -> None:
+    """Sends a response.
+
+    Args:
+        answer: The response.
+        scope: The ASGI scope of the request.
+        send: The ASGI callable.
+        close: Whether to close the connection after the response.
+    """
+    status, headers, body = parts(answer, head=scope["method"] == "HEAD", close=close)
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
 
 
 def encode_headers(headers: tuple[tuple[str, str], ...]) -> tuple[tuple[bytes, bytes], ...]:

@@ -9,7 +9,10 @@ of uvicorn's current request: pipelined requests wait for it, and uvicorn notifi
 server shuts down.
 
 uvicorn's parser buffers a request line, header fields, the extension of a chunk and the trailer without a limit: 66 MiB
-of header fields took 480 MiB of memory. This class limits them.
+of header fields took 480 MiB of memory. It also parses pipelined requests without a limit. This class limits both.
+
+httptools takes whatever follows a head with an offer to upgrade for another protocol, and drops the body. This class
+ignores such offers: it lets the parser read the head again without the offer.
 
 Methods that run for every request call uvicorn's class by name, because ``super()`` takes longer.
 """
@@ -17,13 +20,18 @@ Methods that run for every request call uvicorn's class by name, because ``super
 from __future__ import annotations
 
 import asyncio
+import re
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import unquote
 
+from httptools import HttpParserError, HttpParserUpgrade
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from backworks.http.asgi import JSON, Answer, parts
+from backworks.http.connection import INVALID, Connection, line
+from backworks.http.problems import problem
+from backworks.http.watch import Stage
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, MutableMapping
@@ -42,7 +50,16 @@ _AT_ONCE = 16
 #: The largest request body to buffer here, and the largest response content to copy into one buffer with the head.
 _SMALL = 1 << 16
 
-_TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+#: How many pipelined requests may wait for their responses before the server stops reading.
+_PIPELINED = 16
+#: How many bytes to parse before looking at that number: a request has at least 18.
+_PIECE = 1 << 14
+
+#: RFC 9110, section 7.2: a host, which may be empty, and a port.
+_HOST = re.compile(rb"(?:\[[0-9A-Fa-fvV:.]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]*)(?::[0-9]*)?")
+
+
+_HOSTS = problem(400, "the request must have one Host field with a host and perhaps a port")
 
 
 class _Way(Enum):
@@ -58,7 +75,7 @@ class _Way(Enum):
 _NONE, _HEAD, _HERE, _UVICORN = _Way
 
 
-class ImmediateProtocol(HttpToolsProtocol):
+class ImmediateProtocol(Connection, HttpToolsProtocol):
     """One connection."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
@@ -66,18 +83,24 @@ class ImmediateProtocol(HttpToolsProtocol):
         self._app = cast("HttpApp", self.config.app)
         self._way = _NONE
         self._gathered = 0
-        self._left = 0
+        self._received = 0
+        self._at_once = self._left = _AT_ONCE
+        self._begun = 0
+        self._hosts = 0
+        self._known_host = b""
         self._fields: list[tuple[bytes, bytes]] = []
         self._body: list[bytes] = []
+        self._unparsed = b""
+        self._refusal: Answer | None = None
         self._waiting = _Waiting()
-        self._answered_at: float | None = None
-        self._timer: asyncio.TimerHandle | None = None
         self._default_headers: list[tuple[bytes, bytes]] = []
         self._date = self._plain = b""
 
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._socket = cast("asyncio.Transport", transport)
+        super().connection_made(transport)
+
     def connection_lost(self, error: Exception | None) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
         if self._way is _HERE:
             self._leave()
         super().connection_lost(error)
@@ -87,58 +110,190 @@ class ImmediateProtocol(HttpToolsProtocol):
             self._leave()
         super().shutdown()
 
+    def restrict(self) -> None:
+        super().restrict()
+        self._at_once = 0  # only uvicorn's path has that restriction
+
     def data_received(self, data: bytes) -> None:
-        if self._gathered > MAX_GATHERED:
-            if self._way is _HEAD:
-                self.transport.write(_TOO_LARGE)
-            self.transport.close()
+        if self.deaf:
+            self.discard(data)
             return
-        self._gathered += len(data)
-        self._left = _AT_ONCE
-        self._answered_at = None
-        HttpToolsProtocol.data_received(self, data)
+        self._left = self._at_once
+        if self._unparsed or self.pipeline or self.flow.write_paused or len(data) > _PIECE:
+            self._parse(self._unparsed + data)
+        else:
+            self._feed(data)
         if self._way is _HERE:
             self._wait_for_body()
+
+    def pause_writing(self) -> None:
+        HttpToolsProtocol.pause_writing(self)
+        self.flow.pause_reading()
+
+    def resume_writing(self) -> None:
+        HttpToolsProtocol.resume_writing(self)
+        self.loop.call_soon(self._go_on)
+
+    def reads(self) -> tuple[Stage, object]:
+        if self._way is _HERE or self._way is _UVICORN:
+            return Stage.BODY, (self._begun, self._received >> 16)
+        if not self.is_idle():
+            return Stage.CALL, 0
+        return Stage.IDLE if self._begun and self._way is _NONE else Stage.HEAD, self._begun
+
+    def is_partial(self) -> bool:
+        return self._way is not _NONE
+
+    def is_answered(self) -> bool:
+        return self._way is _UVICORN and self.is_idle()
+
+    # What arrives.
+
+    def _parse(self, data: bytes) -> None:
+        """Parses data piece by piece, and keeps the rest while too many requests wait or the client does not read."""
+        rest = memoryview(data)
+        while rest and not self.deaf:
+            if len(self.pipeline) >= _PIPELINED or self.flow.write_paused:
+                self._unparsed = bytes(rest)
+                self.flow.pause_reading()
+                return
+            self._feed(rest[:_PIECE])
+            rest = rest[_PIECE:]
+        self._unparsed = b""
+
+    def _feed(self, data: bytes | memoryview) -> None:
+        if self._gathered > MAX_GATHERED:
+            self._refuse(problem(431, f"the request head must not exceed {MAX_GATHERED} bytes"))
+            return
+        self._gathered += len(data)
+        try:
+            while True:
+                try:
+                    self.parser.feed_data(data)
+                except HttpParserUpgrade as offer:
+                    data = memoryview(data)[offer.args[0] :]
+                    self._ignore_offer()
+                else:
+                    return
+        except HttpParserError:
+            if not self.transport.is_closing():
+                self.send_400_response("")
+
+    def _ignore_offer(self) -> None:
+        """Parses the last head again, without the offer to upgrade."""
+        parser = self.parser
+        method = parser.get_method()
+        if method == b"CONNECT":
+            self._refuse(problem(501, "the server is not a proxy and does not implement CONNECT"))
+        if self.deaf or self.transport.is_closing():
+            return
+        fields = b"".join(line(field) for field in self._fields if field[0] != b"upgrade")
+        version = parser.get_http_version().encode()
+        parser.feed_data(b"%b %b HTTP/%b\r\n%b\r\n" % (method, self.url, version, fields))
+
+    def _go_on(self) -> None:
+        """Parses what was kept, and reads again."""
+        if self.deaf or self.transport.is_closing() or self.flow.write_paused:
+            return
+        self._left = self._at_once
+        self._parse(self._unparsed)
+        if self._way is _HERE:
+            self._wait_for_body()
+        if not (self._unparsed or self.pipeline or self.deaf):
+            self.flow.resume_reading()
+
+    def send_400_response(self, msg: str) -> None:
+        self._refuse(INVALID)
+
+    def _refuse(self, answer: Answer) -> None:
+        """Refuses the request being parsed, after the responses to those before it."""
+        if self._way is _UVICORN:
+            if self.pipeline:
+                self.pipeline.popleft()  # it is the last one
+            else:
+                self.refuse(answer)
+                return
+        elif self.is_idle():
+            self.refuse(answer)
+            return
+        self._way = _NONE
+        self.deaf = True
+        self._refusal = answer
 
     # Callbacks of the parser.
 
     def on_message_begin(self) -> None:
         self._way = _HEAD
+        self._begun += 1
+        self._hosts = 0
         self.url = b""
         self.expect_100_continue = False
         self.headers = []
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        name = name.lower()
+        if name == b"host":
+            self._hosts += 1
+            if value != self._known_host:
+                self._note_host(value)
+        elif name == b"expect" and value.lower() == b"100-continue":
+            self.expect_100_continue = True
+        self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
         self._gathered = 0
         # Fields of a trailer must not be mistaken for header fields.
         self._fields, self.headers = self.headers, []
         self._body = []
-        if self.transport.is_closing():
+        if self.deaf or self.transport.is_closing():
             self._way = _NONE
+        elif self._hosts != 1 and (self._hosts or self.parser.get_http_version() != "1.0"):
+            self._refuse(_HOSTS)
         elif self._left and self._is_simple():
             self._left -= 1
             self._way = _HERE
+        elif self.parser.should_upgrade():
+            self._way = _NONE
         else:
             self._leave()
 
     def on_body(self, body: bytes) -> None:
         self._gathered = 0
+        self._received += len(body)
         if self._way is _HERE:
             self._body.append(body)
         elif self._way is _UVICORN:
             HttpToolsProtocol.on_body(self, body)
 
     def on_message_complete(self) -> None:
-        if self._way is _HERE:
+        way, self._way = self._way, _NONE
+        if way is _HERE:
             self._begin()
-        elif self._way is _UVICORN:
+        elif way is _UVICORN:
             HttpToolsProtocol.on_message_complete(self)
-        self._way = _NONE
+
+    def _note_host(self, host: bytes) -> None:
+        if _HOST.fullmatch(host):
+            self._known_host = host
+        else:
+            self._hosts += 1
+
+    def on_response_complete(self) -> None:
+        """Begins the next pipelined request, or reads on."""
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+        elif self._refusal is not None:
+            self.refuse(self._refusal)
+        if not self.pipeline:
+            self._go_on()
 
     def _is_simple(self) -> bool:
         parser, url = self.parser, self.url
         return (
-            self._is_idle()
+            self.is_idle()
             and not self.flow.write_paused
             and not self.expect_100_continue
             and parser.get_http_version() == "1.1"
@@ -148,9 +303,6 @@ class ImmediateProtocol(HttpToolsProtocol):
             and b"#" not in url
             and url.isascii()
         )
-
-    def _is_idle(self) -> bool:
-        return self.cycle is None or self.cycle.response_complete  # type: ignore[redundant-expr]
 
     def _wait_for_body(self) -> None:
         """Waits for the rest of a body, or leaves that to uvicorn."""
@@ -195,7 +347,7 @@ class ImmediateProtocol(HttpToolsProtocol):
         except StopIteration as end:
             self._write(end.value, head=head)
             return
-        self.cycle = waiting = self._waiting  # type: ignore[assignment]
+        self.cycle = waiting = self._waiting
         self._waiting = _Waiting()
         task = self.loop.create_task(self._finish(waiting, self._app.resume(request, future), head=head))
         self.tasks.add(task)
@@ -212,51 +364,27 @@ class ImmediateProtocol(HttpToolsProtocol):
             waiting.response_complete = True
         if answer is not None and not self.transport.is_closing():
             self._write(answer, head=head, last=not waiting.keep_alive)
-        if self.pipeline:
-            self.on_response_complete()
+        self.on_response_complete()
 
     def _write(self, answer: Answer | bytes, *, head: bool, last: bool = False) -> None:
         """Writes a response exactly as uvicorn does."""
         if self._default_headers is not self.server_state.default_headers:
             self._default_headers = self.server_state.default_headers
-            self._date = b"".join(map(_line, self._default_headers))
+            self._date = b"".join(map(line, self._default_headers))
             self._plain = b"%b%bcontent-type: %b\r\ncontent-length: " % (STATUS_LINE[200], self._date, JSON)
         if answer.__class__ is bytes and answer and not (head or last):  # the usual case, with the result of parts()
             self._send(b"%b%d\r\n\r\n" % (self._plain, len(answer)), answer)
-            self._stay()
             return
         status, fields, body = parts(answer, head=head, close=last)
-        self._send(b"%b%b%b\r\n" % (STATUS_LINE[status], self._date, b"".join(map(_line, fields))), body)
+        self._send(b"%b%b%b\r\n" % (STATUS_LINE[status], self._date, b"".join(map(line, fields))), body)
         if last or (isinstance(answer, Answer) and answer.close):
             self.transport.close()
-        else:
-            self._stay()
 
     def _send(self, head: bytes, body: bytes) -> None:
         if len(body) > _SMALL:
-            self.transport.writelines((head, body))
+            self._socket.writelines((head, body))
         else:
-            self.transport.write(head + body)
-
-    def _stay(self) -> None:
-        """Keeps the connection alive for the next request, up to the keep-alive timeout."""
-        self._answered_at = self.loop.time()
-        if self._timer is None:
-            self._timer = self.loop.call_later(self.timeout_keep_alive, self._look)
-
-    def _look(self) -> None:
-        """Closes the connection if it has been idle since the last response for the keep-alive timeout.
-
-        One timer serves many responses: it is restarted if it fires too early.
-        """
-        self._timer = None
-        if self._answered_at is None or not self._is_idle():
-            return
-        left = self._answered_at + self.timeout_keep_alive - self.loop.time()
-        if left > 0:
-            self._timer = self.loop.call_later(left, self._look)
-        else:
-            self.timeout_keep_alive_handler()
+            self._socket.write(head + body)
 
 
 class _Waiting:
@@ -273,7 +401,3 @@ class _Waiting:
     async def __call__(self) -> MutableMapping[str, Any]:
         await self.message_event.wait()
         return {"type": "http.disconnect"}
-
-
-def _line(field: tuple[bytes, bytes]) -> bytes:
-    return b"%b: %b\r\n" % field

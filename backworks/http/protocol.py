@@ -1,7 +1,7 @@
 """Chooses the class that implements HTTP/1.1 for :mod:`backworks.http.server`, and adapts it to Windows.
 
-If httptools is installed, this is :class:`backworks.http.immediate.ImmediateProtocol`. Otherwise it is uvicorn's own
-class for h11, which runs each request in a task.
+If httptools is installed, this is :class:`backworks.http.immediate.ImmediateProtocol`. Otherwise it is
+:class:`backworks.http.plain.PlainProtocol`, which runs each request in a task.
 """
 
 from __future__ import annotations
@@ -9,6 +9,13 @@ from __future__ import annotations
 import asyncio
 import socket
 import sys
+from typing import TYPE_CHECKING
+
+from backworks.config import ServerConfig
+from backworks.http.watch import Watch
+
+if TYPE_CHECKING:
+    from backworks.http.connection import Connection
 
 __all__ = ["http_protocol"]
 
@@ -17,30 +24,40 @@ __all__ = ["http_protocol"]
 _MAX_SELECTED = 480
 
 
-def http_protocol() -> type[asyncio.Protocol]:
-    """Returns the protocol class."""
+def http_protocol(watch: Watch | None = None) -> type[Connection]:
+    """Returns the protocol class.
+
+    Args:
+        watch: The limits of its connections; without it, the defaults.
+    """
     chosen = _chosen()
-    if sys.platform == "win32":
 
-        class WindowsProtocol(chosen):  # type: ignore[valid-type, misc]
-            """Compensates for differences of the event loops on Windows."""
+    class Protocol(chosen):  # type: ignore[valid-type, misc]
+        pass
 
-            def connection_made(self, transport: asyncio.Transport) -> None:
-                # The proactor does not recognise its sockets as TCP, and would delay small packets.
-                transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                super().connection_made(transport)
-                if isinstance(self.loop, asyncio.SelectorEventLoop) and len(self.connections) > _MAX_SELECTED:
-                    transport.abort()
-
-        return WindowsProtocol
-    return chosen
+    Protocol.watch = watch or Watch(ServerConfig)
+    return _on_windows(Protocol) if sys.platform == "win32" else Protocol
 
 
-def _chosen() -> type[asyncio.Protocol]:
+def _on_windows(chosen: type[Connection]) -> type[Connection]:
+    class WindowsProtocol(chosen):  # type: ignore[valid-type, misc]
+        """Compensates for differences of the event loops on Windows."""
+
+        def connection_made(self, transport: asyncio.Transport) -> None:
+            # The proactor does not recognise its sockets as TCP, and would delay small packets.
+            transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            super().connection_made(transport)
+            if isinstance(self.loop, asyncio.SelectorEventLoop) and len(self.connections) > _MAX_SELECTED:
+                transport.abort()
+
+    return WindowsProtocol
+
+
+def _chosen() -> type[Connection]:
     try:
         from backworks.http.immediate import ImmediateProtocol
     except ImportError:  # httptools is not installed
-        from uvicorn.protocols.http.h11_impl import H11Protocol
+        from backworks.http.plain import PlainProtocol
 
-        return H11Protocol
+        return PlainProtocol
     return ImmediateProtocol

@@ -70,8 +70,8 @@ _CODECS = {
 #: What ``file --mime`` states for bytes that are not text.
 _NO_TEXT = "binary"
 
-#: https://www.w3.org/TR/trace-context/: version, trace, parent, flags; a later version than 00 may append more, of which
-#: this accepts no more than a plugin could use.
+#: https://www.w3.org/TR/trace-context/: version, trace, parent, flags; a later version than 00 may append more, which
+#: has a limit here.
 _TRACEPARENT = re.compile(
     rb"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:(?<!00.{53})-[\x21-\x7e]{0,200})?"
 )

@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING
 import uvicorn
 
 from backworks.http.app import HttpApp, create_app
+from backworks.http.hosts import is_loopback
 from backworks.http.protocol import http_protocol
 from backworks.http.reloads import Reloads, attempt
 from backworks.http.sharing import EVERY
+from backworks.http.watch import Watch
 from backworks.manager import PluginManager
 
 if TYPE_CHECKING:
@@ -59,6 +61,8 @@ def run(
         app = create_app(config, manager=manager)
         if shared is not None:
             app.metrics.share_by(shared)
+        if all(is_loopback(listener.getsockname()[0]) for listener in sockets):
+            app.serve_locally()
         server = _Server(app, stop, timeout, reloads or Reloads(config), manager, alone=shared is None)
         server.announce = announce
         if not stop.asked:
@@ -118,10 +122,11 @@ class _Server(uvicorn.Server):
     def __init__(
         self, app: HttpApp, stop: Stop, timeout: float, reloads: Reloads, manager: PluginManager, *, alone: bool
     ) -> None:
+        self._watch = Watch(lambda: app.config.server)
         super().__init__(
             uvicorn.Config(
                 app,
-                http=http_protocol(),
+                http=http_protocol(self._watch),
                 # On Windows the default event loop cannot share a socket; a number above 1 selects the other one.
                 workers=1 if alone else 2,
                 lifespan="off",
@@ -151,7 +156,9 @@ class _Server(uvicorn.Server):
         self.announce()
 
     async def on_tick(self, counter: int) -> bool:
-        if counter % (10 * EVERY) == 0:  # called ten times a second
+        if counter % 10 == 0:  # called ten times a second
+            self._watch.look(self.server_state.connections, asyncio.get_running_loop().time())  # type: ignore[arg-type]
+        if counter % (10 * EVERY) == 0:
             self._app.metrics.share()
         if self._reloading is None or not self._reloading.is_alive():
             wish = self._reloads.take()
