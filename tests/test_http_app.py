@@ -131,6 +131,22 @@ def _ask(compile_plugin: CompilePlugin, manager: PluginManager) -> Client:
     return Client(create_app(config(compile_plugin), manager=manager))
 
 
+def test_allowed_hosts(compile_plugin: CompilePlugin, manager: PluginManager) -> None:
+    """The application checks Host and Origin if it has allowed hosts, and when a reload changes them."""
+    app = create_app(config(compile_plugin, allowed_hosts=["example.com"]), manager=manager)
+    ask = Client(app)
+
+    assert ask("GET", "/healthz").status_code == 421
+    assert ask("GET", "/healthz", headers={"host": "example.com"}).status_code == 200
+    assert "server.allowed_hosts" in ask("GET", "/healthz").json()["detail"]
+    fields = {"host": "example.com", "origin": "https://evil.example"}
+    assert ask("POST", "/healthz", headers=fields).status_code == 403
+    app.switch(app.prepare(parse_config(config(compile_plugin, allowed_hosts=["test"]))))
+    assert ask("GET", "/healthz").status_code == 200
+    app.switch(app.prepare(parse_config(config(compile_plugin))))
+    assert ask("GET", "/healthz", headers={"host": "evil.example"}).status_code == 200
+
+
 def is_problem(answer: httpx.Response, status: int, **members: Any) -> None:
     """Asserts that a response is a problem with a status, a title and the given members only."""
     problem = answer.json()

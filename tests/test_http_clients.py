@@ -187,7 +187,7 @@ class TestLargeBody:
 
 
 class TestInvalid:
-    """Requests that the server does not accept are 400, with problem details."""
+    """Requests that the server does not accept are 400, with problem details, and are counted."""
 
     @pytest.mark.parametrize(
         "sent",
@@ -211,6 +211,7 @@ class TestInvalid:
 
             status, detail = refused(connection)
             assert (status, bool(detail)) == (400, True)
+        assert b'method="OTHER",route="unmatched",status="400"' in server.ask("/metrics")
         assert all("Traceback" not in line for line in log_of(server))
 
     def test_no_host_in_the_old_version(self, start: Start) -> None:

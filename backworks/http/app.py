@@ -187,8 +187,10 @@ class HttpApp:
     def switch(self, prepared: tuple[Config, Router[Endpoint | Page]]) -> None:
         """Switches to other routes; requests that already have a route keep it."""
         self.config, self._router = prepared
-        allowed = self.config.server.allowed_hosts
-        self._hosts = Hosts(allowed, local=self._local) if allowed or self._local else None
+        server = self.config.server
+        # The name of the machine may stand for a loopback address.
+        allowed = (*server.allowed_hosts, server.host) if self._local else server.allowed_hosts
+        self._hosts = Hosts(allowed, local=self._local) if allowed else None
 
     def serve_locally(self) -> None:
         """Answers for the names of this machine alone, because the server listens on loopback addresses alone."""

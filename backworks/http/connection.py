@@ -13,6 +13,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from backworks.http.asgi import Answer, parts
+from backworks.http.metrics import UNMATCHED
 from backworks.http.problems import problem, title
 from backworks.http.watch import Stage, Watch
 
@@ -53,6 +54,7 @@ class Connection(asyncio.Protocol):
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
+        self._app = cast("HttpApp", self.config.app)
         self.seen: tuple[Stage, object] | None = None
         self.seen_at = 0.0
         self.deaf = False
@@ -109,7 +111,7 @@ class Connection(asyncio.Protocol):
 
     def restrict(self) -> None:
         """Responds to health checks only."""
-        self.app = _HealthOnly(self.config.app)
+        self.app = _HealthOnly(self._app)
 
     def expire(self, stage: Stage) -> None:
         """Closes the connection because the client has taken too long."""
@@ -126,7 +128,8 @@ class Connection(asyncio.Protocol):
         self.transport.abort()
 
     def refuse(self, answer: Answer) -> None:
-        """Writes a response that no request of the application has, and closes the connection."""
+        """Writes and counts the response to a request that does not reach the application, and ends the connection."""
+        self._app.metrics.answered(UNMATCHED, "", answer.status)
         status, fields, body = parts(answer, head=False, close=True)
         head = b"".join(map(line, [*self.server_state.default_headers, *fields]))
         self.deaf = True

@@ -68,10 +68,10 @@ class Hosts:
         if host is not None and host != self._known:
             own = _parse(_HOST, host)
             if not own or not (_address(own) or self._has(own)):
-                return problem(421, "Host does not name this server; server.allowed_hosts lists the names to add")
+                return problem(421, "the Host field does not name this server; add the name to server.allowed_hosts")
             self._known = host
         if origin is not None and method not in _SAFE and not self._is_own(origin, host):
-            return problem(403, "the request comes from another site; server.allowed_hosts lists the names to add")
+            return problem(403, "the Origin field names another site; add its host to server.allowed_hosts")
         return None
 
     def _is_own(self, origin: bytes, host: bytes | None) -> bool:

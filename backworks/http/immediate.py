@@ -36,8 +36,6 @@ from backworks.http.watch import Stage
 if TYPE_CHECKING:
     from collections.abc import Awaitable, MutableMapping
 
-    from backworks.http.app import HttpApp
-
 __all__ = ["MAX_GATHERED", "ImmediateProtocol"]
 
 #: How many bytes may arrive without completing a head or adding to a body; more data then closes the connection. This
@@ -80,7 +78,6 @@ class ImmediateProtocol(Connection, HttpToolsProtocol):
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self._app = cast("HttpApp", self.config.app)
         self._way = _NONE
         self._gathered = 0
         self._received = 0
