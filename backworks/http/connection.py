@@ -143,6 +143,12 @@ class Connection(asyncio.Protocol):
     def _unsupported_upgrade_warning(self) -> None:
         """Logs nothing, unlike uvicorn: RFC 9110 allows a server to ignore any offer to upgrade."""
 
+    def hang_up(self) -> None:
+        """Ends the application's wait for the rest of a request or for a response."""
+        if self.cycle is not None:
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+
     def discard(self, data: bytes) -> None:
         """Discards data, up to a limit."""
         self._discarded += len(data)
@@ -155,9 +161,7 @@ class Connection(asyncio.Protocol):
             return False
         self.deaf = True
         self.flow.resume_reading()
-        if not self.is_idle():  # the application must not wait for the rest of the request
-            self.cycle.disconnected = True
-            self.cycle.message_event.set()
+        self.hang_up()
         return True
 
 

@@ -90,6 +90,7 @@ class ImmediateProtocol(Connection, HttpToolsProtocol):
         self._unparsed = b""
         self._refusal: Answer | None = None
         self._waiting = _Waiting()
+        self._active: Any = None  # the request whose response is next; uvicorn's cycle is the last that has arrived
         self._default_headers: list[tuple[bytes, bytes]] = []
         self._date = self._plain = b""
 
@@ -101,6 +102,7 @@ class ImmediateProtocol(Connection, HttpToolsProtocol):
         if self._way is _HERE:
             self._leave()
         super().connection_lost(error)
+        self.hang_up()
 
     def shutdown(self) -> None:
         if self._way is _HERE:
@@ -143,6 +145,12 @@ class ImmediateProtocol(Connection, HttpToolsProtocol):
 
     def is_answered(self) -> bool:
         return self._way is _UVICORN and self.is_idle()
+
+    def hang_up(self) -> None:
+        super().hang_up()
+        if self._active is not None:
+            self._active.disconnected = True
+            self._active.message_event.set()
 
     # What arrives.
 
@@ -281,11 +289,17 @@ class ImmediateProtocol(Connection, HttpToolsProtocol):
         if self.transport.is_closing():
             return
         if self.pipeline:
-            self._start_asgi_task(*self.pipeline.pop())
+            self._start(*self.pipeline.pop())
         elif self._refusal is not None:
             self.refuse(self._refusal)
         if not self.pipeline:
             self._go_on()
+
+    def _start(self, cycle: Any, app: Any) -> None:
+        self._active = cycle
+        task = self.loop.create_task(cycle.run_asgi(app))
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
 
     def _is_simple(self) -> bool:
         parser, url = self.parser, self.url
@@ -318,6 +332,8 @@ class ImmediateProtocol(Connection, HttpToolsProtocol):
         self.url, self.expect_100_continue = url, expects
         self.headers += self._fields
         HttpToolsProtocol.on_headers_complete(self)
+        if not self.pipeline:
+            self._active = self.cycle
         self.headers = []
         self._way = _UVICORN
         for piece in self._body:
@@ -344,7 +360,7 @@ class ImmediateProtocol(Connection, HttpToolsProtocol):
         except StopIteration as end:
             self._write(end.value, head=head)
             return
-        self.cycle = waiting = self._waiting
+        self.cycle = self._active = waiting = self._waiting
         self._waiting = _Waiting()
         task = self.loop.create_task(self._finish(waiting, self._app.resume(request, future), head=head))
         self.tasks.add(task)
