@@ -242,6 +242,17 @@ def test_dependency_beside_it(compile_plugin: CompilePlugin, tmp_path: Path) -> 
         assert plugin.process_endpoint_data("/", "GET", "linked") == "linked"
 
 
+@pytest.mark.parametrize("name", ["my-plugin", "libmy-plugin.so", "my_plugn", "My-Plugin"])
+def test_similar_name(name: str, compile_plugin: CompilePlugin, tmp_path: Path) -> None:
+    """A file with a similar name is suggested, such as the one that cargo makes of a crate with a hyphen."""
+    made = tmp_path / LIBRARY.format("my_plugin")
+    made.write_bytes(compile_plugin().read_bytes())
+    with pytest.raises(backworks.PluginNotFound) as caught:
+        backworks.load(tmp_path / name)
+
+    assert str(caught.value).endswith(f"; did you mean {made.name}?")
+
+
 @pytest.mark.parametrize("name", ["x" * 5000, "nul\0byte"])
 def test_impossible_name(name: str, tmp_path: Path) -> None:
     """An invalid file name is treated as a missing file."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import sys
 from pathlib import Path
 
@@ -42,6 +43,8 @@ def resolve_library(path: str | Path) -> Path:
         return wanted
     if not wanted.name:
         raise PluginNotFound(f"{wanted}: is a directory; give the path of the library inside it", path=path)
+    if _is_special(wanted):
+        raise PluginNotFound(f"{wanted}: is not a regular file", path=path)
     candidates = [wanted.with_name(name) for suffix in _SUFFIXES_HERE for name in _filenames(wanted.name, suffix)]
     for candidate in candidates:
         if _is_file(candidate):
@@ -71,8 +74,26 @@ def _explain(wanted: Path, candidates: list[Path]) -> str:
         for name in {name for each in stems for name in _filenames(each, suffix)}
         if _is_file(wanted.with_name(name))
     )
-    hint = f"; found {' and '.join(foreign)} for another system: build the plugin for this one" if foreign else ""
+    if foreign:
+        hint = f"; found {' and '.join(foreign)} for another system: build the plugin for this one"
+    else:
+        similar = _similar(wanted.parent, stem)
+        hint = f"; did you mean {' or '.join(similar)}?" if similar else ""
     return f"{wanted}: {looked}{hint}"
+
+
+def _similar(directory: Path, stem: str) -> list[str]:
+    """Returns the libraries in a directory with a similar name; cargo writes a crate's ``-`` as ``_``."""
+    try:
+        names = [path.name for path in directory.iterdir() if path.suffix in _SUFFIXES_HERE and path.is_file()]
+    except (OSError, ValueError):
+        return []
+    plain = {_comparable(name.rpartition(".")[0]): name for name in sorted(names)}
+    return [plain[match] for match in difflib.get_close_matches(_comparable(stem), plain, cutoff=0.8)]
+
+
+def _comparable(stem: str) -> str:
+    return stem.removeprefix("lib").replace("-", "_").lower()
 
 
 def _is_file(path: Path) -> bool:
@@ -80,6 +101,14 @@ def _is_file(path: Path) -> bool:
         return path.is_file()
     except (OSError, ValueError):
         return False  # not accessible, or not a valid file name
+
+
+def _is_special(path: Path) -> bool:
+    """Returns whether a path leads to a pipe, a socket or a device."""
+    try:
+        return path.exists() and not path.is_dir()
+    except (OSError, ValueError):
+        return False
 
 
 def _is_directory(path: Path) -> bool:
