@@ -227,6 +227,21 @@ class TestBuild:
 
         assert Builder(made, print).build().changed
 
+    def test_other_directory(self, made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A project is found by a path with ``..``, with a link, and by its absolute path."""
+        beside = tmp_path / "beside"
+        beside.mkdir()
+        monkeypatch.chdir(beside)
+        for path in ("../hello", "../beside/../hello/", str(made), "../hello/./build/.."):
+            (made / "build").mkdir(exist_ok=True)
+            assert find_project(Path(path)).directory == made
+        if sys.platform != "win32":
+            (beside / "link").symlink_to(made)
+            assert find_project(Path("link")).plugin_id == "hello"
+        code, out, _ = run("build", "../hello", cwd=beside)
+
+        assert (code, Path(out.strip()).parts[:2]) == (0, ("..", "hello"))
+
     def test_no_project(self, tmp_path: Path, made: Path) -> None:
         """For a directory that is not a project, the error says what is missing."""
         with pytest.raises(BuildError, match="no build file found; add one of Cargo.toml, go.mod, build"):

@@ -73,7 +73,7 @@ def find_project(directory: Path) -> Project:
     """
     from backworks.config import load_config
 
-    directory = directory.absolute()
+    directory = Path(os.path.abspath(directory))  # noqa: PTH100  # "../weather" without the "..", links unchanged
     if not directory.is_dir():
         raise BuildError(f"{directory}: no such directory")
     toolchain = toolchain_of(directory)
