@@ -41,7 +41,7 @@ from leftovers import Traces, descriptors, has_mapped, memory, wait_for_end, wor
 
 import backworks
 from backworks import PluginCrashed, PluginManager, PluginTimeout, sdk
-from backworks.loading.staging import private_directory
+from backworks.loading.private import private_directory
 
 __all__ = ["Result", "build", "soak"]
 

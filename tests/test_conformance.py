@@ -31,7 +31,7 @@ from backworks.authoring.conformance.launch import _kill_if_mapped, sweep
 from backworks.authoring.conformance.requests import parse
 from backworks.authoring.conformance.results import Result, Status
 from backworks.authoring.conformance.runner import Options, run
-from backworks.loading.staging import private_directory
+from backworks.loading.private import private_directory
 
 only_linux = pytest.mark.skipif(sys.platform != "linux", reason="the plugins and the checks for leftovers need /proc")
 

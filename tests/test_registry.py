@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
+import ctypes
 import itertools
 import logging
 import sys
 import threading
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
-from conftest import ECHO, PATIENCE, CompilePlugin
+from bundles import FROM_LINKED, build_dependency, build_plugin, posix_only
+from conftest import ECHO, LIBRARY, PATIENCE, CompilePlugin
 from cross import cross_compile
 
-from backworks.errors import PluginStateError, WrongPlatformError
+import backworks
+from backworks.config.load import as_config
+from backworks.config.plugins import check_plugins
+from backworks.errors import LinkError, PluginStateError, WrongPlatformError
 from backworks.loading.discovery import DiscoveredPlugin, PluginDiscovery
 from backworks.loading.registry import PluginRegistry
+
+if TYPE_CHECKING:
+    from backworks.settings import Isolation
+
+name_is_unique = pytest.mark.skipif(
+    sys.platform in {"darwin", "win32"}, reason="macOS distinguishes paths; on Windows the compiler's flags differ"
+)
 
 
 def _plugin(path: str, version: str | None = "1.0.0", name: str = "echo", *, loadable: bool = True) -> DiscoveredPlugin:
@@ -193,3 +206,68 @@ def test_many_threads_may_use_it_at_once() -> None:
     for version in range(25):
         assert registry.get(f"p{version}").version == f"1.{version}.15"
         assert len(registry.shadowed(f"p{version}")) == 15
+
+
+class TestOneProcess:
+    """Plugins in the host's process that bring along different libraries of the same name."""
+
+    @pytest.fixture(name="both")
+    def _both(self, cc: list[str], tmp_path: Path) -> list[Path]:
+        """Two plugins, each with its own dependency."""
+        return [self._plugin(cc, tmp_path, name) for name in ("first", "second")]
+
+    @staticmethod
+    def _plugin(cc: list[str], directory: Path, name: str) -> Path:
+        dependency = build_dependency(cc, directory / name / "lib", name, name="libboth.so")
+        source = FROM_LINKED.replace('"echo"', f'"{name}"')
+        return build_plugin(cc, directory / name / LIBRARY.format(name), source, ["lib"], dependency.parent)
+
+    @name_is_unique
+    @pytest.mark.parametrize("isolation", ["none", "thread"])
+    def test_refused(self, both: list[Path], isolation: Isolation) -> None:
+        """The second plugin is refused with both files and the remedy, instead of silently using the first one's."""
+        first, second = both
+        with backworks.load(first, isolation=isolation) as plugin:
+            with pytest.raises(LinkError, match="use isolation: process") as caught:
+                backworks.load(second, isolation=isolation)
+            assert str(first.parent / "lib" / "libboth.so") in str(caught.value)
+            assert str(second.parent / "lib" / "libboth.so") in str(caught.value)
+            assert plugin.process_endpoint_data("/") == "first"
+        with backworks.load(second, isolation="process") as plugin:
+            assert plugin.process_endpoint_data("/") == "second"
+
+    @name_is_unique
+    def test_checked(self, both: list[Path], tmp_path: Path) -> None:
+        """The check of a configuration says so as well, of plugins that share a process only."""
+        plugins = {path.parent.name: {"path": str(path), "isolation": "none"} for path in both}
+        (line,) = check_plugins(as_config({"plugins": plugins})).libraries
+
+        assert line.startswith("plugins.second.path: ")
+        assert "only one library of that name" in line
+        plugins["first"]["isolation"] = "process"
+        assert check_plugins(as_config({"plugins": plugins})).libraries == []
+
+    @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc/self/maps")
+    def test_of_others(self, cc: list[str], tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+        """If the program itself has loaded another library of that name, a warning names both."""
+        theirs = build_dependency(cc, tmp_path / "theirs", "theirs", name="libtheirs.so")
+        ctypes.CDLL(str(theirs))
+        own = build_dependency(cc, tmp_path / "lib", "own", name="libtheirs.so")
+        plugin = build_plugin(cc, tmp_path / "libp.so", FROM_LINKED, ["lib"], own.parent)
+        with backworks.load(plugin) as loaded:
+            assert loaded.process_endpoint_data("/") == "theirs"
+        (warning,) = _warnings(caplog)
+        assert warning == (
+            f"{plugin}: it brings along {own}, but this process has already loaded {theirs} and uses that one; use "
+            "isolation: process"
+        )
+
+    @posix_only
+    def test_same(self, cc: list[str], tmp_path: Path) -> None:
+        """Two plugins with the same library are not in each other's way."""
+        dependency = build_dependency(cc, tmp_path / "lib", "shared", name=LIBRARY.format("shared"))
+        for name in ("one", "two"):
+            source = FROM_LINKED.replace('"echo"', f'"{name}"')
+            build_plugin(cc, tmp_path / LIBRARY.format(name), source, ["lib"], dependency.parent)
+        with backworks.load(tmp_path / "one") as one, backworks.load(tmp_path / "two") as two:
+            assert one.process_endpoint_data("/") == two.process_endpoint_data("/") == "shared"

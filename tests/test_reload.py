@@ -16,13 +16,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from bundles import FROM_LINKED, build_dependency, build_plugin, posix_only
 from conftest import ECHO, LIBRARY, CompilePlugin
 from gate import GATED, PATIENCE, Gate
 from test_http_app import open_client
 from test_plugin import in_thread
 
 import backworks
-from backworks import PluginManager
+from backworks import LinkError, PluginManager
 from backworks.http import create_app
 
 #: A plugin that answers with its version and what it was sent.
@@ -73,6 +74,53 @@ def _library(compile_plugin: CompilePlugin, tmp_path: Path) -> Callable[[str], P
         return path
 
     return put
+
+
+class TestDependency:
+    """A reload after only a library has changed that a plugin brings along."""
+
+    @posix_only
+    @pytest.mark.parametrize("search", ["lib", "../pkg.libs"])
+    @pytest.mark.parametrize("whole", [False, True], ids=["plugin", "configuration"])
+    def test_worker(self, cc: list[str], tmp_path: Path, write: Write, search: str, whole: bool) -> None:
+        """The new library is used, and a further reload changes nothing."""
+        directory = tmp_path / "pkg"
+        place = (directory / search).resolve()
+        build_dependency(cc, place, "old")
+        plugin = build_plugin(cc, directory / LIBRARY.format("p"), FROM_LINKED, [search], place)
+        config = write(p={"path": str(plugin), "isolation": "process"})
+        with PluginManager.from_config(config) as manager:
+            assert manager.process_endpoint_data("p", "/") == "old"
+            build_dependency(cc, place, "new")
+            if whole:
+                assert str(manager.reload_config()) == "p replaced"
+            else:
+                manager.reload("p")
+            assert manager.process_endpoint_data("p", "/") == "new"
+            assert str(manager.reload_config()) == "no plugins changed"
+
+    @pytest.mark.skipif(sys.platform != "linux", reason="a fixed path in RUNPATH; macOS distinguishes paths")
+    def test_fixed_path(self, cc: list[str], tmp_path: Path, write: Write) -> None:
+        """A library that a fixed path in RUNPATH leads to counts as well."""
+        place = build_dependency(cc, tmp_path / "elsewhere", "old").parent
+        flags = [f"-Wl,-rpath,{place}"]
+        plugin = build_plugin(cc, tmp_path / LIBRARY.format("p"), FROM_LINKED, (), place, flags)
+        with PluginManager.from_config(write(p={"path": str(plugin), "isolation": "process"})) as manager:
+            assert manager.process_endpoint_data("p", "/") == "old"
+            build_dependency(cc, place, "new")
+            assert str(manager.reload_config()) == "p replaced"
+            assert manager.process_endpoint_data("p", "/") == "new"
+
+    @pytest.mark.skipif(sys.platform != "linux", reason="macOS distinguishes paths")
+    def test_host(self, cc: list[str], tmp_path: Path, write: Write) -> None:
+        """In the host's process, which cannot load a second library of that name, the reload fails and says why."""
+        place = build_dependency(cc, tmp_path / "lib", "old", name="libhost.so").parent
+        plugin = build_plugin(cc, tmp_path / LIBRARY.format("p"), FROM_LINKED, ["lib"], place)
+        with PluginManager.from_config(write(p={"path": str(plugin), "isolation": "none"})) as manager:
+            build_dependency(cc, place, "new", name="libhost.so")
+            with pytest.raises(LinkError, match="keeps the version .*; use isolation: process, or restart the host"):
+                manager.reload_config()
+            assert manager.process_endpoint_data("p", "/") == "old"
 
 
 class TestConfiguration:

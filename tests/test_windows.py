@@ -15,7 +15,7 @@ from unruly import CHILD, UNRULY, is_alive
 import backworks
 from backworks import LinkError, PluginUnavailable
 from backworks.ffi import binding_named
-from backworks.loading.staging import private_directory
+from backworks.loading.private import private_directory
 from backworks.settings import Limits
 
 pytestmark = pytest.mark.skipif(sys.platform != "win32", reason="Windows alone does this")

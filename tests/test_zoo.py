@@ -89,7 +89,7 @@ class Watch(logging.Handler):
 
 def staged_in_this_process() -> Path:
     """The directory of the private copies of libraries."""
-    from backworks.loading.staging import private_directory
+    from backworks.loading.private import private_directory
 
     return private_directory()
 

@@ -11,17 +11,19 @@ from backworks.config.load import as_config
 from backworks.config.source import KeyPath, Problem, show
 from backworks.errors import BackworksError, ConfigError, PluginLoadError, PluginStateError
 from backworks.loading.inspection import inspect_library, isolation_problem
+from backworks.loading.linked import clash
 from backworks.loading.paths import resolve_library
 from backworks.loading.prepared import Prepared, prepare
 from backworks.loading.registry import PluginRegistry, discover
 from backworks.loading.schema import violations
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from os import PathLike
     from typing import Any
 
     from backworks.config.models import Config
+    from backworks.loading.staging import Staged
 
 __all__ = ["Checked", "add_plugin_schemas", "check_plugins", "read_config"]
 
@@ -80,6 +82,8 @@ def check_plugins(config: Config) -> Checked:
             if text := isolation_problem(found.manifest, plugin.isolation):
                 settings.append(Problem(("plugins", plugin_id, "isolation"), text))
         broken[plugin.critical] += _faults(plugin_id, plugin.path, found, registry)
+    for plugin_id, text in _clashes(config, prepared):
+        broken[libraries[plugin_id].critical].append(Problem(("plugins", plugin_id, "path"), text))
     for path, endpoint in config.endpoints.items():
         handler = endpoint.runtime.handler
         if handler not in config.plugins and handler not in registry:
@@ -102,8 +106,23 @@ def _faults(
     """Lists the reasons why a plugin cannot load."""
     if path is None and plugin_id not in registry:
         return [Problem(("plugins", plugin_id), _not_found(plugin_id, registry), at_key=True)]
-    errors = found.problems if isinstance(found, Prepared) else (found,)
+    if isinstance(found, Prepared):
+        errors: Sequence[BackworksError] = found.problems
+    else:
+        errors = (found,)
     return [Problem(("plugins", plugin_id, "path"), str(error)) for error in errors]
+
+
+def _clashes(config: Config, prepared: Mapping[str, Prepared | BackworksError]) -> Iterator[tuple[str, str]]:
+    """Yields the plugins that cannot run in the host's process because of another one, with the reason."""
+    before: list[Staged] = []
+    for plugin_id, found in prepared.items():
+        if isinstance(found, Prepared) and config.plugins[plugin_id].isolation != "process":
+            text = clash(found.staged, before)
+            if text is None:
+                before.append(found.staged)
+            else:
+                yield plugin_id, f"{found.path}: {text}"
 
 
 def add_plugin_schemas(schema: dict[str, Any], config: Config) -> None:

@@ -22,7 +22,6 @@ import os
 import shutil
 import signal
 import sys
-import tempfile
 import threading
 import time
 from contextlib import contextmanager, suppress
@@ -35,7 +34,7 @@ from backworks.errors import BackworksError, WorkerError
 from backworks.http.reloads import Reloads, attempt
 from backworks.http.running import Stop, run
 from backworks.http.sharing import Shared
-from backworks.loading.staging import private_directory
+from backworks.loading.private import new_directory
 from backworks.manager.startup import file_of
 
 if TYPE_CHECKING:
@@ -84,7 +83,7 @@ def supervise(
         WorkerError: A process ended before it accepted requests.
     """
     multiprocessing.allow_connection_pickling()  # sockets as well
-    shared = tempfile.mkdtemp(dir=private_directory())
+    shared = str(new_directory())
     workers: list[_Worker] = []
     try:
         workers.extend(_Worker(config, sockets, Shared(shared, place), prepare) for place in range(count))

@@ -9,6 +9,7 @@ from backworks import ffi
 from backworks.ffi.contract import REQUIRED_SYMBOLS
 from backworks.loading.identity import check_abi, identify, link_error, missing_symbols
 from backworks.loading.inspection import isolation_problem
+from backworks.loading.linked import opening
 from backworks.loading.prepared import Prepared, prepare
 
 if TYPE_CHECKING:
@@ -73,7 +74,8 @@ class DynamicPluginLoader:
         prepared.check("none" if isolation_problem(manifest, "thread") else "thread")  # either in-process isolation
         binding = self._binding or ffi.binding()
         try:
-            library = binding.open(str(staged.path))
+            with opening(staged):
+                library = binding.open(str(staged.verified()))
         except OSError as error:
             raise link_error(path, staged.path, str(error)) from error
         symbols = library.symbols()

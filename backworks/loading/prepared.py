@@ -5,18 +5,16 @@ This happens once for each plugin: the check of a configuration passes the resul
 
 from __future__ import annotations
 
-import contextlib
-import re
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from backworks.errors import IsolationError, PluginLoadError, PluginNotFound
-from backworks.loading.inspection import inspect_library, isolation_problem, problems
+from backworks.errors import IsolationError, PluginLoadError
+from backworks.loading.inspection import isolation_problem, problems
 from backworks.loading.paths import resolve_library
-from backworks.loading.staging import Staged, stage, stage_beside
+from backworks.loading.staging import Staged, stage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping
     from pathlib import Path
 
 __all__ = ["Prepared", "prepare"]
@@ -75,45 +73,11 @@ def prepare(path: str | Path) -> Prepared:
             loaded, :attr:`Prepared.problems` lists the reasons.
     """
     found = resolve_library(path).absolute()
-    with _readable(found):
+    try:
         staged = stage(found)
-    with _speaking_of(found, instead_of=staged.path):
-        info = replace(inspect_library(staged.path), path=found)
-    reasons = tuple(problems(info))
-    if not reasons:
-        _stage_dependencies(staged, found.parent, info.needed)
-    return Prepared(found, staged, info.manifest, reasons)
-
-
-def _stage_dependencies(staged: Staged, directory: Path, needed: Sequence[str]) -> None:
-    """Copies the libraries beside the original that the staged one depends on, directly or indirectly."""
-    seen = {staged.path.name}
-    waiting = list(needed)
-    while waiting:
-        name = re.split(r"[/\\]", waiting.pop())[-1]  # "@loader_path/libfoo.dylib" on macOS
-        original = directory / name
-        if name in seen or not original.is_file():
-            continue
-        seen.add(name)
-        with _readable(original):
-            copy = stage_beside(staged, original)
-        waiting += inspect_library(copy).needed
-
-
-@contextlib.contextmanager
-def _readable(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise PluginNotFound(f"{path}: cannot read the file: {error.strerror or error}", path=path) from error
-
-
-@contextlib.contextmanager
-def _speaking_of(path: Path, *, instead_of: Path) -> Iterator[None]:
-    """Replaces the path of the private copy in errors with the path of the original."""
-    try:
-        yield
     except PluginLoadError as error:
-        error.args = (str(error).replace(str(instead_of), str(path)),)
-        error.path = str(path)
+        if error.path != str(found):  # the temporary directory, or a library that this one brings along
+            error.args = (f"{found}: {error}",)
+            error.path = str(found)
         raise
+    return Prepared(found, staged, staged.info.manifest, tuple(problems(staged.info)))

@@ -15,7 +15,7 @@ from backworks.authoring.conformance.jobs import POLL, Job, Options, Place
 from backworks.authoring.conformance.launch import Launcher, sweep
 from backworks.authoring.conformance.results import BAD, Result, Status
 from backworks.loading.inspection import inspect_library
-from backworks.loading.staging import private_directory
+from backworks.loading.private import private_directory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import TYPE_CHECKING
 
-from backworks.errors import BackworksError, PluginContractError, PluginUnavailable
+from backworks.errors import BackworksError, PluginContractError, PluginLoadError, PluginUnavailable
 from backworks.loading.identity import Identity, check_abi, identify, link_error, missing_symbols
-from backworks.loading.staging import stage
 from backworks.reply import check_init
 from backworks.system import system_words
 
@@ -36,21 +34,12 @@ class LibraryJob:
         self._path = prepared.path
         self._staged = prepared.staged
         self._manifest = prepared.manifest
-        self._seen: tuple[int, ...] | None = None  # the file status of the copy when it was last hashed
 
     def path(self) -> str:
-        copy = self._staged.path
-        if self._seen is None or self._look() != self._seen:
-            # A plugin runs as the same user and may have modified the copy.
-            if not copy.is_file() or hashlib.sha256(copy.read_bytes()).hexdigest() != self._staged.sha256:
-                copy.unlink(missing_ok=True)
-                if stage(self._path).sha256 != self._staged.sha256:
-                    raise OSError(
-                        f"the private copy of {self._path} was modified, and the file itself has changed since it was "
-                        "loaded; load it again"
-                    )
-            self._seen = self._look()
-        return str(copy)
+        try:
+            return str(self._staged.verified())
+        except PluginLoadError as error:
+            raise OSError(str(error)) from error
 
     def accept(self, ready: Ready) -> None:
         check_abi(self._path, ready.abi)
@@ -80,7 +69,3 @@ class LibraryJob:
         if refused.stage == _SYMBOLS:
             raise missing_symbols(self._path, sorted(refused.text.split()))
         check_abi(self._path, refused.detail)
-
-    def _look(self) -> tuple[int, ...]:
-        found = self._staged.path.stat()
-        return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 from backworks.loading.inspection.checks import problems
 from backworks.loading.inspection.host import this_machine, this_system
-from backworks.loading.inspection.library import LibraryInfo, file_sha256, inspect_library
+from backworks.loading.inspection.library import LibraryInfo, file_sha256, inspect_file, inspect_library
 from backworks.loading.inspection.manifest import isolation_problem, parse_manifest
 from backworks.loading.inspection.semver import version_key
 
 __all__ = [
     "LibraryInfo",
     "file_sha256",
+    "inspect_file",
     "inspect_library",
     "isolation_problem",
     "parse_manifest",

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field, replace
 from struct import Struct
 from typing import Any
 
+from backworks.loading.inspection import versions
 from backworks.loading.inspection.manifest import MAX_SECTION
-from backworks.loading.inspection.reader import Damaged, Image, Names, View
+from backworks.loading.inspection.reader import Damaged, Image, Linkage, Names, View
 
 __all__ = ["MAGIC", "read"]
 
@@ -40,9 +42,11 @@ _VARIANTS = {
 
 _PT_LOAD = 1
 _SHT_DYNAMIC, _SHT_NOBITS, _SHT_DYNSYM = 6, 8, 11
-_DT_NULL, _DT_NEEDED, _DT_FLAGS_1 = 0, 1, 0x6FFFFFFB
+_SHT_GNU_VERDEF, _SHT_GNU_VERNEED = 0x6FFFFFFD, 0x6FFFFFFE
+_DT_NULL, _DT_NEEDED, _DT_SONAME, _DT_RPATH, _DT_RUNPATH, _DT_FLAGS_1 = 0, 1, 14, 15, 29, 0x6FFFFFFB
 _DF_1_PIE = 0x08000000
-_EXPORTED_BINDINGS = {1, 2, 10}  # STB_GLOBAL, STB_WEAK, STB_GNU_UNIQUE
+_STB_GLOBAL = 1
+_EXPORTED_BINDINGS = {_STB_GLOBAL, 2, 10}  # STB_WEAK, STB_GNU_UNIQUE
 _EXPORTED_VISIBILITIES = {0, 3}  # STV_DEFAULT, STV_PROTECTED
 _NAMELESS_TYPES = {3, 4}  # STT_SECTION, STT_FILE
 
@@ -62,31 +66,40 @@ def read(view: View) -> Image:
         return Image("elf", system, (architecture,), bits, kind)
 
     sections = _sections(view, order)
-    exports: set[str] | None = None
-    needed: list[str] | None = None
-    manifest = None
-    for name, section in sections:
-        kind_of_section, offset, size, link = section
-        # The standard allows one of each. Reading only the first prevents a crafted file from taking hours.
-        if kind_of_section == _SHT_DYNSYM and exports is None:
-            exports = _exports(view, order, offset, size, _names(view, sections, link))
-        elif kind_of_section == _SHT_DYNAMIC and needed is None:
-            needed, flags = _dynamic(view, order, offset, size, _names(view, sections, link))
-            if flags & _DF_1_PIE:
-                kind = "executable"
-        elif name == _SECTION and manifest is None and kind_of_section != _SHT_NOBITS:
-            view.check(offset, size, f"section {_SECTION}")
-            manifest = view.read(offset, min(size, MAX_SECTION), f"section {_SECTION}")
+    # The standard allows one section of each type. Reading only the first prevents a crafted file from taking hours.
+    first = {section[0]: section for _, section in reversed(sections)}
+
+    def names(section: _Section) -> Names:
+        return _names(view, sections, section[3])
+
+    exports, linkage = frozenset[str](), Linkage()
+    needed: tuple[str, ...] = ()
+    if section := first.get(_SHT_DYNSYM):
+        exports, undefined = _symbols(view, order, section, names(section))
+        linkage = replace(linkage, undefined=undefined)
+    if section := first.get(_SHT_DYNAMIC):
+        tags = _dynamic(view, order, section, names(section))
+        kind = "executable" if tags.flags & _DF_1_PIE else kind
+        needed = tuple(tags.needed)
+        search, inherited = tags.runpath or tags.rpath, not tags.runpath
+        linkage = replace(linkage, soname=tags.soname, search=search, inherited=inherited)
+    if section := first.get(_SHT_GNU_VERNEED):
+        part = view.part(section[1], section[2], "the table of needed versions")
+        linkage = replace(linkage, needed_versions=versions.needed(part, order, names(section)))
+    if section := first.get(_SHT_GNU_VERDEF):
+        part = view.part(section[1], section[2], "the table of defined versions")
+        linkage = replace(linkage, versions=versions.defined(part, order, names(section)))
     return Image(
         "elf",
         system,
         (architecture,),
         bits,
         kind,
-        frozenset(exports or ()),
-        tuple(needed or ()),
-        manifest,
+        exports,
+        needed,
+        _manifest(view, sections),
         big_endian=order == ">",
+        linkage=linkage,
     )
 
 
@@ -121,33 +134,61 @@ def _names(view: View, sections: list[tuple[str, _Section]], index: int) -> Name
     return Names(view.read(offset, size, "a string table"))
 
 
-def _exports(view: View, order: str, offset: int, size: int, names: Names) -> set[str]:
+def _manifest(view: View, sections: list[tuple[str, _Section]]) -> bytes | None:
+    for name, (kind, offset, size, _) in sections:
+        if name == _SECTION and kind != _SHT_NOBITS:
+            view.check(offset, size, f"section {_SECTION}")
+            return view.read(offset, min(size, MAX_SECTION), f"section {_SECTION}")
+    return None
+
+
+def _symbols(view: View, order: str, section: _Section, names: Names) -> tuple[frozenset[str], frozenset[str]]:
+    """Returns the exported names, and the undefined ones that are not weak."""
     layout = Struct(order + "IBBHQQ")
-    found: set[str] = set()
-    seen: set[int] = set()
+    _, offset, size, _ = section
+    exported: dict[int, str] = {}  # by the offset of the name, because a name may occur in several versions
+    undefined: dict[int, str] = {}
     rows: Any = view.table(layout, offset, size // layout.size, "the table of dynamic symbols")
-    for name_at, info, other, section, _, _ in rows:
-        if (
-            section != 0
-            and name_at not in seen  # a name may occur in several versions
+    for name_at, info, other, home, _, _ in rows:
+        if home == 0:
+            if info >> 4 == _STB_GLOBAL and name_at not in undefined:
+                undefined[name_at] = names.at(name_at)
+        elif (
+            name_at not in exported
             and info >> 4 in _EXPORTED_BINDINGS
             and info & 15 not in _NAMELESS_TYPES
             and other & 3 in _EXPORTED_VISIBILITIES
         ):
-            seen.add(name_at)
-            found.add(names.at(name_at))
-    return found
+            exported[name_at] = names.at(name_at)
+    return frozenset(exported.values()), frozenset(undefined.values())
 
 
-def _dynamic(view: View, order: str, offset: int, size: int, names: Names) -> tuple[list[str], int]:
-    """Returns the needed libraries, and DT_FLAGS_1."""
+@dataclass
+class _Tags:
+    """The entries of the dynamic section."""
+
+    needed: list[str] = field(default_factory=list)
+    soname: str = ""
+    rpath: tuple[str, ...] = ()
+    runpath: tuple[str, ...] = ()
+    flags: int = 0
+
+
+def _dynamic(view: View, order: str, section: _Section, names: Names) -> _Tags:
     layout = Struct(order + "QQ")
-    needed, flags = [], 0
+    _, offset, size, _ = section
+    tags = _Tags()
     for tag, value in view.table(layout, offset, size // layout.size, "the dynamic section"):
         if tag == _DT_NULL:
             break
         if tag == _DT_NEEDED:
-            needed.append(names.at(value))
+            tags.needed.append(names.at(value))
+        elif tag == _DT_SONAME:
+            tags.soname = names.at(value)
+        elif tag == _DT_RPATH:
+            tags.rpath = tuple(names.at(value).split(":"))
+        elif tag == _DT_RUNPATH:
+            tags.runpath = tuple(names.at(value).split(":"))
         elif tag == _DT_FLAGS_1:
-            flags = value
-    return needed, flags
+            tags.flags = value
+    return tags

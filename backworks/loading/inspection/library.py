@@ -11,12 +11,17 @@ from typing import TYPE_CHECKING, Any
 from backworks.errors import NotALibraryError
 from backworks.loading.inspection import elf, macho, pe
 from backworks.loading.inspection.manifest import read_section
-from backworks.loading.inspection.reader import Damaged, View, cannot_read, open_file
+from backworks.loading.inspection.reader import Damaged, Linkage, View, cannot_read, open_file
 
 if TYPE_CHECKING:
+    from io import FileIO
+
     from backworks.loading.inspection.reader import Image
 
-__all__ = ["LibraryInfo", "file_sha256", "inspect_library"]
+__all__ = ["LibraryInfo", "file_sha256", "inspect_file", "inspect_library"]
+
+#: The maximum size of a library, in bytes. The code of a larger one cannot reach its own data on most processors.
+_MAX_SIZE = 1 << 31
 
 #: Files that are mistaken for libraries.
 _LOOKALIKES = {
@@ -44,6 +49,7 @@ class LibraryInfo:
         needed: The libraries that it is linked to.
         manifest: The manifest, or ``None`` if it is missing or invalid.
         manifest_problem: What is wrong with the manifest, or ``None``.
+        linkage: What it asks of the dynamic linker. Complete for ELF; for Mach-O without symbols and versions.
     """
 
     path: Path
@@ -57,6 +63,7 @@ class LibraryInfo:
     needed: tuple[str, ...]
     manifest: dict[str, Any] | None = field(hash=False)
     manifest_problem: str | None
+    linkage: Linkage = field(default=Linkage(), repr=False)
 
 
 def inspect_library(path: str | os.PathLike[str]) -> LibraryInfo:
@@ -71,14 +78,30 @@ def inspect_library(path: str | os.PathLike[str]) -> LibraryInfo:
         PluginLoadError: The file cannot be read.
     """
     with open_file(path) as file:
-        try:
-            size = os.fstat(file.fileno()).st_size
-            view = View(file, 0, size)
-            image = _read(view, view.read(0, min(size, 64), "the file"))
-        except Damaged as error:
-            raise NotALibraryError(f"{path}: {error}", path=Path(path)) from None
-        except OSError as error:
-            raise cannot_read(path, error) from error
+        return inspect_file(file, path)
+
+
+def inspect_file(file: FileIO, path: str | os.PathLike[str]) -> LibraryInfo:
+    """Reads the metadata of an open file; see :func:`inspect_library`.
+
+    Args:
+        file: The file.
+        path: The path for the result and for errors.
+
+    Raises:
+        NotALibraryError: The file is not a library.
+        PluginLoadError: The file cannot be read.
+    """
+    try:
+        size = os.fstat(file.fileno()).st_size
+        if size > _MAX_SIZE:
+            raise Damaged(f"its size is {size} bytes; the limit for a library is {_MAX_SIZE}")
+        view = View(file, 0, size)
+        image = _read(view, view.read(0, min(size, 64), "the file"))
+    except Damaged as error:
+        raise NotALibraryError(f"{path}: {error}", path=Path(path)) from None
+    except OSError as error:
+        raise cannot_read(path, error) from error
     manifest, problem = None, None
     if image.section is not None:
         manifest, problem = read_section(image.section, big_endian=image.big_endian)
@@ -94,6 +117,7 @@ def inspect_library(path: str | os.PathLike[str]) -> LibraryInfo:
         needed=image.needed,
         manifest=manifest,
         manifest_problem=problem,
+        linkage=image.linkage,
     )
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from backworks.loading.inspection.host import this_machine
 from backworks.loading.inspection.manifest import MAX_SECTION
-from backworks.loading.inspection.reader import Damaged, Image, Names, View
+from backworks.loading.inspection.reader import Damaged, Image, Linkage, Names, View
 from backworks.loading.inspection.trie import exported
 
 if TYPE_CHECKING:
@@ -56,6 +56,7 @@ _PLATFORMS = {
 }
 
 _LC_SYMTAB, _LC_SEGMENT_64, _LC_BUILD_VERSION = 0x2, 0x19, 0x32
+_LC_ID_DYLIB, _LC_RPATH = 0xD, 0x8000001C
 _LC_DYLD_INFO, _LC_DYLD_EXPORTS_TRIE = {0x22, 0x80000022}, 0x80000033
 _LC_LOADS = {0xC, 0x20, 0x80000018, 0x8000001F, 0x80000023}  # plain, lazy, weak, re-exported, upward
 _LC_VERSION_MIN = {0x24: "macos", 0x25: "ios", 0x2F: "tvos", 0x30: "watchos"}
@@ -94,7 +95,7 @@ def read(view: View) -> Image:
         return Image("mach-o", "macos", architectures, bits, kind)
 
     commands = view.read(32, size, "the load commands")
-    system, needed = "macos", []
+    system, needed, soname, search = "macos", [], "", []
     manifest: bytes | None = None
     # The loop only records these: a file may list a table thousands of times, but it must be read once.
     trie: tuple[int, ...] = ()
@@ -104,8 +105,11 @@ def read(view: View) -> Image:
             section = _segment(view, data, order, wanted=manifest is None)
             manifest = manifest if section is None else section
         elif command in _LC_LOADS:
-            (name_at,) = _fields(order + "I", data, 8)
-            needed.append(data[name_at:].split(b"\0", 1)[0].decode("utf-8", "backslashreplace"))
+            needed.append(_name(data, order))
+        elif command == _LC_ID_DYLIB:
+            soname = _name(data, order)
+        elif command == _LC_RPATH:
+            search.append(_name(data, order))
         elif command in _LC_DYLD_INFO:
             trie = _fields(order + "II", data, 40)
         elif command == _LC_DYLD_EXPORTS_TRIE:
@@ -134,6 +138,7 @@ def read(view: View) -> Image:
         tuple(needed),
         manifest,
         big_endian=order == ">",
+        linkage=Linkage(soname, tuple(search), inherited=True),
     )
 
 
@@ -160,6 +165,12 @@ def _fields(layout: str, data: bytes, offset: int) -> tuple[int, ...]:
     if offset + structure.size > len(data):
         raise Damaged(f"a load command of {len(data)} bytes is too short for its fields")
     return structure.unpack_from(data, offset)
+
+
+def _name(data: bytes, order: str) -> str:
+    """Returns the name in a load command."""
+    (name_at,) = _fields(order + "I", data, 8)
+    return data[name_at:].split(b"\0", 1)[0].decode("utf-8", "backslashreplace")
 
 
 def _segment(view: View, data: bytes, order: str, *, wanted: bool) -> bytes | None:

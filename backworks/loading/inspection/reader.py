@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from io import FileIO
     from struct import Struct
 
-__all__ = ["MAX_ENTRIES", "Damaged", "Image", "Names", "View", "cannot_read", "open_file"]
+__all__ = ["MAX_ENTRIES", "Damaged", "Image", "Linkage", "Names", "View", "cannot_read", "open_file"]
 
 #: The maximum number of entries in a table. The largest libraries, of machine-learning frameworks, have about 300,000
 #: symbols.
@@ -27,6 +27,27 @@ MAX_READ = 1 << 28
 
 class Damaged(Exception):
     """The bytes violate their format; the message says where, without the file's name."""
+
+
+@dataclass(frozen=True)
+class Linkage:
+    """What a library asks of the dynamic linker, and what it provides to others.
+
+    Attributes:
+        soname: The name by which other libraries need it, or an empty string.
+        search: The directories in which it looks for the libraries that it needs, with ``$ORIGIN`` or ``@loader_path``.
+        inherited: Whether the libraries that it needs look there too, as with DT_RPATH.
+        undefined: The symbols that another library must export. Weak ones are not included.
+        needed_versions: Pairs of a needed library and the name of a symbol version that it must define.
+        versions: The names of the symbol versions that the library defines.
+    """
+
+    soname: str = ""
+    search: tuple[str, ...] = ()
+    inherited: bool = False
+    undefined: frozenset[str] = frozenset()
+    needed_versions: frozenset[tuple[str, str]] = frozenset()
+    versions: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -45,6 +66,7 @@ class Image:
     needed: tuple[str, ...] = ()
     section: bytes | None = None
     big_endian: bool = False
+    linkage: Linkage = Linkage()
 
 
 class View:
@@ -76,6 +98,8 @@ class View:
             raise Damaged(f"{what} has {size} bytes; the limit is {MAX_READ}")
         self._file.seek(self._start + offset)
         data = self._file.read(size)
+        if data is None:  # a file of /proc that would wait for data
+            raise Damaged("the file has no data to read")
         if len(data) != size:
             raise Damaged("the file changed while it was read")
         return data

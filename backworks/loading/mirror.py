@@ -1,0 +1,107 @@
+"""A private directory that looks like the directory of a library, except that the library in it is a copy.
+
+``$ORIGIN``, ``@loader_path`` and ``dladdr`` lead to the directory of the file that is open. Each directory on the way
+to the original therefore has a counterpart here, in which everything else is a link to the original. On Windows, where
+only the DLL's own directory is searched and paths are short, it is the only one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import sys
+import weakref
+from typing import TYPE_CHECKING
+
+from backworks.loading.private import new_directory
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+__all__ = ["Mirror"]
+
+#: A directory above the library with more entries than this, such as one with a home for each user, has no links.
+_MAX_ABOVE = 1000
+
+
+class Mirror:
+    """A directory that is removed when nothing refers to this object any more.
+
+    Args:
+        prefix: The start of the directory's name.
+
+    Attributes:
+        root: The directory.
+
+    Raises:
+        PluginLoadError: It cannot be created.
+    """
+
+    def __init__(self, prefix: str) -> None:
+        self.root = new_directory(prefix)
+        self._near: set[Path] = set()
+        removal = weakref.finalize(self, _remove, self.root, os.getpid())
+        removal.atexit = False  # the private directory is then removed as a whole
+
+    def place(self, file: Path) -> Path:
+        """Returns the counterpart of a file, whose directory must have no links in its path, and makes its directory.
+
+        Raises:
+            OSError: The directory cannot be created.
+        """
+        self._near.add(file.parent)
+        directory = self._counterpart(file.parent)
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return directory / file.name
+
+    def link(self) -> None:
+        """Makes links to all other files, as far as they are missing."""
+        above = {parent for directory in self._near for parent in directory.parents} - self._near
+        for directory in self._near:
+            self._link(directory, list(_entries(directory)))
+        if sys.platform != "win32":
+            for directory in above:
+                entries = list(_entries(directory))
+                if len(entries) <= _MAX_ABOVE:
+                    self._link(directory, entries)
+
+    def _link(self, directory: Path, entries: list[os.DirEntry[str]]) -> None:
+        counterpart = self._counterpart(directory)
+        present = {entry.name for entry in _entries(counterpart)}
+        for entry in entries:
+            if entry.name not in present:
+                with contextlib.suppress(OSError):
+                    _link(entry, counterpart / entry.name)
+
+    def _counterpart(self, directory: Path) -> Path:
+        return self.root if sys.platform == "win32" else self.root.joinpath(*directory.parts[1:])
+
+
+def _entries(directory: Path) -> Iterator[os.DirEntry[str]]:
+    with contextlib.suppress(OSError), os.scandir(directory) as found:  # a directory that may be entered, but not read
+        yield from found
+
+
+if sys.platform == "win32":
+    import _winapi
+
+    def _link(entry: os.DirEntry[str], place: Path) -> None:
+        """Makes a link; without the privilege for symbolic ones, of the kind that any user can make."""
+        try:
+            place.symlink_to(entry.path, target_is_directory=entry.is_dir())
+        except OSError:
+            if entry.is_dir():
+                _winapi.CreateJunction(entry.path, str(place))
+            else:
+                place.hardlink_to(entry.path)
+else:
+
+    def _link(entry: os.DirEntry[str], place: Path) -> None:
+        place.symlink_to(entry.path)
+
+
+def _remove(root: Path, owner: int) -> None:
+    if os.getpid() == owner:  # a forked child inherits the object, but does not own the directory
+        shutil.rmtree(root, ignore_errors=True)
