@@ -19,11 +19,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from bundles import FROM_LINKED, build_dependency, build_plugin
 from conftest import ECHO, PATIENCE, CompilePlugin, missing
 from cross import TARGETS, cross_compile, join
 
+import backworks
+from backworks.config.load import as_config
+from backworks.config.plugins import check_plugins
 from backworks.errors import (
     AbiVersionError,
+    LinkError,
     ManifestError,
     MissingSymbolsError,
     NotALibraryError,
@@ -32,6 +37,7 @@ from backworks.errors import (
     WrongPlatformError,
 )
 from backworks.ffi.contract import REQUIRED_SYMBOLS
+from backworks.loading.discovery import PluginDiscovery
 from backworks.loading.inspection import (
     LibraryInfo,
     file_sha256,
@@ -44,6 +50,7 @@ from backworks.loading.inspection import (
     version_key,
 )
 from backworks.loading.inspection.manifest import MAX_SECTION, read_section
+from backworks.loading.linking import link_problems
 
 GOOD: dict[str, Any] = {"name": "echo", "version": "1.0.0", "abi": 1}
 
@@ -240,6 +247,63 @@ def test_the_exports_of_foreign_libraries_are_those_that_another_reader_finds(tm
         assert {name for name in theirs if name.startswith("backworks")} >= set(REQUIRED_SYMBOLS)
         assert theirs <= info.exports | {""}, target
         assert info.needed == tuple(libraries)
+
+
+class TestLinking:
+    """What the dynamic linker would say, predicted from files."""
+
+    @linux_only
+    def test_version(self, cc: list[str], tmp_path: Path) -> None:
+        """A library that needs a later version of the C library is reported with the version and the file."""
+        plugin = build_plugin(cc, tmp_path / "libp.so", ECHO)
+        data = plugin.read_bytes()
+        later = "GLIBC_2.99"
+        needed = sorted(name for _, name in inspect_library(plugin).linkage.needed_versions)
+        old = next(name for name in needed if len(name) >= len(later))
+        plugin.write_bytes(data.replace(old.encode() + b"\0", later.encode().ljust(len(old) + 1, b"\0")))
+        (problem,) = link_problems(inspect_library(plugin))
+
+        assert isinstance(problem, LinkError)
+        assert "libp.so needs GLIBC_2.99 of libc.so.6, which /" in str(problem)
+        (found,) = PluginDiscovery([tmp_path]).scan()
+        assert [str(each) for each in found.problems] == [str(problem)]
+        with pytest.raises(LinkError, match="GLIBC_2.99"):
+            backworks.load(plugin)
+
+    @linux_only
+    @pytest.mark.parametrize("direct", [True, False], ids=["plugin", "dependency"])
+    def test_undefined(self, cc: list[str], tmp_path: Path, direct: bool) -> None:
+        """A symbol that no linked library exports is reported, also by the check of a configuration."""
+        place = tmp_path / "lib"
+        uses = 'int missing_one(void); const char *value(void) { return missing_one() ? "a" : "b"; }'
+        build_dependency(cc, place, "x", source="" if direct else uses)
+        source = ECHO + "int missing_one(void);\nBACKWORKS_EXPORT int f(void);\nint f(void) { return missing_one(); }"
+        plugin = build_plugin(
+            cc, tmp_path / "libp.so", source if direct else FROM_LINKED, ["lib"], place, ["-Wl,--allow-shlib-undefined"]
+        )
+        (line,) = check_plugins(as_config({"plugins": {"p": {"path": str(plugin)}}})).libraries
+
+        assert f"{'libp.so' if direct else 'libdep.so'} uses missing_one, which no library" in line
+
+    @linux_only
+    def test_no_false_alarm(self, cc: list[str], tmp_path: Path) -> None:
+        """Nothing is reported of symbols that are weak, found indirectly, of this program, or not decidable."""
+        place = build_dependency(cc, tmp_path / "lib", "x").parent
+        extern = (
+            "extern int weak_one(void) __attribute__((weak));\nextern const char *value(void);\n"
+            "extern int Py_IsInitialized(void);\nBACKWORKS_EXPORT int f(void);\n"
+            "int f(void) { return (weak_one && weak_one()) || value() || Py_IsInitialized(); }"
+        )
+        plugin = build_plugin(cc, tmp_path / "libp.so", ECHO + extern, ["lib"], place, ["-lm", "-lpthread"])
+        assert link_problems(inspect_library(plugin)) == []
+        (place / "libdep.so").unlink()
+        assert link_problems(inspect_library(plugin)) == []
+
+    @linux_only
+    def test_system_libraries(self) -> None:
+        """Nothing is reported of the libraries of this system, all of which can be loaded."""
+        for path in _system_libraries():
+            assert link_problems(inspect_library(path)) == []
 
 
 @linux_only

@@ -12,6 +12,7 @@ from backworks.config.source import KeyPath, Problem, show
 from backworks.errors import BackworksError, ConfigError, PluginLoadError, PluginStateError
 from backworks.loading.inspection import inspect_library, isolation_problem
 from backworks.loading.linked import clash
+from backworks.loading.linking import link_problems
 from backworks.loading.paths import resolve_library
 from backworks.loading.prepared import Prepared, prepare
 from backworks.loading.registry import PluginRegistry, discover
@@ -107,7 +108,7 @@ def _faults(
     if path is None and plugin_id not in registry:
         return [Problem(("plugins", plugin_id), _not_found(plugin_id, registry), at_key=True)]
     if isinstance(found, Prepared):
-        errors: Sequence[BackworksError] = found.problems
+        errors: Sequence[BackworksError] = found.problems or link_problems(found.staged.info)
     else:
         errors = (found,)
     return [Problem(("plugins", plugin_id, "path"), str(error)) for error in errors]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from backworks.errors import PluginLoadError
 from backworks.loading.inspection import LibraryInfo, inspect_library, problems
+from backworks.loading.linking import link_problems
 from backworks.loading.paths import SUFFIXES, plain_name
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ class DiscoveredPlugin:
             manifest.get("description"),
             absolute,
             info,
-            tuple(problems(info)),
+            tuple(problems(info) or link_problems(info)),
         )
 
 
