@@ -79,7 +79,7 @@ class Staged:
         return self._copies.path
 
     def verified(self) -> Path:
-        """Returns the path of the copy after checking that it is still what was staged, or staging it again.
+        """Returns the path of the copy to open, after checking that it is what was staged, or staging it again.
 
         Raises:
             PluginLoadError: The copy was removed or modified, and the original has changed or cannot be copied.
@@ -90,7 +90,7 @@ class Staged:
                 if not self._copies.unchanged():
                     self._stage_again()
                 self._seen = self._copies.look()
-            self._copies.mirror.link()  # to files that are new
+            self._copies.mirror.link()  # only now: most copies of a reload are not opened, and files may be new
             return self._copies.path
 
     def _stage_again(self) -> None:
@@ -151,7 +151,6 @@ class _Copies:
         self.dependencies: list[Dependency] = []
         for _ in brought_along(self.info, self._add):
             pass
-        self.mirror.link()
         lines = [self.sha256, *sorted(f"{each.identity} {each.path}" for each in self.dependencies)]
         self.digest = hashlib.sha256("\n".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
 
