@@ -18,6 +18,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 import weather_plugins
+from bundles import FROM_LINKED, build_dependency, build_plugin
 from conftest import ECHO, PATIENCE, CompilePlugin, missing
 from leftovers import has_mapped
 from seeded import DEFECTS, ZOO_DEFECTS, Seeded, build
@@ -118,6 +119,21 @@ class TestGood:
     def test_echo(self, compile_plugin: CompilePlugin) -> None:
         """The smallest plugin passes all checks without a warning."""
         assert wrong(judged(compile_plugin(ECHO), Seeded("echo", {}, effort=1.0))) == {}
+
+    @only_linux
+    def test_brings_along(self, cc: list[str], tmp_path: Path) -> None:
+        """A plugin finds what is beside it, and the files beside it stay as they are."""
+        place = build_dependency(cc, tmp_path / "lib", "value").parent
+        library = build_plugin(cc, tmp_path / "libp.so", FROM_LINKED, ["lib"], place)
+        names = ("stdout", "stderr", "task", "result", "1-libp.so")
+        for name in names:
+            (tmp_path / name).write_text("mine", encoding="utf-8")
+        content = library.read_bytes()
+        results = judged(library, Seeded("linked", {}, effort=0.1))
+
+        assert {result.id: result.status for result in results}["opens"] is Status.PASS
+        assert {(tmp_path / name).read_text(encoding="utf-8") for name in names} == {"mine"}
+        assert library.read_bytes() == content
 
     def test_nothing_wrong(self, cc: list[str], tmp_path: Path) -> None:
         """The plugin that all defects are derived from passes all checks without a warning."""

@@ -9,15 +9,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import sys
-import weakref
 from typing import TYPE_CHECKING
 
-from backworks.loading.private import new_directory
-
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Container, Iterator
     from pathlib import Path
 
 __all__ = ["Mirror"]
@@ -27,23 +23,15 @@ _MAX_ABOVE = 1000
 
 
 class Mirror:
-    """A directory that is removed when nothing refers to this object any more.
+    """The files of a mirrored directory.
 
     Args:
-        prefix: The start of the directory's name.
-
-    Attributes:
-        root: The directory.
-
-    Raises:
-        PluginLoadError: It cannot be created.
+        root: An empty directory, to which the paths of originals are appended.
     """
 
-    def __init__(self, prefix: str) -> None:
-        self.root = new_directory(prefix)
+    def __init__(self, root: Path) -> None:
+        self.root = root
         self._near: set[Path] = set()
-        removal = weakref.finalize(self, _remove, self.root, os.getpid())
-        removal.atexit = False  # the private directory is then removed as a whole
 
     def place(self, file: Path) -> Path:
         """Returns the counterpart of a file, whose directory must have no links in its path, and makes its directory.
@@ -56,11 +44,15 @@ class Mirror:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         return directory / file.name
 
-    def link(self) -> None:
-        """Makes links to all other files, as far as they are missing."""
+    def link(self, without: Container[str] = ()) -> None:
+        """Makes links to all other files, as far as they are missing.
+
+        Args:
+            without: Names to leave out, because other files will have them.
+        """
         above = {parent for directory in self._near for parent in directory.parents} - self._near
         for directory in self._near:
-            self._link(directory, list(_entries(directory)))
+            self._link(directory, [entry for entry in _entries(directory) if entry.name not in without])
         if sys.platform != "win32":
             for directory in above:
                 entries = list(_entries(directory))
@@ -100,8 +92,3 @@ else:
 
     def _link(entry: os.DirEntry[str], place: Path) -> None:
         place.symlink_to(entry.path)
-
-
-def _remove(root: Path, owner: int) -> None:
-    if os.getpid() == owner:  # a forked child inherits the object, but does not own the directory
-        shutil.rmtree(root, ignore_errors=True)

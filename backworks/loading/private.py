@@ -18,7 +18,7 @@ from backworks.errors import PluginLoadError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["new_directory", "private_directory", "temporary_directory", "writing"]
+__all__ = ["new_directory", "private_directory", "remove", "temporary_directory", "writing"]
 
 _making = threading.Lock()
 _made: list[Path] = []
@@ -88,11 +88,12 @@ def _create() -> Path:
     parent = Path(tempfile.gettempdir())
     _sweep(parent)
     directory = _make(parent)
-    atexit.register(_remove, directory, os.getpid())
+    atexit.register(remove, directory, os.getpid())
     return directory
 
 
-def _remove(directory: Path, owner: int) -> None:
+def remove(directory: Path, owner: int) -> None:
+    """Removes a directory, if this process is the one with the number ``owner``."""
     if os.getpid() == owner:  # a forked child inherits the hook, but does not own the directory
         # Windows keeps an open library locked: the next process removes it.
         shutil.rmtree(directory, ignore_errors=True)

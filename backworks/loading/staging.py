@@ -25,7 +25,7 @@ from backworks.loading.dependencies import brought_along
 from backworks.loading.inspection import inspect_file, inspect_library
 from backworks.loading.inspection.reader import cannot_read, open_file
 from backworks.loading.mirror import Mirror
-from backworks.loading.private import private_directory, temporary_directory, writing
+from backworks.loading.private import new_directory, private_directory, remove, temporary_directory, writing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -143,7 +143,9 @@ class _Copies:
     def __init__(self, original: Path) -> None:
         temporary, self.sha256, self.info = _copy(original)
         try:
-            self.mirror = Mirror(f"{self.sha256}-")
+            self.mirror = Mirror(new_directory(f"{self.sha256}-"))
+            removal = weakref.finalize(self, remove, self.mirror.root, os.getpid())
+            removal.atexit = False  # the private directory is then removed as a whole
             self._hashes: dict[Path, str] = {}
             self.path = self._put(temporary, original.parent.resolve() / original.name, self.sha256)
         finally:

@@ -17,7 +17,10 @@ from backworks.authoring.conformance.requests import Request
 from backworks.authoring.conformance.results import Status, Verdict
 from backworks.authoring.conformance.subject import Subject
 
-__all__ = ["Task", "execute", "plain", "run"]
+__all__ = ["FILES", "Task", "execute", "plain", "run"]
+
+#: The names of the files of a process, which are in the directory of its library.
+FILES = frozenset({"task", "journal", "result", "result.new", "stdout", "stderr", "valgrind.xml"})
 
 #: Imported before the first fork, so that no process has to import it.
 _CHECKS = catalogue()
@@ -34,7 +37,8 @@ class Task(NamedTuple):
 
     Attributes:
         check: The id of the check.
-        library: The library, in a separate directory that also holds the files of the process.
+        library: The library, in a separate directory that also holds the files of the process, and links to the files
+            beside the original.
         config: The plugin's configuration, as JSON.
         requests: The calls given by the plugin's author: method, endpoint and data, as Latin-1.
         seed, effort: As in :class:`~backworks.authoring.conformance.subject.Subject`.

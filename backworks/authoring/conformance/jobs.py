@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from backworks.authoring.conformance import sanitizers, valgrind
-from backworks.authoring.conformance.child import Task, plain
+from backworks.authoring.conformance.child import FILES, Task, plain
 from backworks.authoring.conformance.journal import Journal
 from backworks.authoring.conformance.launch import Launcher, sweep
 from backworks.authoring.conformance.requests import PLAIN, Request, odd_requests
 from backworks.authoring.conformance.results import BAD, Result, Status
 from backworks.authoring.conformance.shrink import shrunk
+from backworks.loading.mirror import Mirror
 
 if TYPE_CHECKING:
     from backworks.authoring.conformance.catalogue import Check
@@ -77,13 +78,15 @@ class Place:
 
     Attributes:
         home: A directory for the files of all processes.
-        library: The copy of the plugin there.
+        original: The plugin, beside which it may have files.
+        library: The copy of the plugin in the directory.
         options: How they run.
         launcher: Starts the processes.
         slower: The factor by which the time limit is extended.
     """
 
     home: Path
+    original: Path
     library: Path
     options: Options
     launcher: Launcher
@@ -97,11 +100,13 @@ class Place:
     def start(self, check: Check, case: Request | None = None) -> Job:
         """Starts a check, or only one of its cases. Raises ``OSError``."""
         directory = Path(tempfile.mkdtemp(prefix=f"{check.id}-", dir=self.home))
-        library = directory / self.library.name
+        mirror = Mirror(directory)
+        library = mirror.place(self.original.parent.resolve() / self.original.name)
         try:
             library.hardlink_to(self.library)
         except OSError:  # a file system without hard links
             shutil.copy(self.library, library)
+        mirror.link(without=FILES)
         options = self.options
         task = Task(
             check.id,

@@ -68,7 +68,7 @@ def run(library: Path, checks: Iterable[Check], options: Options, report: Callab
         # Tools that check each memory access are slow.
         slower = valgrind.SLOWER if options.valgrind else sanitizers.SLOWER if environment else 1.0
         launcher = stack.enter_context(Launcher(tool, environment))
-        place = Place(home, copy, options, launcher, slower)
+        place = Place(home, library.absolute(), copy, options, launcher, slower)
         running: list[Job] = []
         last = time.monotonic()
         while len(results) < len(wanted):

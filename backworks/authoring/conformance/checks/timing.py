@@ -44,6 +44,7 @@ def opens_soon(subject: Subject) -> str:
     for number in range(1 if alone else _TIMES):
         # A new copy each time, because a library that is already open is not loaded again.
         copy = subject.path.with_name(f"{number}-{subject.path.name}")
+        copy.unlink(missing_ok=True)  # it may be a link to a file beside the original
         shutil.copyfile(subject.path, copy)
         began = time.perf_counter()
         subject.open(copy)
