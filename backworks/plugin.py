@@ -70,7 +70,8 @@ class Plugin:
     """A running plugin, returned by :func:`backworks.load` and by :class:`backworks.PluginManager`.
 
     Its methods can be called from any thread. Close it with :meth:`close` or a ``with`` block. A plugin that is dropped
-    without that causes a ``ResourceWarning`` and is not shut down, because a finalizer never calls C.
+    without that causes a ``ResourceWarning``. Its worker processes are then shut down in the background; a plugin in
+    this process is not shut down, because a finalizer never calls C.
     """
 
     def __init__(self, info: PluginInfo, admission: Admission, timeout: float | None) -> None:
@@ -139,8 +140,8 @@ class Plugin:
     def state(self) -> str:
         """``"running"``, ``"closing"``, ``"closed"``, or a state that rejects calls because of a fault.
 
-        Those are ``"quarantined"`` and ``"abandoned"`` for a plugin in this process, and ``"restarting"`` and
-        ``"stopped"`` for one in worker processes.
+        Those are ``"quarantined"`` and ``"abandoned"`` for a plugin in this process, and ``"restarting"`` for one in
+        worker processes.
         """
         return str(self._admission.state)
 
@@ -326,8 +327,10 @@ class Plugin:
         Args:
             timeout: How many seconds to wait for the result; isolation ``none`` cannot enforce it.
         """
-        if self._admission.state is not State.RUNNING or not self._info.has_health_check:
-            return PluginHealth(self._admission.state is State.RUNNING, self.state)
+        if trouble := self._admission.trouble:
+            return PluginHealth(False, self.state, trouble, Code.UNAVAILABLE)
+        if not self._info.has_health_check:
+            return PluginHealth(True, self.state)
         try:
             reply = self._admission.health_check(timeout)
         except PluginError as error:
@@ -383,6 +386,7 @@ class Plugin:
     def __del__(self) -> None:
         admission = getattr(self, "_admission", None)
         if admission is not None and admission.state not in (State.CLOSING, State.CLOSED, State.ABANDONED):
+            admission.drop()
             warnings.warn(f"{self!r} was never closed", ResourceWarning, source=self, stacklevel=2)
 
     async def _answer_inline(self, *arguments: Any) -> bytes | PluginResult | None:

@@ -38,14 +38,12 @@ class Restart:
     """How the host replaces worker processes that have ended.
 
     Attributes:
-        initial: The delay before the second start in a row, in seconds; the first start is immediate.
-        maximum: The longest delay between two starts, in seconds.
-        give_up_after: How many starts in a row may fail before the host stops the plugin.
+        initial: The delay before the second start in a row after failures, in seconds; the first is immediate.
+        maximum: The longest delay between two starts, in seconds. Starts go on at this delay until one succeeds.
     """
 
     initial: float = 0.1
     maximum: float = 30.0
-    give_up_after: int = 5
 
 
 @dataclass(frozen=True)

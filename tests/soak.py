@@ -173,7 +173,7 @@ class Soak:
                 "workers": self._workers[name],
                 "timeout": PATIENCE,
                 "queue": 1000,
-                "restart": {"initial": "1ms", "maximum": "10ms", "give_up_after": 1000},
+                "restart": {"initial": "1ms", "maximum": "10ms"},
                 "breaker": False,
                 "health_check": "300ms",
             }

@@ -135,7 +135,7 @@ class TestAccepted:
         assert (plugin.isolation, plugin.workers, plugin.timeout) == ("process", 1, 30.0)
         assert (plugin.queue, plugin.health_check, plugin.start_timeout) == (64, 10.0, 10.0)
         assert plugin.environment == ()
-        assert asdict(plugin.restart) == {"initial": 0.1, "maximum": 30.0, "give_up_after": 5}
+        assert asdict(plugin.restart) == {"initial": 0.1, "maximum": 30.0}
         assert plugin.breaker is not None
         assert asdict(plugin.breaker) == {"failures": 5, "window": 30.0, "open": 10.0, "probes": 1}
         assert plugin.settings == Settings()
@@ -151,7 +151,7 @@ class TestAccepted:
                     "a": {
                         "path": "a",
                         "queue": "0",
-                        "restart": {"initial": "200ms", "maximum": "1m", "give_up_after": 3},
+                        "restart": {"initial": "200ms", "maximum": "1m"},
                         "breaker": {"failures": 2, "window": "1m", "open": "5s", "probes": 3},
                         "start_timeout": "1s",
                         "health_check": None,
@@ -171,7 +171,7 @@ class TestAccepted:
         plugin = config.plugins["a"]
 
         assert (plugin.queue, plugin.start_timeout, plugin.health_check) == (0, 1.0, None)
-        assert asdict(plugin.restart) == {"initial": 0.2, "maximum": 60.0, "give_up_after": 3}
+        assert asdict(plugin.restart) == {"initial": 0.2, "maximum": 60.0}
         assert plugin.breaker is not None
         assert asdict(plugin.breaker) == {"failures": 2, "window": 60.0, "open": 5.0, "probes": 3}
         assert asdict(plugin.limits) == {
@@ -543,7 +543,7 @@ WRONG_FILES = {
             "c.yaml:2:23: plugins.a.queue: must be a whole number from 0 to 100000, not -1",
             "c.yaml:2:41: plugins.a.health_check: must be a duration above 0 and up to 24h, such as 500ms, 2s, 1m, 1h",
             "c.yaml:2:53: plugins.a.breaker: must be false, or a mapping with failures, window, open, probes, not 5",
-            "c.yaml:2:66: plugins.a.restart.first: unknown key; expected one of initial, maximum, give_up_after",
+            "c.yaml:2:66: plugins.a.restart.first: unknown key; expected one of initial, maximum",
             "c.yaml:2:93: plugins.a.start_timeout: must be a duration above 0 and up to 24h, such as 500ms, 2s, 1m, 1h",
             "c.yaml:3:36: plugins.b.breaker.failures: must be a whole number from 1 to 1000, not 0",
             "c.yaml:3:39: plugins.b.breaker.opened: unknown key; did you mean open? Expected one of failures, window,",
@@ -553,7 +553,7 @@ WRONG_FILES = {
             "c.yaml:4:36: plugins.c.environment[1]: must be the name of an environment variable such as HOME, not 'A",
             "c.yaml:4:41: plugins.c.environment[2]: must be the name of an environment variable such as HOME, not 5",
             "c.yaml:4:53: plugins.c.limits: must be a mapping with memory, cpu_time, open_files, processes and output,",
-            "c.yaml:4:66: plugins.c.restart: must be a mapping with initial, maximum and give_up_after, not 'x'",
+            "c.yaml:4:66: plugins.c.restart: must be a mapping with initial and maximum, not 'x'",
             "c.yaml:5:35: plugins.d.limits: requires isolation process, but the plugin uses thread; remove it or",
             "c.yaml:5:59: plugins.d.environment: requires isolation process, but the plugin uses thread; remove it or",
             "c.yaml:5:80: plugins.d.restart: requires isolation process, but the plugin uses thread; remove it or",

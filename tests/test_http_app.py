@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import threading
+import time
 from collections.abc import Iterator, MutableMapping
 from pathlib import Path
 from typing import Any
@@ -487,6 +489,28 @@ class TestLifespan:
             asyncio.run(main())
 
             assert manager.plugins["probe"].state == "running"
+
+    def test_leaves_no_threads(self, compile_plugin: CompilePlugin) -> None:
+        """An application that has ended leaves no thread, however often its own pages were requested."""
+        echo = {"plugins": {"echo": {"path": str(compile_plugin())}}, "endpoints": {}}
+
+        async def run() -> None:
+            app = create_app(echo)
+            lifespan = Lifespan(app)
+            await lifespan.ask("lifespan.startup")
+            async with open_client(app) as client:
+                for page in ("/metrics", "/readyz", "/metrics"):
+                    assert (await client.get(page)).status_code == 200
+            await lifespan.ask("lifespan.shutdown")
+            await lifespan.task
+
+        before = set(threading.enumerate())
+        for _ in range(3):
+            asyncio.run(run())
+        until = time.monotonic() + PATIENCE
+        while [thread for thread in set(threading.enumerate()) - before if thread.name.startswith("backworks-")]:
+            assert time.monotonic() < until
+            threading.Event().wait(0.001)
 
     def test_critical_plugin(self, compile_plugin: CompilePlugin) -> None:
         """If a critical plugin does not start, startup fails with the reason."""

@@ -281,7 +281,7 @@ class TestLinking:
         plugin = build_plugin(
             cc, tmp_path / "libp.so", source if direct else FROM_LINKED, ["lib"], place, ["-Wl,--allow-shlib-undefined"]
         )
-        (line,) = check_plugins(as_config({"plugins": {"p": {"path": str(plugin)}}})).libraries
+        (line,) = check_plugins(as_config({"plugins": {"p": {"path": str(plugin)}}}), linking=True).libraries
 
         assert f"{'libp.so' if direct else 'libdep.so'} uses missing_one, which no library" in line
 

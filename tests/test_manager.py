@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import shutil
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -401,7 +403,30 @@ class TestFromConfig:
                 manager.process_endpoint_data("bad", "/")
             health = manager.health()
             assert (health["bad"].ok, health["bad"].state) == (False, "failed")
+            assert "it did not start: bad: UNAVAILABLE: sea is down; the next start is in " in health["bad"].message
             assert manager.is_ready(health)
+
+    @pytest.mark.parametrize("isolation", ["none", "thread", "process"])
+    def test_starts_later(self, compile_plugin: CompilePlugin, tmp_path: Path, isolation: str) -> None:
+        """A plugin with critical: false that does not start is started again until it runs."""
+        library = compile_plugin()
+        missing = tmp_path / library.name
+        plugin = {"path": str(missing), "critical": False, "isolation": isolation}
+        if isolation == "process":
+            plugin["restart"] = {"initial": "1ms", "maximum": "5ms"}
+        with PluginManager.from_config({"plugins": {"late": plugin}}) as manager:
+            assert list(manager.failed) == ["late"]
+            shutil.copy(library, tmp_path / "copy")
+            (tmp_path / "copy").rename(missing)
+            until = time.monotonic() + PATIENCE
+            while "late" not in manager.plugins:
+                assert time.monotonic() < until
+                threading.Event().wait(0.001)
+
+            assert manager.process_endpoint_data("late", "/", "POST", "x") == "x"
+            assert not manager.failed
+            assert manager.health()["late"].ok
+        assert "backworks-retry" not in {thread.name for thread in threading.enumerate()}
 
     def test_discovery(self, compile_plugin: CompilePlugin, tmp_path: Path) -> None:
         """Discovered plugins start automatically; a plugin without a path is found by its name."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dis
 import gc
 import logging
@@ -42,11 +43,13 @@ from backworks.isolation.channels import mailbox
 from backworks.isolation.channels.pipe_windows import ThreadChannel
 from backworks.isolation.channels.process import ProcessRunner
 from backworks.isolation.process import supervisor, worker
-from backworks.isolation.process.restart import Backoff
 from backworks.isolation.process.streams import ThreadStream
 from backworks.isolation.process.workerset import WorkerSet
 from backworks.isolation.slots import Slot, Slots, ThreadWaiter
 from backworks.settings import Limits, Restart
+
+if sys.platform != "win32":
+    import resource
 
 #: What ends a process at once.
 KILL = signal.SIGTERM if sys.platform == "win32" else signal.SIGKILL
@@ -620,60 +623,75 @@ class TestCrash:
 
 
 class TestRestart:
-    """The delay of restarts."""
+    """Restarts of workers."""
 
-    def test_backoff(self) -> None:
-        """The first restart is immediate, each delay doubles up to the maximum, and a minute of life resets it."""
-        now = 0.0
-        backoff = Backoff(Restart(initial=1, maximum=5), clock=lambda: now, jitter=lambda: 1.0)
+    FLAGGED = UNRULY.replace(
+        "*out = plugin;",
+        'const char *name = getenv("BACKWORKS_TEST_FLAG");\n'
+        'FILE *flag = name == NULL ? NULL : fopen(name, "r");\n'
+        'if (flag != NULL) return backworks_fail(error, 9, "there is a flag");\n*out = plugin;',
+    )
 
-        assert [backoff.died(now) for _ in range(6)] == [0, 1, 2, 4, 5, 5]
-        now = 60.0
-        assert [backoff.died(0.0), backoff.died(now)] == [0, 1]
-
-    def test_rare(self) -> None:
-        """A worker that lived much longer than its delay does not increase the next one."""
-        now = 0.0
-        backoff = Backoff(Restart(initial=1, maximum=30), clock=lambda: now, jitter=lambda: 1.0)
-        waits = []
-        for _ in range(8):
-            now += 25
-            waits.append(backoff.died(now - 25))
-
-        assert waits == [0, 1, 1, 1, 1, 1, 1, 1]
-
-    def test_jitter(self) -> None:
-        """Half of a delay is random."""
-        backoff = Backoff(Restart(initial=1, maximum=30), clock=lambda: 0.0, jitter=lambda: 0.0)
-
-        assert [backoff.died(0.0) for _ in range(3)] == [0, 0.5, 1]
-
-    def test_failed(self) -> None:
-        """Too many failed starts in a row stop the plugin; a successful start resets the count."""
-        backoff = Backoff(Restart(give_up_after=2), jitter=lambda: 1.0)
-
-        assert backoff.failed() is not None
-        backoff.started()
-        assert [backoff.failed() is None, backoff.failed() is None] == [False, True]
-
-    def test_give_up(self, load: Load, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-        """A plugin that cannot restart is stopped, and its error gives the reason."""
+    def test_outage(
+        self, load: Load, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """A plugin that cannot restart says why from the first failure on, and runs again when the cause has passed."""
         flag = tmp_path / "flag"
-        source = UNRULY.replace(
-            "*out = plugin;",
-            f'FILE *flag = fopen("{flag.as_posix()}", "r");\n'
-            'if (flag != NULL) return backworks_fail(error, 9, "there is a flag");\n*out = plugin;',
-        )
-        plugin = load(source, "flagged", restart=Restart(initial=0.001, maximum=0.001, give_up_after=3))
+        monkeypatch.setenv("BACKWORKS_TEST_FLAG", str(flag))
+        restart = Restart(initial=0.001, maximum=0.002)
+        plugin = load(self.FLAGGED, "flagged", restart=restart, environment=("BACKWORKS_TEST_FLAG",))
         flag.touch()
         with pytest.raises(PluginCrashed):
             call(plugin, "!exit 1")
-        eventually(lambda: plugin.state == "stopped")
+        eventually(lambda: sum("there is a flag" in text for text in caplog.messages) >= 20)
 
-        with pytest.raises(PluginUnavailable, match=r"stopped after 3 failed starts in a row.*there is a flag"):
-            call(plugin, "hello")
-        assert not plugin.health().ok
-        assert len([record for record in caplog.records if record.levelname == "ERROR"]) == 1
+        health = plugin.health()
+        assert (health.ok, health.state, health.code) == (False, "restarting", Code.UNAVAILABLE)
+        assert "no worker process runs: " in health.message
+        assert "there is a flag" in health.message
+        flag.unlink()
+        assert call(plugin, "hello", timeout=PATIENCE) == "hello"
+        assert plugin.health().ok
+
+    def test_kills(self, load: Load) -> None:
+        """Workers that had worked are replaced at once, however often they are killed."""
+        plugin = load(workers=2, restart=Restart(initial=PATIENCE, maximum=PATIENCE))
+        for _ in range(10):
+            pid = int(call(plugin, "!pid", timeout=PATIENCE) or 0)
+            os.kill(pid, KILL)
+            eventually(lambda pid=pid: pid not in plugin.runner.pids)  # type: ignore[misc]
+            assert call(plugin, "hello", timeout=PATIENCE) == "hello"
+
+    @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no limit of descriptors")
+    def test_shortage(self, load: Load, caplog: pytest.LogCaptureFixture) -> None:
+        """A host without descriptors is no failure of the plugin: one line says what is short, and it starts later."""
+        plugin = load()
+        assert call(plugin, "hello") == "hello"
+        limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (256, limit[1]))
+        taken = []
+        try:
+            with contextlib.suppress(OSError):
+                while True:
+                    taken.append(os.dup(0))
+            os.kill(plugin.runner.pids[0], KILL)
+            eventually(lambda: "file descriptors" in plugin.health().message)
+        finally:
+            for each in taken:
+                os.close(each)
+            resource.setrlimit(resource.RLIMIT_NOFILE, limit)
+        assert call(plugin, "hello", timeout=PATIENCE) == "hello"
+        assert sum("file descriptors" in text for text in caplog.messages) == 1
+
+    def test_dropped(self, load: Load) -> None:
+        """The worker processes of a plugin that is dropped without close end, with their descriptors and threads."""
+        plugin = backworks.load(load().path, isolation="process", workers=2)
+        pids = plugin.runner.pids
+        with pytest.warns(ResourceWarning, match="was never closed"):
+            del plugin
+            gc.collect()
+
+        eventually(lambda: not any(map(is_alive, pids)))
 
     def test_waits(self, load: Load) -> None:
         """Without a running worker, a call that cannot get one in time is rejected with the time of the next start."""
@@ -684,7 +702,7 @@ class TestRestart:
             call(plugin, "!exit 1")
         eventually(lambda: plugin.state == "restarting")
 
-        with pytest.raises(PluginUnavailable, match="the next one starts in") as caught:
+        with pytest.raises(PluginUnavailable, match="the next start is in") as caught:
             eventually(lambda: call(plugin, "hello", timeout=0.5) and False)
         assert 500 < (caught.value.retry_after or 0) <= 2000
 

@@ -23,7 +23,7 @@ ISOLATIONS = ["none", "thread", "process"]
 COUNTING = """
 import collections, json, sys
 from backworks import PluginManager
-wanted, library, config = ("resolve_library", "stage", "inspect_library", "prepare"), *sys.argv[1:]
+wanted, library, config = ("resolve_library", "stage", "_copy", "prepare"), *sys.argv[1:]
 counts = collections.Counter()
 def audit(event, arguments):
     if event == "open":
@@ -117,11 +117,11 @@ def test_unknown_argument(compile_plugin: CompilePlugin) -> None:
 
 @pytest.mark.parametrize("isolation", ISOLATIONS)
 def test_learns_once(compile_plugin: CompilePlugin, isolation: str) -> None:
-    """From a configuration to a running plugin its file is found, opened, copied and read once."""
+    """From a configuration to a running plugin its file is found, opened and copied once."""
     library = compile_plugin()
     config = {"plugins": {"echo": {"path": str(library.with_name("echo")), "isolation": isolation}}}
     command = [sys.executable, "-c", COUNTING, str(library), json.dumps(config)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
 
-    counts = dict.fromkeys(("open", "resolve_library", "stage", "inspect_library", "prepare"), 1)
+    counts = dict.fromkeys(("open", "resolve_library", "stage", "_copy", "prepare"), 1)
     assert json.loads(done.stdout) == ["x", counts]

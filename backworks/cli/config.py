@@ -30,7 +30,7 @@ def check(ctx: click.Context, file: str) -> None:
     from backworks.config.plugins import check_plugins
 
     loaded = load_config(file)
-    checked = check_plugins(loaded)
+    checked = check_plugins(loaded, linking=True)
     complain(f"warning: {line}" for line in warnings_of(loaded))
     complain(f"warning: {line}; the plugin is not critical, so the host starts without it" for line in checked.left_out)
     complain(checked.settings + checked.libraries)

@@ -19,7 +19,7 @@ from backworks.loading.registry import PluginRegistry, discover
 from backworks.loading.schema import violations
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping
     from os import PathLike
     from typing import Any
 
@@ -68,8 +68,14 @@ def read_config(config: Config | str | PathLike[str] | Mapping[str, object]) -> 
     return checked
 
 
-def check_plugins(config: Config) -> Checked:
-    """Reads the files of all enabled plugins and checks the configuration against them."""
+def check_plugins(config: Config, *, linking: bool = False) -> Checked:
+    """Reads the files of all enabled plugins and checks the configuration against them.
+
+    Args:
+        config: The configuration.
+        linking: Whether to also look for the libraries and symbols that the plugins need. The start of a plugin does
+            not, because the dynamic linker finds what is missing.
+    """
     settings: list[Problem] = []
     broken: dict[bool, list[Problem]] = {True: [], False: []}  # by whether the plugin is critical
     discovery = config.plugin_discovery
@@ -83,6 +89,9 @@ def check_plugins(config: Config) -> Checked:
             if text := isolation_problem(found.manifest, plugin.isolation):
                 settings.append(Problem(("plugins", plugin_id, "isolation"), text))
         broken[plugin.critical] += _faults(plugin_id, plugin.path, found, registry)
+        if linking and isinstance(found, Prepared) and not found.problems:
+            unlinked = [Problem(("plugins", plugin_id, "path"), str(each)) for each in link_problems(found.staged.info)]
+            broken[plugin.critical] += unlinked
     for plugin_id, text in _clashes(config, prepared):
         broken[libraries[plugin_id].critical].append(Problem(("plugins", plugin_id, "path"), text))
     for path, endpoint in config.endpoints.items():
@@ -107,10 +116,7 @@ def _faults(
     """Lists the reasons why a plugin cannot load."""
     if path is None and plugin_id not in registry:
         return [Problem(("plugins", plugin_id), _not_found(plugin_id, registry), at_key=True)]
-    if isinstance(found, Prepared):
-        errors: Sequence[BackworksError] = found.problems or link_problems(found.staged.info)
-    else:
-        errors = (found,)
+    errors = found.problems if isinstance(found, Prepared) else (found,)
     return [Problem(("plugins", plugin_id, "path"), str(error)) for error in errors]
 
 

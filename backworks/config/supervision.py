@@ -50,12 +50,9 @@ class RestartConfig(Restart):
         examples=["100ms"],
     )
     maximum: Duration = Field(
-        default=Restart.maximum, description="The longest delay between two starts.", examples=["30s"]
-    )
-    give_up_after: Annotated[int, whole(1, 1000)] = Field(
-        default=Restart.give_up_after,
-        description="After this many failed starts in a row, the plugin stays stopped until it is reloaded.",
-        examples=[5],
+        default=Restart.maximum,
+        description="The longest delay between two starts; starts go on at this delay until one succeeds.",
+        examples=["30s"],
     )
 
 

@@ -15,14 +15,16 @@ from pydantic_core import to_json
 from backworks.http.asgi import Answer, Receive, Scope
 from backworks.http.openapi import describe
 from backworks.http.readiness import Readiness
-from backworks.isolation.threadpool import ThreadPool
+from backworks.isolation.threadpool import in_thread
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
+    from concurrent.futures import Future
 
     from backworks.config import Config
     from backworks.http.metrics import Metrics
     from backworks.manager import PluginManager
+    from backworks.observing.counters import PluginMetrics
 
     Make = Callable[[PluginManager, Scope], Awaitable[Answer]]
 
@@ -85,7 +87,7 @@ class _Own:
         self._config = config
         self._metrics = metrics
         self._readiness = Readiness()
-        self._threads = ThreadPool(1, "backworks-metrics")
+        self._measuring: Future[Mapping[str, PluginMetrics]] | None = None
 
     async def healthz(self, manager: PluginManager, scope: Scope) -> Answer:
         return Answer(200, b'{"status":"ok"}', _JSON, _FRESH)
@@ -96,8 +98,11 @@ class _Own:
 
     async def metrics(self, manager: PluginManager, scope: Scope) -> Answer:
         accept = b",".join(value for name, value in scope["headers"] if name == b"accept")
-        # In a thread, because this reads the memory usage of worker processes from the operating system.
-        found = await asyncio.wrap_future(self._threads.submit(manager.metrics))
+        # In a thread, because this reads the memory usage of worker processes from the operating system. Requests that
+        # come meanwhile share the result.
+        if self._measuring is None or self._measuring.done():
+            self._measuring = in_thread(manager.metrics, "backworks-metrics")
+        found = await asyncio.shield(asyncio.wrap_future(self._measuring))
         text, content_type = self._metrics.exposition(found, accept.decode("latin-1"))
         return Answer(200, text, content_type.encode(), _FRESH)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from backworks.isolation.threadpool import ThreadPool
+from backworks.isolation.threadpool import in_thread
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,7 +24,6 @@ class Readiness:
     """Checks the plugins' health, one check at a time: concurrent requests share its result."""
 
     def __init__(self) -> None:
-        self._threads = ThreadPool(1, "backworks-readiness")
         self._running: Future[Mapping[str, PluginHealth]] | None = None
 
     async def check(self, manager: PluginManager) -> tuple[bool, dict[str, Any]]:
@@ -37,7 +36,7 @@ class Readiness:
             Whether all critical plugins are healthy, and a report with all plugins.
         """
         if self._running is None or self._running.done():
-            self._running = self._threads.submit(lambda: manager.health(_PATIENCE))
+            self._running = in_thread(lambda: manager.health(_PATIENCE), "backworks-readiness")
         running = self._running
         # wait() does not cancel the check at the timeout.
         await asyncio.wait((asyncio.wrap_future(running),), timeout=_PATIENCE)

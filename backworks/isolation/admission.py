@@ -10,7 +10,7 @@ Closing stops the gate, waits until the last call has left, and only then ends t
 the C header guarantees this order. If the wait times out, the runner determines the outcome: worker processes are
 killed, and a plugin in this process is *abandoned*, because a call may still run in it.
 
-While the plugin is open, its runner can be in further states: *quarantined*, *restarting* and *stopped*.
+While the plugin is open, its runner can be in further states: *quarantined* and *restarting*.
 """
 
 from __future__ import annotations
@@ -64,7 +64,6 @@ class State(StrEnum):
     # While the plugin is open, its runner can also be in one of these states.
     QUARANTINED = "quarantined"  # a call exceeded its timeout and has not returned
     RESTARTING = "restarting"  # no worker process runs, but one will start
-    STOPPED = "stopped"  # the host starts no more worker processes
 
 
 class Ending(StrEnum):
@@ -83,6 +82,10 @@ TRANSITIONS = {
 }
 
 
+#: Why a quarantined plugin accepts no calls.
+QUARANTINE = "it is quarantined until a call that exceeded its timeout returns"
+
+
 def refusal(plugin: str, state: State) -> PluginUnavailable | PluginStateError:
     """Creates the exception for a rejected call.
 
@@ -91,7 +94,7 @@ def refusal(plugin: str, state: State) -> PluginUnavailable | PluginStateError:
         state: The plugin's state.
     """
     if state is State.QUARANTINED:
-        return PluginUnavailable("it is quarantined until a call that exceeded its timeout returns", plugin=plugin)
+        return PluginUnavailable(QUARANTINE, plugin=plugin)
     return PluginStateError(f"{plugin}: called while it is {state}; load it again to use it", plugin=plugin)
 
 
@@ -284,6 +287,16 @@ class Admission:
             return answer
         finally:
             gate.leave()
+
+    @property
+    def trouble(self) -> str:
+        """Why the plugin accepts no calls, for operators; empty while it runs."""
+        state = self.state
+        return "" if state is State.RUNNING else self.runner.trouble or f"it is {state}"
+
+    def drop(self) -> None:
+        """Closes the plugin in the background if that is possible, because nothing refers to it any more."""
+        self.runner.drop(self)
 
     def flush_log(self, timeout: float | None) -> bool:
         """Waits until the records that the plugin has logged so far have reached ``logging``."""

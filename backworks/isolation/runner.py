@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
     from backworks.ffi.contract import Reply
-    from backworks.isolation.admission import Ending, State
+    from backworks.isolation.admission import Admission, Ending, State
 
 __all__ = ["Runner", "called_by_itself", "encode"]
 
@@ -39,6 +39,11 @@ class Runner(Protocol):
     @property
     def is_inherited(self) -> bool:
         """Whether it belongs to the parent process from which this one was forked; only the parent can end it."""
+        ...
+
+    @property
+    def trouble(self) -> str | None:
+        """Why the state is not *running* although the plugin is open, for operators; ``None`` if it is."""
         ...
 
     def process(
@@ -71,6 +76,13 @@ class Runner(Protocol):
 
     def flush_log(self, timeout: float | None) -> bool:
         """Waits until the records logged so far have reached ``logging``; returns whether they have."""
+        ...
+
+    def drop(self, admission: Admission) -> None:
+        """Closes a plugin that nothing refers to, without waiting, if that needs no call of the plugin in this thread.
+
+        A finalizer calls this, in any thread and at any point.
+        """
         ...
 
     def stop(self) -> None:

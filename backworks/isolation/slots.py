@@ -44,10 +44,13 @@ class Slot(Protocol):
     Attributes:
         worker: The worker.
         call: Makes a call and returns its reply: :meth:`backworks.isolation.channels.channel.Channel.call`.
+        returns: How often it has become free: once when the worker started, and then after each reply.
     """
 
     @property
     def worker(self) -> Worker: ...
+    @property
+    def returns(self) -> int: ...
     @property
     def call(self) -> Callable[..., Reply]: ...
 
@@ -98,12 +101,13 @@ class PythonSlot:
             point, so it must not wait.
     """
 
-    __slots__ = ("_lost", "call", "is_free", "worker")
+    __slots__ = ("_lost", "call", "is_free", "returns", "worker")
 
     def __init__(self, worker: Worker, call: Callable[..., Reply], lost: Callable[[Worker], object]) -> None:
         self.worker = worker
         self.call = call
         self.is_free = False
+        self.returns = 0
         self._lost = lost
 
     def __del__(self) -> None:
@@ -138,6 +142,7 @@ class PythonFreeSlots:
         if slot.is_free:
             raise RuntimeError("the slot of a worker was given back twice")
         slot.is_free = True
+        slot.returns += 1
         self._slots.append(slot)
         if self.attentive:
             self._look()
@@ -224,7 +229,7 @@ class Slots:
         lock: Guards everything except operations that need no lock. It is reentrant, because a finaliser can run at any
             point.
         admit: Called under the lock with the timeout and the deadline of a call before it waits; raises to reject it.
-        retire: Ends a worker whose slot the caller holds.
+        retire: Ends a worker whose slot the caller holds; also takes whether the worker has replied.
 
     Attributes:
         free: The free slots.
@@ -237,7 +242,7 @@ class Slots:
         plugin: str,
         lock: threading.RLock,
         admit: Callable[[float | None, float | None], object],
-        retire: Callable[[Worker], object],
+        retire: Callable[[Worker, bool], object],
     ) -> None:
         self.plugin = plugin
         self.free = _new_free_slots(self.look)
@@ -319,7 +324,7 @@ class Slots:
         with self._lock:
             self._doomed.discard(slot.worker)
             self._attend()
-            self._retire(slot.worker)
+            self._retire(slot.worker, slot.returns > 1)
             self.given_back.notify_all()
 
     def doom(self, worker: Worker) -> bool:

@@ -12,7 +12,7 @@ from concurrent.futures import Future
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
-__all__ = ["NoThreadLeft", "ThreadPool"]
+__all__ = ["NoThreadLeft", "ThreadPool", "in_thread"]
 
 Result = TypeVar("Result")
 _Job = tuple[Future[Any], Callable[[], Any], bool]
@@ -104,3 +104,11 @@ class ThreadPool:
             self._nested -= nested
             if not self._pending:
                 self._ended.notify_all()
+
+
+def in_thread(function: Callable[[], Result], name: str) -> Future[Result]:
+    """Runs a function in a thread that ends with it."""
+    pool = ThreadPool(1, name)
+    running = pool.submit(function)
+    pool.close()
+    return running

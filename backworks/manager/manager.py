@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import threading
 import time
 from concurrent.futures import wait
 from functools import partial
@@ -58,7 +57,6 @@ class PluginManager:
         self.counters = Counters()
         self._entries = Entries()
         self._retired: list[Entry] = []  # replaced, but not closed yet
-        self._reloading = threading.Lock()
         self._followers: list[Follower] = []
         self._config: Config | None = None
         self._builtins: Mapping[str, Any] = {}
@@ -67,8 +65,8 @@ class PluginManager:
     def from_config(cls, config: Config | str | Path | Mapping[str, Any], *, builtins: Iterable[Any] = ()) -> Self:
         """Starts the plugins of a configuration: those in ``plugins``, in their order, then the discovered ones.
 
-        If a plugin with ``critical: false`` fails to start, it is logged and listed in :attr:`failed`. If any other
-        plugin fails to start, the manager shuts down those already started.
+        If a plugin with ``critical: false`` fails to start, it is logged and listed in :attr:`failed`, and the manager
+        starts it again later. If any other plugin fails to start, the manager shuts down those already started.
 
         Args:
             config: A configuration, the path of a file, or a mapping with the content of a file.
@@ -95,7 +93,7 @@ class PluginManager:
     def from_discovery(cls, *directories: str | Path, recursive: bool = False) -> Self:
         """Starts every plugin found in the directories, each with an empty configuration and the default settings.
 
-        A plugin that fails to start is logged and listed in :attr:`failed`.
+        A plugin that fails to start is logged and listed in :attr:`failed`, and started again later.
         """
         manager = cls()
         manager._entries.start_all(wanted_of(discover(directories, recursive=recursive)).values())
@@ -221,7 +219,7 @@ class PluginManager:
             PluginStateError: No plugin has that id.
             PluginLoadError, PluginError: The new instance does not start.
         """
-        with self._reloading:
+        with self._entries.switching:
             old = self._entries.get(plugin_id)
             new = Entry(old.wanted.renewed())
             self._entries.exchange({plugin_id: new}, {plugin_id: old})
@@ -256,7 +254,7 @@ class PluginManager:
         """
         from backworks.manager.reloading import Change
 
-        with self._reloading:
+        with self._entries.switching:
             wanted = file_of(self._config) if config is None else config
             change = Change(self._entries, wanted, self._builtins)
             routes = [(follower, follower.prepare(change.config)) for follower in self._followers]
@@ -349,8 +347,8 @@ class PluginManager:
             )
             for plugin_id, answer in answers.items()
         }
-        for plugin_id, error in self.failed.items():
-            found[plugin_id] = PluginHealth(False, "failed", str(error))
+        for plugin_id, trouble in self._entries.troubles.items():
+            found[plugin_id] = PluginHealth(False, "failed", trouble, Code.UNAVAILABLE)
         return found
 
     def is_ready(self, health: Mapping[str, PluginHealth]) -> bool:

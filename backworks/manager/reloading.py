@@ -138,7 +138,7 @@ class Change:
         self._entries.exchange(self._new, self._before)
         self._entries.forget_failures()
         for plugin_id, error in self._failed.items():
-            self._entries.fail(plugin_id, error)
+            self._entries.fail(self._wanted[plugin_id], error)
 
     def finish(self) -> list[Entry]:
         """Removes the plugins that the new configuration no longer contains; returns all entries to close."""

@@ -1,12 +1,14 @@
-"""The plugins of a manager: those that run, how each was started, and those that failed to start."""
+"""The plugins of a manager: those that run, how each was started, and those that are started again until they run."""
 
 from __future__ import annotations
 
 import logging
 import threading
+import time
 from typing import TYPE_CHECKING
 
 from backworks.errors import BackworksError, PluginStateError, PluginUnavailable
+from backworks.isolation.process.restart import Backoff
 from backworks.isolation.threadpool import ThreadPool
 from backworks.observing.health import HealthMonitor
 
@@ -69,27 +71,70 @@ class Entry:
             return False
 
 
+class _Failed:
+    """A plugin that is not critical and did not start.
+
+    Args:
+        wanted: The plugin.
+        error: Why it did not start.
+
+    Attributes:
+        wanted: The plugin.
+        error: Why it did not start the last time.
+        due: When it is started again, by ``time.monotonic()``.
+    """
+
+    def __init__(self, wanted: Wanted, error: BackworksError) -> None:
+        self.wanted = wanted
+        self._restart = wanted.settings.restart
+        self._backoff = Backoff(self._restart)
+        self.failed_again(error)
+
+    @property
+    def left(self) -> float:
+        """The number of seconds until it is started again."""
+        return max(0.0, self.due - time.monotonic())
+
+    def failed_again(self, error: BackworksError) -> None:
+        error.plugin = self.wanted.plugin_id
+        self.error = error
+        self.due = time.monotonic() + max(self._restart.initial, self._backoff.failed())
+
+
 class Entries:
     """Entries by the ids of their plugins. Thread-safe.
 
     Attributes:
+        switching: Held while a configuration is reloaded or a plugin is started again, which must not overlap.
         running: The running plugins, in the order of their start. Each change replaces the mapping, so readers need no
             lock.
         closed: Whether the manager is closed and accepts no more plugins.
     """
 
     def __init__(self) -> None:
+        self.switching = threading.Lock()
         self.running: Mapping[str, Entry] = {}
         self.closed = False
-        self._failed: dict[str, BackworksError] = {}
+        self._failed: dict[str, _Failed] = {}
         self._starting: set[str] = set()
         self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)  # of what to start again
+        self._is_retrying = False  # whether the thread for that runs
 
     @property
     def failed(self) -> dict[str, BackworksError]:
         """A copy of the errors of plugins that failed to start and are not critical."""
         with self._lock:
-            return dict(self._failed)
+            return {plugin_id: failed.error for plugin_id, failed in self._failed.items()}
+
+    @property
+    def troubles(self) -> dict[str, str]:
+        """Why these plugins do not run, and when they are started again."""
+        with self._lock:
+            return {
+                plugin_id: f"it did not start: {failed.error}; the next start is in {failed.left:.1f} s"
+                for plugin_id, failed in self._failed.items()
+            }
 
     def get(self, plugin_id: str) -> Entry:
         """Returns the entry of a plugin.
@@ -139,7 +184,7 @@ class Entries:
             except BackworksError as error:
                 if each.settings.critical:
                     raise
-                self.fail(each.plugin_id, error)
+                self.fail(each, error)
 
     def exchange(self, new: Mapping[str, Entry], old: Mapping[str, Entry]) -> None:
         """Replaces entries by others in one atomic step.
@@ -178,22 +223,29 @@ class Entries:
             self.running = {key: other for key, other in self.running.items() if other is not entry}
             return True
 
-    def fail(self, plugin_id: str, error: BackworksError) -> None:
-        """Records and logs why a plugin did not start."""
-        error.plugin = plugin_id
+    def fail(self, wanted: Wanted, error: BackworksError) -> None:
+        """Records and logs why a plugin did not start, and starts it again later."""
+        failed = _Failed(wanted, error)
         with self._lock:
-            self._failed[plugin_id] = error
-        _logger.error("%s did not start: %s", plugin_id, error)
+            self._failed[wanted.plugin_id] = failed
+            self._changed.notify()
+            starts_thread = not self._is_retrying and not self.closed
+            self._is_retrying = self._is_retrying or starts_thread
+        _logger.error("%s did not start: %s; the next start is in %.1f s", wanted.plugin_id, error, failed.left)
+        if starts_thread:
+            threading.Thread(target=self._retry, name="backworks-retry", daemon=True).start()
 
     def forget_failures(self) -> None:
         """Clears :attr:`failed`."""
         with self._lock:
             self._failed.clear()
+            self._changed.notify()
 
     def close(self) -> list[Entry]:
         """Rejects further plugins and returns the running ones, which the caller must close."""
         with self._lock:
             self.closed = True
+            self._changed.notify()
             entries = list(self.running.values())
             self.running = {}
         return entries
@@ -201,8 +253,39 @@ class Entries:
     def unknown(self, plugin_id: str) -> BackworksError:
         """Creates the exception for a call to a plugin that does not run."""
         with self._lock:
-            reason = self._failed.get(plugin_id)
-        if reason is not None:
-            return PluginUnavailable(f"it did not start: {reason}", plugin=plugin_id)
+            failed = self._failed.get(plugin_id)
+        if failed is not None:
+            return PluginUnavailable(f"it did not start: {failed.error}", plugin=plugin_id, retry_after=failed.left)
         known = ", ".join(self.running) or "none"
         return PluginStateError(f"there is no plugin {plugin_id!r}; running plugins: {known}", plugin=plugin_id)
+
+    def _retry(self) -> None:
+        """Starts plugins again that did not start, as long as there are any."""
+        while True:
+            with self._lock:
+                if self.closed or not self._failed:
+                    self._is_retrying = False
+                    return
+                failed = min(self._failed.values(), key=lambda each: each.due)
+                if failed.left > 0:
+                    self._changed.wait(failed.left)
+                    continue
+            self._start_again(failed)
+
+    def _start_again(self, failed: _Failed) -> None:
+        plugin_id = failed.wanted.plugin_id
+        with self.switching:
+            if self._failed.get(plugin_id) is not failed:  # a reload has dropped it
+                return
+            try:
+                self.start(failed.wanted.renewed())
+            except BackworksError as error:
+                is_new = str(error) != str(failed.error)
+                failed.failed_again(error)
+                # The same reason again and again would fill the log.
+                level = logging.WARNING if is_new else logging.DEBUG
+                _logger.log(
+                    level, "%s did not start again: %s; the next start is in %.1f s", plugin_id, error, failed.left
+                )
+            else:
+                _logger.info("%s started", plugin_id)

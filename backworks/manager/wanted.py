@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from backworks.errors import BackworksError
+from backworks.errors import BackworksError, PluginLoadError
 from backworks.loading.prepared import Prepared, prepare
 from backworks.starting import start, start_object
 
@@ -73,7 +73,9 @@ class WantedLibrary(Wanted):
         return start(self.prepared, self.settings, self.config, base=self.base, plugin_id=self.plugin_id)
 
     def renewed(self) -> Self:
-        return replace(self, prepared=prepare(self.prepared.path)) if isinstance(self.prepared, Prepared) else self
+        if isinstance(self.prepared, Prepared | PluginLoadError):
+            return replace(self, prepared=prepare(self.prepared.path))
+        return self
 
 
 @dataclass(frozen=True, kw_only=True)

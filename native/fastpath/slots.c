@@ -55,6 +55,7 @@ slots_give(struct free_slots *free, struct slot *slot)
     return -1;
   }
   slot->is_free = true;
+  slot->returns++;
   /* Must follow the change of the list: a waiter makes the list attentive first and then looks for a free slot. */
   if (!free->attentive || free->look == NULL) {
     return 0;
@@ -142,6 +143,7 @@ slot_dealloc(PyObject *self)
 static PyMemberDef slot_members[] = {
   { "worker", T_OBJECT_EX, offsetof(struct slot, worker), READONLY, "The worker." },
   { "call", T_OBJECT_EX, offsetof(struct slot, call), READONLY, "Makes a call and returns its reply." },
+  { "returns", T_UINT, offsetof(struct slot, returns), READONLY, "How often it has become free." },
   { "is_free", T_BOOL, offsetof(struct slot, is_free), READONLY, "Whether it is in the list of free slots." },
   { NULL, 0, 0, 0, NULL },
 };

@@ -18,6 +18,7 @@ struct slot {
   PyObject *call; /* makes a call */
   PyObject *lost; /* called with the worker when the slot becomes garbage while it is held; NULL after collection */
   bool is_free;
+  unsigned returns; /* how often it has become free; wraps around */
 };
 
 struct free_slots {

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
     from backworks.ffi.contract import Engine, Reply
+    from backworks.isolation.admission import Admission
 
     #: The lock of a plugin that is not thread-safe: a :class:`PythonTurn` or its compiled counterpart.
     Turn = AbstractContextManager[None]
@@ -113,8 +114,15 @@ class InlineRunner:
         with self.turn:
             return self.engine.health_check()
 
+    @property
+    def trouble(self) -> str | None:
+        return None
+
     def flush_log(self, timeout: float | None) -> bool:
         return True
+
+    def drop(self, admission: Admission) -> None:
+        pass
 
     def stop(self) -> None:
         pass

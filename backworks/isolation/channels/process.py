@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
 import time
 from typing import TYPE_CHECKING
 
@@ -32,13 +33,16 @@ from backworks.printable import printable
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-    from backworks.isolation.admission import Ending, State
+    from backworks.isolation.admission import Admission, Ending, State
     from backworks.isolation.slots import Slot
 
 __all__ = ["ProcessRunner"]
 
 #: Exceptions after which a channel is unusable.
 _LOST = (Late, FrameError, Gone)
+
+#: How many seconds a plugin that was dropped may take to shut down.
+_PATIENCE = 5.0
 
 #: The end of a worker that could not be waited for.
 _UNKNOWN = Ended(Exit(None, None), ())
@@ -63,6 +67,10 @@ class ProcessRunner:
     @property
     def state(self) -> State:
         return self.workers.state
+
+    @property
+    def trouble(self) -> str | None:
+        return self.workers.trouble
 
     @property
     def in_flight(self) -> int:
@@ -178,6 +186,10 @@ class ProcessRunner:
 
     def flush_log(self, timeout: float | None) -> bool:
         return self.workers.flush_log(timeout)
+
+    def drop(self, admission: Admission) -> None:
+        if not self.is_inherited:
+            self.workers.supervisor.post(_close_in_background, admission)
 
     def stop(self) -> None:
         self._reclaim()
@@ -301,3 +313,8 @@ class ProcessRunner:
             raise self.failure(slot, error, "health check", timeout) from None
         self.free.give(slot)
         return reply
+
+
+def _close_in_background(admission: Admission) -> None:
+    """Starts a thread that closes a plugin: the supervisor's must not wait, because it ends the worker processes."""
+    threading.Thread(target=admission.close, args=(_PATIENCE,), name="backworks-close", daemon=True).start()

@@ -18,7 +18,7 @@ from weakref import WeakKeyDictionary, ref
 
 from backworks.errors import PluginStateError, PluginTimeout
 from backworks.ffi.contract import Engine, Reply
-from backworks.isolation.admission import Ending, State, refusal
+from backworks.isolation.admission import QUARANTINE, Ending, State, refusal
 from backworks.isolation.runner import called_by_itself, encode
 from backworks.isolation.threadpool import NoThreadLeft, ThreadPool
 from backworks.isolation.timeouts import deadline, nanoseconds, remaining
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
     from backworks.ffi._native import Pool, Waker
+    from backworks.isolation.admission import Admission
     from backworks.isolation.runner import Runner
 
 __all__ = ["NativeThreadRunner", "ThreadRunner", "thread_runner"]
@@ -105,6 +106,10 @@ class ThreadRunner:
         return State.QUARANTINED if self._lost else State.RUNNING
 
     @property
+    def trouble(self) -> str | None:
+        return QUARANTINE if self.state is State.QUARANTINED else None
+
+    @property
     def in_flight(self) -> int:
         return self._pool.pending
 
@@ -146,6 +151,9 @@ class ThreadRunner:
 
     def flush_log(self, timeout: float | None) -> bool:
         return True
+
+    def drop(self, admission: Admission) -> None:
+        pass
 
     def stop(self) -> None:
         pass
@@ -230,6 +238,10 @@ class NativeThreadRunner:
         return State.QUARANTINED if self._pool.overran else State.RUNNING
 
     @property
+    def trouble(self) -> str | None:
+        return QUARANTINE if self.state is State.QUARANTINED else None
+
+    @property
     def in_flight(self) -> int:
         return self._pool.in_flight
 
@@ -264,6 +276,9 @@ class NativeThreadRunner:
 
     def flush_log(self, timeout: float | None) -> bool:
         return True
+
+    def drop(self, admission: Admission) -> None:
+        pass
 
     def stop(self) -> None:
         pass

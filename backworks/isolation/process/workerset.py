@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import threading
@@ -15,7 +16,7 @@ from backworks.ffi.contract import ContractViolation
 from backworks.isolation.admission import Ending, State, refusal
 from backworks.isolation.process import supervisor as supervision
 from backworks.isolation.process.codec import SHUTDOWN, FrameError, Gone
-from backworks.isolation.process.restart import Backoff
+from backworks.isolation.process.restart import HEALTHY, Backoff
 from backworks.isolation.process.worker import Worker
 from backworks.isolation.slots import Slots, new_slot
 from backworks.isolation.timeouts import remaining
@@ -31,12 +32,24 @@ if TYPE_CHECKING:
 
 __all__ = ["DEADLY", "LAST_BREATH", "WorkerSet"]
 
+#: What the host lacks if a worker process cannot start with this error: no fault of the plugin, and it passes.
+_SHORTAGES = {
+    errno.EMFILE: "file descriptors (see ulimit -n)",
+    errno.ENFILE: "file descriptors (see fs.file-max)",
+    errno.EAGAIN: "processes (see ulimit -u and the limit of the container)",
+    errno.ENOMEM: "memory",
+}
+
 #: How many seconds a call waits if no worker runs; if the next start is later, the call is rejected.
 _SOON = 1.0
 #: How many seconds a process whose pipe has closed may take to end before it is killed.
 LAST_BREATH = 0.2
 #: How many seconds to wait for the end of a killed process, which takes longer if it is blocked in the kernel.
 DEADLY = 5.0
+
+
+class _Shortage(PluginUnavailable):
+    """The host lacks descriptors, processes or memory for a worker process."""
 
 
 class WorkerSet:
@@ -62,14 +75,15 @@ class WorkerSet:
         self.logger = logging.getLogger(f"backworks.plugin.{plugin}")
         self._job = job
         self._settings = settings
-        self._backoff = backoff or Backoff(settings.restart)
+        self._backoff = backoff or Backoff(settings.restart, settings.workers)
         self._lock = threading.RLock()  # reentrant, because a finaliser can run at any point
         self.slots = Slots(plugin, self._lock, self._admit, self._retire)
         self._ready: set[Worker] = set()
         self._starting: set[Worker] = set()
         self._closing = False
         self._inherited = False
-        self._stopped: BaseException | None = None  # the last error, if no more workers are started
+        self._last: str | None = None  # why no worker runs
+        self._failures = 0  # failed starts since the last successful one
         self._pending: list[float] = []  # the times of scheduled starts
         self.supervisor = supervision.acquire()
         _sets.add(self)
@@ -111,9 +125,20 @@ class WorkerSet:
     @property
     def state(self) -> State:
         """The state while the plugin is open."""
-        if self._ready:
-            return State.RUNNING
-        return State.STOPPED if self._stopped is not None else State.RESTARTING
+        return State.RUNNING if self._ready else State.RESTARTING
+
+    @property
+    def trouble(self) -> str | None:
+        """Why no worker runs, and when the next one starts; ``None`` while one runs."""
+        with self._lock:
+            if self._ready or self._last is None:
+                return None
+            text = f"no worker process runs: {self._last}"
+            if self._failures > 1:
+                text += f" (failed starts in a row: {self._failures})"
+            if self._pending and not self._starting:
+                return f"{text}; the next start is in {self._next_start():.1f} s"
+            return f"{text}; one is starting"
 
     @property
     def in_flight(self) -> int:
@@ -233,21 +258,14 @@ class WorkerSet:
         """Raises unless a worker will start soon."""
         if self._closing:
             raise refusal(self.plugin, State.CLOSING)
-        if self._stopped is not None:
-            raise PluginUnavailable(
-                f"it is stopped after {self._settings.restart.give_up_after} failed starts in a row; the last error: "
-                f"{self._stopped}",
-                plugin=self.plugin,
-            )
         if self._pending and not self._starting:
-            now = time.monotonic()
-            left = max(0.0, min(self._pending) - now)
-            if left > _SOON or (until is not None and now + left >= until):
-                raise PluginUnavailable(
-                    f"its worker process has ended; the next one starts in {left:.1f} s",
-                    plugin=self.plugin,
-                    retry_after=left,
-                )
+            left = self._next_start()
+            if left > _SOON or (until is not None and time.monotonic() + left >= until):
+                raise PluginUnavailable(self.trouble or "", plugin=self.plugin, retry_after=left)
+
+    def _next_start(self) -> float:
+        """Returns the number of seconds until the next scheduled start; under the lock."""
+        return max(0.0, min(self._pending) - time.monotonic())
 
     def _refuse_if_hopeless(self) -> None:
         """Rejects waiting calls if no worker will start soon; under the lock."""
@@ -263,7 +281,10 @@ class WorkerSet:
         try:
             worker = Worker(self.plugin, self._job, self._settings)
         except OSError as error:
-            raise PluginUnavailable(f"cannot start a worker process: {error}", plugin=self.plugin) from error
+            text = f"cannot start a worker process: {error.strerror or error}"
+            if error.errno in _SHORTAGES:
+                raise _Shortage(f"{text}: the host lacks {_SHORTAGES[error.errno]}", plugin=self.plugin) from error
+            raise PluginUnavailable(text, plugin=self.plugin) from error
         with self._lock:
             self._starting.add(worker)
             if self._closing:
@@ -288,11 +309,11 @@ class WorkerSet:
         if worker in getattr(self, "_ready", ()):  # the garbage collector may have cleared the attributes
             self.supervisor.post(self._recover, worker)
 
-    def _retire(self, worker: Worker) -> None:
+    def _retire(self, worker: Worker, replied: bool) -> None:
         """Ends and replaces a worker whose slot the caller holds; under the lock."""
         if worker in self._ready:  # otherwise it has already been retired
             self._ready.remove(worker)
-            worker.release(lambda: self._replace(worker.born))
+            worker.release(lambda: self._replace(worker, replied))
             if self._closing:
                 self._refuse_if_hopeless()
 
@@ -321,10 +342,13 @@ class WorkerSet:
         if was_free and worker.why is None:
             self.logger.warning("its worker process %d %s between calls", worker.pid, worker.exited.result().how)
 
-    def _replace(self, born: float) -> None:
+    def _replace(self, worker: Worker, replied: bool) -> None:
         with self._lock:
-            if not self._closing and self._stopped is None:
-                self._schedule(self._backoff.died(born))
+            if self._closing:
+                return
+            self._last = f"the last one {worker.exited.result().how}"
+            worked = replied or time.monotonic() - worker.born >= HEALTHY
+            self._schedule(self._backoff.worked() if worked else self._backoff.failed())
 
     def _schedule(self, seconds: float) -> None:
         when = time.monotonic() + seconds
@@ -348,7 +372,7 @@ class WorkerSet:
     def _restarted(self, worker: Worker, started: Future[Ready]) -> None:
         error = started.exception()
         if error is None:
-            self._backoff.started()
+            self._failures = 0
             self.logger.info("worker process %d started", worker.pid)
             self._enlist(worker)
         else:
@@ -359,18 +383,15 @@ class WorkerSet:
         with self._lock:
             if self._closing:
                 return
-            seconds = self._backoff.failed()
-            if seconds is not None:
-                self._schedule(seconds)
-            else:
-                self._stopped = error
-                self._refuse_if_hopeless()
+            is_short = isinstance(error, _Shortage)
+            seconds = self._backoff.short() if is_short else self._backoff.failed()
+            self._failures += not is_short
+            report = not is_short or str(error) != self._last  # one line for a shortage that lasts
+            self._last = str(error)
+            self._schedule(seconds)
         # Without the lock, here and elsewhere: a log handler may take locks of its own and call the plugin.
-        if seconds is not None:
-            self.logger.warning("cannot start a new worker process: %s", error)
-        else:
-            most = self._settings.restart.give_up_after
-            self.logger.error("stopped after %d failed starts in a row: %s", most, error)
+        if report:
+            self.logger.warning("no new worker process: %s; the next start is in %.1f s", error, seconds)
 
     # The end.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,6 @@ from backworks.errors import PluginLoadError, PluginNotFound
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from io import FileIO
     from struct import Struct
 
 __all__ = ["MAX_ENTRIES", "Damaged", "Image", "Linkage", "Names", "View", "cannot_read", "open_file"]
@@ -152,7 +152,7 @@ def open_file(path: str | os.PathLike[str]) -> FileIO:
     try:
         # Opening a pipe blocks and opening a device may have effects, so other files are rejected before ...
         _check_regular(path, Path(path).stat().st_mode)
-        return open(path, "rb", buffering=0, opener=_open_regular)
+        return FileIO(_open_regular(path), "rb")
     except (FileNotFoundError, NotADirectoryError):
         raise PluginNotFound(f"{path}: no such file", path=Path(path)) from None
     except OSError as error:
@@ -166,9 +166,10 @@ def cannot_read(path: str | os.PathLike[str], error: OSError) -> PluginLoadError
     return PluginLoadError(f"{path}: cannot read the file: {error.strerror or error}", path=Path(path))
 
 
-def _open_regular(path: str, flags: int) -> int:
+def _open_regular(path: str | os.PathLike[str]) -> int:
     # ... and again after opening, because the file may have been replaced.
-    descriptor = os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+    flags = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOINHERIT", 0)
+    descriptor = os.open(path, os.O_RDONLY | flags)
     try:
         _check_regular(path, os.fstat(descriptor).st_mode)
     except PluginNotFound:
