@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from weather_plugins import EXAMPLES, LANGUAGES, ask, decode, library, load, request
-from weather_reports import REFUSED, REPORTS
+from weather_reports import NO_REPORTS, REFUSED, REPORTS, UNPARSED
 
 import backworks
 from backworks import ffi
@@ -20,8 +20,10 @@ REAL = [
     for line in (Path(__file__).parent / "data" / "metar" / "us-2018-01-09.jsonl").read_text("utf-8").splitlines()
 ]
 
-#: The stations whose report differs from the service's decoding, and in what: it writes direction 0 for variable wind.
+#: The stations whose report differs from the service's decoding, and in what: it writes direction 0 for variable wind,
+#: and no flight category where the sky is missing, also below one mile.
 VARIABLE_WIND = {"KCGF", "KCNO", "KSMP", "KPAN", "KGHG", "KMQS", "K2A0", "KX60", "KMEH", "KVAF"}
+NO_SKY = {"K2D5", "KUTA"}
 
 
 @pytest.fixture(name="language", params=LANGUAGES)
@@ -32,6 +34,12 @@ def _language(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(name="plugin")
 def _plugin(language: str) -> Any:
     with load(language) as plugin:
+        yield plugin
+
+
+@pytest.fixture(name="strict")
+def _strict(language: str) -> Any:
+    with load(language, strict=True) as plugin:
         yield plugin
 
 
@@ -79,7 +87,7 @@ def of_the_service(real: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_real_reports_are_decoded_as_by_the_weather_service(plugin: backworks.Plugin) -> None:
-    """All fields of 1,000 real reports equal the decoding of the US weather service, but for ten wind directions."""
+    """All fields of 1,000 real reports equal the decoding of the US weather service, but for twelve that it lacks."""
     differing = {}
     for real in REAL:
         answer = decode(plugin, real["raw_text"])
@@ -89,16 +97,19 @@ def test_real_reports_are_decoded_as_by_the_weather_service(plugin: backworks.Pl
         assert answer["type"] is None, "none of these reports states its type"
 
     assert len(REAL) == 1000
-    assert set(differing) == VARIABLE_WIND
-    for ours, theirs in differing.values():
-        assert theirs == ours | {"wind_dir_degrees": 0}
+    assert set(differing) == VARIABLE_WIND | NO_SKY
+    for station, (ours, theirs) in differing.items():
+        if station in NO_SKY:
+            assert ours == theirs | {"flight_category": "LIFR"}
+        else:
+            assert theirs == ours | {"wind_dir_degrees": 0}
 
 
 @pytest.mark.parametrize("report", REPORTS)
 def test_reports_of_many_countries_are_decoded(plugin: backworks.Plugin, report: str) -> None:
     """Units, words and habits of other countries come out in the one form, with null for what is absent."""
     answer = decode(plugin, report)
-    words = report.removeprefix("METAR ").removeprefix("SPECI ").removeprefix("COR ").split()
+    words = [word for word in report.split() if word not in {"METAR", "SPECI", "COR"}]
     time = words[1]
 
     assert answer.pop("station") == words[0]
@@ -107,21 +118,70 @@ def test_reports_of_many_countries_are_decoded(plugin: backworks.Plugin, report:
     assert answer == REPORTS[report]
 
 
-@pytest.mark.parametrize("report", REFUSED)
+@pytest.mark.parametrize("report", NO_REPORTS)
 def test_what_is_no_report_is_refused_with_its_place(plugin: backworks.Plugin, report: str) -> None:
-    """A report that cannot be decoded is INVALID_ARGUMENT, and the message names the group and where it stands."""
-    assert ask(plugin, "POST", report) == ("INVALID_ARGUMENT", REFUSED[report])
+    """Text without station and time is INVALID_ARGUMENT, and the message names the group and where it stands."""
+    assert ask(plugin, "POST", report) == ("INVALID_ARGUMENT", NO_REPORTS[report])
+
+
+@pytest.mark.parametrize("report", [*NO_REPORTS, *REFUSED])
+def test_a_strict_reading_refuses_what_is_not_understood(strict: backworks.Plugin, report: str) -> None:
+    """If strict, the first group that is not understood is INVALID_ARGUMENT, and named with its place."""
+    assert ask(strict, "POST", report) == ("INVALID_ARGUMENT", (NO_REPORTS | REFUSED)[report])
+
+
+@pytest.mark.parametrize("report", REPORTS)
+def test_a_strict_reading_takes_what_is_understood(strict: backworks.Plugin, report: str) -> None:
+    """If nothing is left over, a strict reading gives the same answer."""
+    assert {name: decode(strict, report)[name] for name in REPORTS[report]} == REPORTS[report]
+
+
+@pytest.mark.parametrize("report", [*UNPARSED, *REFUSED])
+def test_what_is_not_understood_costs_only_itself(plugin: backworks.Plugin, report: str) -> None:
+    """Such groups are listed with their columns in `raw`, and nothing else of the report changes."""
+    answer = decode(plugin, report)
+    unparsed, raw = answer.pop("unparsed"), answer.pop("raw")
+    places = [(item["group"], item["column"]) for item in unparsed]
+    rest = raw.rstrip("=")
+    for group, column in reversed(places):
+        assert raw[column - 1 :].startswith(group)
+        rest = rest[: column - 1] + rest[column - 1 + len(group) :]
+    without = decode(plugin, rest)
+
+    assert places == UNPARSED.get(report, places)
+    assert places
+    assert without.pop("unparsed") == []
+    assert without.pop("raw") == rest.strip()
+    assert answer == without
+
+
+def test_everything_unparsed_is_still_bounded(plugin: backworks.Plugin) -> None:
+    """The longest answer, to a report of quotes as groups, has less than 48 KiB."""
+    report = "KJFK 092351Z" + ' "' * 1018
+    answer = ask(plugin, "POST", report)
+
+    assert isinstance(answer, bytes)
+    assert len(json.loads(answer)["unparsed"]) == 1018
+    assert len(answer) < 48 << 10
 
 
 def test_the_answer_has_one_form(plugin: backworks.Plugin) -> None:
     """The members have a fixed order, without spaces; numbers have no trailing zeros, and raw is escaped."""
-    report = ' KDEN 092353Z 00000KT 2 1/2SM OVC010 M00/00 A3010 RMK T10001005 SLP000 "\\"\n'
+    report = (
+        ' KDEN 092353Z 00000KT 2 1/2SM R35L/P6000FT OVC010CB \\" CB N M00/00 A3010 Q1019 RF00.0/010.5 '
+        'RMK T10001005 SLP000 "\\"\n'
+    )
     expected = (
         '{"station":"KDEN","observed":{"day":9,"hour":23,"minute":53},"type":null,"auto":false,'
-        '"wind":{"direction_deg":0,"speed_kt":0,"gust_kt":null},"visibility_mi":2.5,"weather":null,'
-        '"sky":[{"cover":"OVC","base_ft":1000}],"vertical_visibility_ft":null,"temperature_c":0,"dewpoint_c":-0.5,'
-        '"altimeter_inhg":30.1,"sea_level_pressure_hpa":1000,"flight_category":"IFR",'
-        '"raw":"KDEN 092353Z 00000KT 2 1/2SM OVC010 M00/00 A3010 RMK T10001005 SLP000 \\"\\\\\\""}'
+        '"wind":{"direction_deg":0,"speed_kt":0,"gust_kt":null,"estimated":false},"visibility_mi":2.5,'
+        '"minimum_visibility":null,"runway_visual_range":"R35L/P6000FT","weather":null,'
+        '"sky":[{"cover":"OVC","base_ft":1000,"type":"CB"}],"vertical_visibility_ft":null,'
+        '"convection":[{"type":"CB","directions":["N"]}],"temperature_c":0,"dewpoint_c":-0.5,'
+        '"altimeter_inhg":30.1,"altimeter_hpa":1019,"sea_level_pressure_hpa":1000,"station_pressure_hpa":null,'
+        '"rainfall":{"last_10_minutes_mm":0,"since_9_mm":10.5},"runway_state":null,"colour_state":null,'
+        '"flight_category":"IFR","unparsed":[{"group":"\\\\\\"","column":52}],'
+        '"raw":"KDEN 092353Z 00000KT 2 1/2SM R35L/P6000FT OVC010CB \\\\\\" CB N M00/00 A3010 Q1019 RF00.0/010.5 '
+        'RMK T10001005 SLP000 \\"\\\\\\""}'
     )
 
     assert ask(plugin, "POST", report) == expected.encode()
@@ -143,13 +203,24 @@ def test_the_answer_has_one_form(plugin: backworks.Plugin) -> None:
         ("OVC031", "6SM", "VFR"),
         ("FEW///", "10SM", "VFR"),
         ("OVC///", "10SM", None),
-        ("VV///", "1/4SM", None),
+        ("VV///", "10SM", None),
         ("", "10SM", None),
-        ("OVC004", "", None),
+        ("OVC005", "", None),
+        ("CLR", "", None),
+        ("BKN004 OVC///", "10SM", "LIFR"),
+        ("OVC/// BKN004", "10SM", "LIFR"),
+        ("BKN005 //////CB", "10SM", None),
+        ("VV///", "1/4SM", "LIFR"),
+        ("VV003", "", "LIFR"),
+        ("///010", "1/2SM", "LIFR"),
+        ("", "0900", "LIFR"),
+        ("", "M1/4SM", "LIFR"),
+        ("OVC004", "", "LIFR"),
+        ("OVC004", "////", "LIFR"),
     ],
 )
 def test_flight_category(plugin: backworks.Plugin, sky: str, miles: str, category: str | None) -> None:
-    """The lower of ceiling and visibility decides, at the limits of the weather service; null if one is unknown."""
+    """The lower of ceiling and visibility decides, at the limits of the weather service; null if that is unknown."""
     assert decode(plugin, f"KJFK 092351Z {miles} {sky} 05/04")["flight_category"] == category
 
 
@@ -356,6 +427,40 @@ def test_lines_that_are_no_reports_are_skipped_with_a_warning(
     ]
 
 
+@pytest.mark.parametrize(("config", "count"), [({}, 2), ({"strict": False}, 2), ({"strict": True}, 1)])
+def test_a_strict_file_has_no_reports_that_are_not_understood(
+    language: str, tmp_path: Path, caplog: pytest.LogCaptureFixture, config: dict[str, bool], count: int
+) -> None:
+    """A line with such a group is kept, or if strict, skipped with a warning."""
+    reports = tmp_path / "reports.txt"
+    reports.write_bytes(b"KJFK 092351Z 10SM\nKLGA 092351Z 10SM XYZZY\n")
+
+    with caplog.at_level(logging.WARNING), load(language, reports, **config) as plugin:
+        answer = ask(plugin, "GET", request())
+
+    assert isinstance(answer, bytes)
+    assert json.loads(answer)["count"] == count
+    warning = "line 2 of the reports is skipped: group 4 'XYZZY' at column 19 is not understood"
+    assert [record.getMessage() for record in caplog.records] == [warning] * (2 - count)
+
+
+@pytest.mark.parametrize("line", [b"KJFK 092351Z", b"# a comment\nKJFK 092351Z", b"\r\nKJFK 092351Z"])
+def test_a_byte_order_mark_is_not_content(
+    language: str, tmp_path: Path, caplog: pytest.LogCaptureFixture, line: bytes
+) -> None:
+    """A file with the byte order mark of UTF-8 is read as one without; elsewhere the mark is no ASCII."""
+    reports = tmp_path / "reports.txt"
+    reports.write_bytes(b"\xef\xbb\xbf" + line + b"\n\xef\xbb\xbfKLGA 092351Z\n")
+
+    with caplog.at_level(logging.WARNING), load(language, reports) as plugin:
+        answer = ask(plugin, "GET", request())
+
+    assert answer == b'{"count":1,"stations":["KJFK"]}'
+    number = line.count(b"\n") + 2
+    warning = f"line {number} of the reports is skipped: byte 0xef at column 1 is not printable ASCII, as a report is"
+    assert [record.getMessage() for record in caplog.records] == [warning]
+
+
 @pytest.mark.parametrize("content", [b"", b"\n", b"KJFK 092351Z", b"KJFK 092351Z\n\n", b"\r\n#\r\nKJFK 092351Z\r\n"])
 def test_the_last_line_may_end_in_any_way(language: str, tmp_path: Path, content: bytes) -> None:
     """An empty file, and one without a line break at its end, are read."""
@@ -402,6 +507,12 @@ def test_reports_that_are_no_name(language: str, reports: str) -> None:
     assert start(language, b'{"reports": %s}' % reports.encode()) == (3, message)
 
 
+@pytest.mark.parametrize("strict", ["1", "null", '"true"', "[]", "{}"])
+def test_strict_is_true_or_false(language: str, strict: str) -> None:
+    """Any other value is INVALID_ARGUMENT, also where no host has checked it before."""
+    assert start(language, b'{"strict": %s}' % strict.encode()) == (3, "`strict` is not true or false")
+
+
 @pytest.mark.parametrize("config", [b"[]", b'"reports"', b"null", b"7"])
 def test_a_configuration_that_is_no_object(language: str, config: bytes) -> None:
     """A configuration that is not an object is INVALID_ARGUMENT."""
@@ -419,7 +530,7 @@ def test_calls_from_many_threads_do_not_disturb_each_other(server: backworks.Plu
     listed = ask(server, "GET", request())
     assert isinstance(listed, bytes)
     questions = [("GET", request(station=station)) for station in json.loads(listed)["stations"]]
-    questions += [("POST", report) for report in [*REPORTS, *REFUSED]]
+    questions += [("POST", report) for report in [*REPORTS, *NO_REPORTS, *REFUSED]]
     alone = [ask(server, *question) for question in questions]
 
     with ThreadPoolExecutor(8) as pool:

@@ -21,7 +21,7 @@ from conftest import missing
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from weather_plugins import EXAMPLES, LANGUAGES, ask, load, request
-from weather_reports import REFUSED, REPORTS
+from weather_reports import NO_REPORTS, REFUSED, REPORTS, UNPARSED
 
 import backworks
 from backworks import sdk
@@ -126,6 +126,14 @@ HUGE = {
     "NULs": b"\0" * (1 << 20),
     "slashes": b"KJFK 092351Z " + b"/" * 2000,
     "digits": b"KJFK 092351Z " + b"9" * 2000,
+    "unknown groups": b"KJFK 092351Z" + b' "' * 1018,
+    "letters": b"KJFK 092351Z " + b"O" * 2000,
+    "directions": b"KJFK 092351Z CB" + b" NNE" * 500,
+    "directions in a group": b"KJFK 092351Z CB/" + b"N/" * 1000,
+    "layers in a group": b"KJFK 092351Z " + b"FEW001" * 330,
+    "pairs": b"KJFK 092351Z" + b" 1 1/2" * 330,
+    "spaces in a group": b"KJFK 092351Z CB" + b" " * 2000 + b"TO",
+    "colours": b"KJFK 092351Z " + b"BLU/" * 500,
     "remarks": b"KJFK 092351Z RMK" + b" T00000000" * 200,
     "quotes": b"KJFK 092351Z RMK " + b'"\\' * 1000,
     "brackets": b'{"a":' + b"[" * (1 << 20),
@@ -178,7 +186,7 @@ def test_real_and_foreign_reports_are_answered_alike(both: list[backworks.Plugin
     real = Path(__file__).parent / "data" / "metar" / "us-2018-01-09.jsonl"
     for line in real.read_text("utf-8").splitlines():
         check(both, json.loads(line)["raw_text"])
-    for report in [*SEEDS, *REFUSED]:
+    for report in [*SEEDS, *NO_REPORTS, *REFUSED, *UNPARSED]:
         check(both, report)
 
 
@@ -238,6 +246,7 @@ def test_the_sanitizers_find_nothing(driver: Path, tmp_path: Path) -> None:
     """The C plugin runs over 3,000 broken reports, requests, endpoints, configurations and a file of them, unharmed."""
     broken = [*mutated(seed=2, count=3000), *(data[: 1 << 16] for data in HUGE.values())]
     configs = [b'{"reports": %s}' % json.dumps(text).encode() for text in ("", "/", ".", "\0", str(tmp_path))]
+    configs += [b'{"strict": true}', b'{"strict": "', b'{"strict": 1, "reports": ""}']
     records = tmp_path / "records"
     records.write_bytes(b"".join(struct.pack("<I", len(data)) + data for data in broken + configs))
     reports = tmp_path / "reports.txt"

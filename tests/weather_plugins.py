@@ -43,9 +43,9 @@ def library(language: str) -> Path:
     return _CARGO / "release" / LIBRARY.format("weather_rust")
 
 
-def load(language: str, reports: Path | None = None) -> backworks.Plugin:
+def load(language: str, reports: Path | None = None, **config: object) -> backworks.Plugin:
     """Loads a plugin into this process, with a file of reports or without."""
-    config = {} if reports is None else {"reports": str(reports)}
+    config |= {} if reports is None else {"reports": str(reports)}
     return backworks.load(library(language), config, isolation="none")
 
 

@@ -3,13 +3,6 @@
 #include <float.h>
 #include <stdlib.h>
 
-static void skip_space(text *t) {
-  while (t->size > 0 && is_space(t->at[0])) {
-    t->at++;
-    t->size--;
-  }
-}
-
 static bool take_digits(text *t) {
   text before = *t;
   while (t->size > 0 && t->at[0] >= '0' && t->at[0] <= '9') {

@@ -23,7 +23,9 @@ BACKWORKS_PLUGIN("weather_c", "1.0.0",
                  "config_schema": {
                    "type": "object",
                    "properties": {
-                     "reports": {"type": "string", "format": "path", "description": "A file of reports, one a line"}
+                     "reports": {"type": "string", "format": "path", "description": "A file of reports, one a line"},
+                     "strict": {"type": "boolean", "default": false,
+                                "description": "Whether a report with a group that is not understood is refused"}
                    },
                    "additionalProperties": false
                  })
@@ -43,6 +45,7 @@ typedef struct station {
 
 struct backworks_plugin {
   const backworks_host *host;
+  bool strict;
   station *stations; /* sorted by name */
   size_t count;
 };
@@ -77,11 +80,12 @@ static bool is_newer(int minute, int than) {
 /* Stores a report, unless there is a newer one of its station. False if memory runs out. */
 static bool keep(backworks_plugin *plugin, const report *r) {
   char json[METAR_JSON_MAX];
-  size_t index, size = metar_json(r, json);
+  size_t index, size;
   int minute = (r->day * 24 + r->hour) * 60 + r->minute;
   bool known = find(plugin, r->station, &index);
   station *place = plugin->stations + index;
   if (known && !is_newer(minute, place->minute)) return true;
+  size = metar_json(r, json);
   char *copy = malloc(size);
   if (copy == NULL) return false;
   if (known) {
@@ -105,6 +109,7 @@ static text next_line(text *file) {
 
 static bool keep_all(backworks_plugin *plugin, text file) {
   size_t lines = 0, skipped = 0;
+  take(&file, "\xEF\xBB\xBF"); /* a byte order mark */
   for (text rest = file; rest.size > 0; lines++) next_line(&rest);
   plugin->stations = calloc(lines + 1, sizeof *plugin->stations);
   if (plugin->stations == NULL) return false;
@@ -113,7 +118,7 @@ static bool keep_all(backworks_plugin *plugin, text file) {
     char message[METAR_MESSAGE_MAX];
     report r;
     if (trimmed(line).size == 0 || line.at[0] == '#') continue;
-    if (metar_decode(line, &r, message)) {
+    if (metar_decode(line, plugin->strict, &r, message)) {
       if (!keep(plugin, &r)) return false;
     } else if (skipped++ < WARNINGS_MAX) {
       backworks_log(plugin->host, BACKWORKS_WARNING, "line %zu of the reports is skipped: %s", number, message);
@@ -163,10 +168,18 @@ static int32_t load(backworks_plugin *plugin, const char *path, backworks_respon
   return kept ? BACKWORKS_OK : backworks_fail(error, BACKWORKS_RESOURCE_EXHAUSTED, "out of memory");
 }
 
+/* Reads the member "strict"; false if it is neither true nor false. */
+static bool read_strict(text config, bool *strict) {
+  text value;
+  if (json_member(config, "strict", &value) != JSON_FOUND) return true;
+  *strict = equal(value, "true");
+  return *strict || equal(value, "false");
+}
+
 int32_t backworks_plugin_init(const backworks_host *host, const char *config_json, size_t config_size,
                               backworks_plugin **out, backworks_response *error) {
-  text value;
-  json_found found = json_member((text){config_json, config_size}, "reports", &value);
+  text config = {config_json, config_size}, value;
+  json_found found = json_member(config, "reports", &value);
   backworks_plugin *plugin = calloc(1, sizeof *plugin);
   char *path = malloc(value.size + 1);
   size_t size = 0;
@@ -175,6 +188,8 @@ int32_t backworks_plugin_init(const backworks_host *host, const char *config_jso
     code = BACKWORKS_RESOURCE_EXHAUSTED;
   } else if (found == JSON_BROKEN) {
     code = backworks_fail(error, BACKWORKS_INVALID_ARGUMENT, "the configuration is no JSON object");
+  } else if (!read_strict(config, &plugin->strict)) {
+    code = backworks_fail(error, BACKWORKS_INVALID_ARGUMENT, "`strict` is not true or false");
   } else if (found == JSON_FOUND && (!json_string(value, path, &size) || memchr(path, 0, size) != NULL)) {
     code = backworks_fail(error, BACKWORKS_INVALID_ARGUMENT, "`reports` is the name of a file, as text without NUL");
   } else {
@@ -213,10 +228,12 @@ static int32_t answer_station(const backworks_plugin *plugin, char *name, size_t
   return backworks_answer(response, plugin->stations[index].json, plugin->stations[index].size);
 }
 
-static int32_t answer_decoded(text raw, backworks_response *response) {
+static int32_t answer_decoded(const backworks_plugin *plugin, text raw, backworks_response *response) {
   char json[METAR_JSON_MAX], message[METAR_MESSAGE_MAX];
   report r;
-  if (!metar_decode(raw, &r, message)) return backworks_fail(response, BACKWORKS_INVALID_ARGUMENT, "%s", message);
+  if (!metar_decode(raw, plugin->strict, &r, message)) {
+    return backworks_fail(response, BACKWORKS_INVALID_ARGUMENT, "%s", message);
+  }
   return backworks_answer(response, json, metar_json(&r, json));
 }
 
@@ -314,7 +331,7 @@ static int32_t process(const backworks_plugin *plugin, const backworks_request *
     }
     data.at = scratch;
   }
-  return answer_decoded(data, response);
+  return answer_decoded(plugin, data, response);
 }
 
 int32_t backworks_plugin_process_endpoint_data(backworks_plugin *plugin, const backworks_request *request,

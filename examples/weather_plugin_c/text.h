@@ -17,11 +17,17 @@ static inline bool is_space(char c) { return c == ' ' || c == '\t' || c == '\r' 
 
 static inline bool equal(text t, const char *word) { return t.size == strlen(word) && memcmp(t.at, word, t.size) == 0; }
 
+static inline void skip(text *t, size_t size) {
+  t->at += size;
+  t->size -= size;
+}
+
+static inline void skip_space(text *t) {
+  while (t->size > 0 && is_space(t->at[0])) skip(t, 1);
+}
+
 static inline text trimmed(text t) {
-  while (t.size > 0 && is_space(t.at[0])) {
-    t.at++;
-    t.size--;
-  }
+  skip_space(&t);
   while (t.size > 0 && is_space(t.at[t.size - 1])) t.size--;
   return t;
 }
@@ -30,8 +36,7 @@ static inline text trimmed(text t) {
 static inline bool take(text *t, const char *word) {
   size_t size = strlen(word);
   if (t->size < size || memcmp(t->at, word, size) != 0) return false;
-  t->at += size;
-  t->size -= size;
+  skip(t, size);
   return true;
 }
 

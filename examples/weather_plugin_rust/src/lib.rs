@@ -38,6 +38,8 @@ struct Station {
 #[derive(Debug, Default)]
 pub struct WeatherPlugin {
     host: OnceLock<Host>,
+    /// Whether a report with a group that is not understood is refused.
+    strict: OnceLock<bool>,
     stations: OnceLock<BTreeMap<String, Station>>,
 }
 
@@ -60,9 +62,17 @@ impl BackworksPlugin for WeatherPlugin {
     }
 
     async fn initialize(&self, config: &Value) -> PluginResult<()> {
+        let strict = match config.get("strict") {
+            _ if !config.is_object() => {
+                return Err(PluginError::invalid_argument("the configuration is no JSON object"));
+            }
+            None => false,
+            Some(Value::Bool(strict)) => *strict,
+            Some(_) => return Err(PluginError::invalid_argument("`strict` is not true or false")),
+        };
+        self.strict.get_or_init(|| strict);
         let stations = match config.get("reports") {
-            None if config.is_object() => BTreeMap::new(),
-            None => return Err(PluginError::invalid_argument("the configuration is no JSON object")),
+            None => BTreeMap::new(),
             Some(Value::String(path)) if !path.contains('\0') => self.keep_all(&read_all(path)?),
             Some(_) => {
                 let message = "`reports` is the name of a file, as text without NUL";
@@ -92,14 +102,19 @@ impl WeatherPlugin {
         }
     }
 
+    fn decode<'a>(&self, report: &'a [u8]) -> Result<Report<'a>, String> {
+        Report::decode(report, self.strict.get().copied().unwrap_or_default())
+    }
+
     fn keep_all(&self, file: &[u8]) -> BTreeMap<String, Station> {
+        let file = file.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(file); // a byte order mark
         let mut stations = BTreeMap::new();
         let mut skipped = 0;
         for (index, line) in file.split(|&byte| byte == b'\n').enumerate() {
             if line.iter().all(|&byte| is_space(byte)) || line[0] == b'#' {
                 continue;
             }
-            match Report::decode(line) {
+            match self.decode(line) {
                 Ok(report) => keep(&mut stations, &report),
                 Err(message) => {
                     skipped += 1;
@@ -160,7 +175,7 @@ impl WeatherPlugin {
                         PluginError::invalid_argument("the body is no text; send one report as text/plain")
                     })?,
                 };
-                let report = Report::decode(report.as_bytes()).map_err(PluginError::invalid_argument)?;
+                let report = self.decode(report.as_bytes()).map_err(PluginError::invalid_argument)?;
                 Ok(Some(report.to_json()))
             }
             _ => Ok(None),
