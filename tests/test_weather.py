@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -550,3 +552,50 @@ def test_the_manifests_say_the_same() -> None:
     assert descriptions == {manifests[0]["description"]}
     assert manifests[0]["thread_safe"] is True
     assert manifests[0]["config_schema"]["additionalProperties"] is False
+
+
+def run_comparison(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """Runs the command for developers that compares files of reports."""
+    script = Path(__file__).with_name("compare_reports.py")
+    return subprocess.run(
+        [sys.executable, script, *arguments], capture_output=True, text=True, encoding="utf-8", check=False
+    )
+
+
+def test_a_good_day_is_compared(tmp_path: Path) -> None:
+    """The comparison names how many reports both plugins decode like the service, and exits with 0."""
+    day = tmp_path / "day.jsonl"
+    day.write_text("\n".join(json.dumps(real) for real in REAL[:50]), encoding="utf-8")
+
+    run = run_comparison(day)
+
+    assert run.stderr == ""
+    assert run.returncode == 0
+    assert "the plugins return different bytes: 0 of 50\nrefused: 0 of 50\nunparsed: 0 of 50\n" in run.stdout
+
+
+@pytest.mark.parametrize(
+    ("raw", "line"),
+    [
+        ("KJFK 092351Z 10SM XYZZY", "unparsed: 1 of 1\n    XYZZY: KJFK 092351Z 10SM XYZZY"),
+        ("KJFK XYZZY", "refused: 1 of 1\n    group 2 'XYZZY' at column 6"),
+    ],
+)
+def test_a_bad_day_is_compared(tmp_path: Path, raw: str, line: str) -> None:
+    """The comparison shows what is refused or not understood, and exits with 1."""
+    day = tmp_path / "day.jsonl"
+    day.write_text(json.dumps({"raw_text": raw, "visibility_statute_mi": 9.0}), encoding="utf-8")
+
+    run = run_comparison(day)
+
+    assert run.returncode == 1
+    assert line in run.stdout
+    assert ("visibility_statute_mi: differs: 1 of 1\n    10 | 9.0 | KJFK" in run.stdout) == ("10SM" in raw)
+
+
+def test_a_comparison_needs_a_file(tmp_path: Path) -> None:
+    """Without the file, the command says what it needs."""
+    run = run_comparison(tmp_path / "day.jsonl")
+
+    assert run.returncode == 2
+    assert "is not a file; see `tests/data/metar/README.md` for what it contains" in run.stderr
