@@ -154,6 +154,14 @@ def _both() -> Iterator[list[backworks.Plugin]]:
         plugin.close()
 
 
+@pytest.fixture(name="both_strict", scope="module")
+def _both_strict() -> Iterator[list[backworks.Plugin]]:
+    plugins = [load(language, EXAMPLES / "reports.txt", strict=True) for language in LANGUAGES]
+    yield plugins
+    for plugin in plugins:
+        plugin.close()
+
+
 def check(plugins: list[backworks.Plugin], data: str | bytes, endpoint: str = "/api/weather") -> None:
     """Asks both plugins in every way, and holds them to the invariant."""
     for method in ("POST", "GET"):
@@ -179,6 +187,12 @@ def test_mutated_reports_are_answered_alike(both: list[backworks.Plugin]) -> Non
         decoded += isinstance(ask(both[0], "POST", data), bytes)
 
     assert 500 < decoded < 3500, "the mutations should break some of the reports and leave others"
+
+
+def test_a_strict_reading_answers_alike(both_strict: list[backworks.Plugin]) -> None:
+    """Both plugins refuse 2,000 broken reports with the same messages if they are strict."""
+    for data in [*mutated(seed=3, count=2000), *(report.encode() for report in [*REFUSED, *UNPARSED])]:
+        check(both_strict, data)
 
 
 def test_real_and_foreign_reports_are_answered_alike(both: list[backworks.Plugin]) -> None:

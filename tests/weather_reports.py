@@ -603,6 +603,19 @@ REPORTS: dict[str, dict[str, Any]] = {
     "OAZI 272200Z 26006KT 9999M NSC 17/04 Q1018NOSIG": _says(
         wind=(260, 6, None), mi=6.21, sky="NSC -", air=17, dew=4, inhg=30.06, q=1018, category="VFR"
     ),
+    "DTKA 272200Z 07003KT 4000. HZ, SCT030; 32// Q1021. WS RWY 07L NOSIG:SIROCCO==": _says(
+        wind=(70, 3, None),
+        mi=2.49,
+        weather="HZ",
+        sky="SCT 3000",
+        air=32,
+        inhg=30.15,
+        q=1021,
+        category="IFR",
+    ),
+    "SPQU 272200Z 10005KT CAVOK 18/06 Q1025 NO SIG PP000 T01840061": _says(
+        wind=(100, 5, None), mi=6.21, sky="CAVOK -", air=18.4, dew=6.1, inhg=30.27, q=1025, category="VFR"
+    ),
     # Remarks that contradict the report are mistakes
     "KSLP 272155Z 18005KT 10SM CLR 20/10 A2987 RMK SLP645 T02240121": _says(
         wind=(180, 5, None), mi=10, sky="CLR -", air=20, dew=10, inhg=29.87, category="VFR"
@@ -619,6 +632,7 @@ UNPARSED = {
     "KJFK 092351Z 37005KT 9SM 8SM": [("37005KT", 14), ("8SM", 26)],
     "KJFK 092351Z FM09300 OVC010": [("FM09300", 14)],
     "KJFK 092351Z SCT020XXX020 BKN030/SC": [("SCT020XXX020", 14), ("BKN030/SC", 27)],
+    "KJFK 092351Z XYZZY. 10SM, PLUGH;": [("XYZZY", 14), ("PLUGH", 27)],
     "UUEE 092351Z 24008 Q0100 A3500 3000 5000": [("24008", 14), ("Q0100", 20), ("A3500", 26), ("5000", 37)],
     'KJFK 092351Z 1 3/2SM "\\': [("1 3/2SM", 14), ('"\\', 22)],
     "EGLL 092320Z Q1014= EGKK": [("Q1014=", 14), ("EGKK", 21)],
@@ -661,6 +675,7 @@ REFUSED = {
     "KJFK 092351Z 1/0SM": "group 3 '1/0SM' at column 14 is not understood",
     "KJFK 092351Z 10SM 9SM": "group 4 '9SM' at column 19 is not understood",
     "KJFK 092351Z 10SM 1 1/2SM XYZZY": "group 4 '1 1/2SM' at column 19 is not understood",
+    "KJFK 092351Z 10SM XYZZY, PLUGH": "group 4 'XYZZY,' at column 19 is not understood",
     "KJFK 092351Z 1 1/2SM XYZZY": "group 4 'XYZZY' at column 22 is not understood",
     "KJFK 092351Z -SH- RA": "group 3 '-SH-' at column 14 is not understood",
     "KJFK 092351Z FZ": "group 3 'FZ' at column 14 is not understood",

@@ -72,9 +72,11 @@ static bool take_shape(text *g, char shape) {
 }
 
 /* Whether the whole group matches a pattern: '9' is a digit, '0' a digit or a slash in its place, '@' one or more
- * directions, ' ' any white space, and '?' makes the preceding character optional; all others match themselves. */
+ * directions, ' ' any white space, '*' everything until the end, and '?' makes the preceding character optional; all
+ * others match themselves. */
 static bool like(text g, const char *shape) {
   for (; *shape != 0; shape += shape[1] == '?' ? 2 : 1) {
+    if (*shape == '*') return true;
     if (!take_shape(&g, *shape) && shape[1] != '?') return false;
   }
   return g.size == 0;
@@ -104,10 +106,11 @@ static bool add_layer(report *r, const char *cover, int base, const char *type) 
  * height below which the sky is clear, a repeated visibility, and the maintenance indicator. */
 static bool ignored(report *r, text g) {
   static const char *const shapes[] = {
-      "COR", "CCA", "CCB", "CCC", "CCD", "CCE", "CCF", "AMD", "RTD", "NIL", "NSW", "$", "M", "/", "///?/?/?/?/?/?/?",
-      "KT", "000V000", "WS", "ALL", "TKOF", "LDG", "RWYS?", "RW?Y?99L?C?R?", "WM?00/S0", "WM?00/H00?0?", "RE//",
-      "///CB", "///TCU", "////SM", "////NDV", "BLW ?9999?9?", "BLO ?9999?9?", "BELOW ?9999?9?", "99? KM ALL FU",
-      "99? KM ALL HZ", "99? KM ALL BR", "SLPNO", "RVRNO", "PWINO", "TSNO", "FZRANO", NULL};
+      "COR", "CCA", "CCB", "CCC", "CCD", "CCE", "CCF", "AMD", "RTD", "NIL", "NSW", "$", "M", "/",
+      "///?/?/?/?/?/?/?", "KT", "000V000", "WS", "ALL", "TKOF", "LDG", "RWYS?", "RW?Y? ?99L?C?R?", "WM?00/S0",
+      "WM?00/H00?0?", "RE//", "///CB", "///TCU", "////SM", "////NDV", "BLW ?9999?9?", "BLO ?9999?9?",
+      "BELOW ?9999?9?", "99? KM ALL FU", "99? KM ALL HZ", "99? KM ALL BR", "NO SIG", "SLPNO", "RVRNO", "PWINO",
+      "TSNO", "FZRANO", NULL};
   r->automatic = r->automatic || equal(g, "AUTO");
   return equal(g, "AUTO") || like_one(g, shapes);
 }
@@ -330,11 +333,11 @@ static bool take_slash(text *g) {
   return slash;
 }
 
-/* "05/M06", "05/", "///05", "9/M1"; but not "1/2", which may be a fraction of a mile. */
+/* "05/M06", "05/", "12//", "///05", "9/M1"; but not "1/2", which may be a fraction of a mile. */
 static bool temperature(report *r, text g) {
   int air = NONE, dew = NONE;
   if (r->temperature != NONE || like(g, "9/9") || !degrees(&g, &air) || !take_slash(&g) ||
-      (g.size > 0 && (!degrees(&g, &dew) || g.size > 0))) {
+      (g.size > 0 && !equal(g, "/") && (!degrees(&g, &dew) || g.size > 0))) {
     return false;
   }
   r->temperature = air;
@@ -408,11 +411,11 @@ static bool station_pressure(report *r, text g) {
 }
 
 /* These start a forecast, which ends at the remarks. */
-static const char *const trends[] = {"NOSIG",  "TEMPO", "BECMG",    "INTER",
-                                     "PROB90", "FM",    "FM9999Z?", "FM999999Z?", NULL};
+static const char *const trends[] = {"NOSIG*",  "TEMPO*", "BECMG*",   "INTER",
+                                     "PROB90*", "FM",     "FM9999Z?", "FM999999Z?", NULL};
 
 /* These start the remarks; a few stations omit the first one. */
-static const char *const remarks[] = {"RMK", "RMKS", "AO1", "AO2", "AO2A", "A01", "A02", "A02A", NULL};
+static const char *const remarks[] = {"RMK*", "AO1", "AO2A?", "A01", "A02A?", "PP000", "PPTRZ", NULL};
 
 /* Takes "0101" and "1101", +10.1 and -10.1 degrees, or slashes for a missing value. */
 static bool tenths_of_degrees(text *g, int *tenths) {
@@ -474,11 +477,11 @@ static bool parse(report *r, text g, size_t first) {
 static const char *const pairs[][2] = {
     {"P?M?99?", "99?/99?SM"}, {"P?M?9", "9/99?"}, {"P?M?99?", "SM"}, {"P?M?99?/99?", "SM"}, {"P?M?9 9/99?", "SM"},
     {"P?99?", "KM"}, {"99? KM", "ALL"}, {"99? KM ALL", "FU"}, {"99? KM ALL", "HZ"}, {"99? KM ALL", "BR"},
-    {"BLW", "9999?9?"}, {"BLO", "9999?9?"}, {"BELOW", "9999?9?"}, {"QFE", "9999?"}, {"QFE", "9999?/9"},
-    {"QFE", "9999?.9"}, {"QFE", "999/9999"}, {"CB", "@"}, {"CB @", "@"}, {"CB", "TO"}, {"CB TO", "@"},
-    {"CB TO @", "@"}, {"TCU", "@"}, {"TCU @", "@"}, {"TCU", "TO"}, {"TCU TO", "@"}, {"TCU TO @", "@"}, {"99999", "KT"},
-    {"99999G99", "KT"}, {"VRB", "99KT"}, {"M?99", "/M?99"}, {"M?99/", "M?99"}, {"A", "9999"}, {"Q", "9999"},
-    {"QNH", "9999"}, {"FEW", "999"}, {"SCT", "999"}, {"BKN", "999"}, {"OVC", "999"}};
+    {"NO", "SIG"}, {"RWY", "99L?C?R?"}, {"BLW", "9999?9?"}, {"BLO", "9999?9?"}, {"BELOW", "9999?9?"}, {"QFE", "9999?"},
+    {"QFE", "9999?/9"}, {"QFE", "9999?.9"}, {"QFE", "999/9999"}, {"CB", "@"}, {"CB @", "@"}, {"CB", "TO"},
+    {"CB TO", "@"}, {"CB TO @", "@"}, {"TCU", "@"}, {"TCU @", "@"}, {"TCU", "TO"}, {"TCU TO", "@"}, {"TCU TO @", "@"},
+    {"99999", "KT"}, {"99999G99", "KT"}, {"VRB", "99KT"}, {"M?99", "/M?99"}, {"M?99/", "M?99"}, {"A", "9999"},
+    {"Q", "9999"}, {"QNH", "9999"}, {"FEW", "999"}, {"SCT", "999"}, {"BKN", "999"}, {"OVC", "999"}};
 
 /* Reads the report group by group; `group` is empty at the end. */
 typedef struct reader {
@@ -506,8 +509,9 @@ static void join(reader *in) {
   }
 }
 
-/* Separates a word that is written without a space before it: "Q1009RMK". */
-static void separate(reader *in) {
+/* Separates a word that is written without a space before it, "Q1009RMK". Returns the group, without a mark of
+ * punctuation at its end. */
+static text separate(reader *in) {
   static const char *const words[] = {"RMK", "NOSIG", NULL};
   for (const char *const *word = words; *word != NULL; word++) {
     size_t size = strlen(*word);
@@ -516,6 +520,9 @@ static void separate(reader *in) {
     in->rest.at -= size;
     in->rest.size += size;
   }
+  text g = in->group;
+  if (g.size > 1 && strchr(".,;", g.at[g.size - 1]) != NULL) g.size--;
+  return g;
 }
 
 static bool station(report *r, text g) {
@@ -560,10 +567,10 @@ static bool read_body(report *r, reader *in, bool strict) {
     in_trend = in_trend || like_one(in->group, trends);
     if (in_remarks || in_trend) continue;
     join(in);
-    separate(in);
-    if (parse(r, in->group, 0)) continue;
+    text g = separate(in);
+    if (parse(r, g, 0)) continue;
     if (strict) return false;
-    r->unparsed[r->unparsed_count++] = in->group;
+    r->unparsed[r->unparsed_count++] = g;
   }
   return true;
 }
@@ -595,7 +602,7 @@ bool metar_decode(text raw, bool strict, report *r, char message[METAR_MESSAGE_M
       return false;
     }
   }
-  if (in.rest.size > 0 && in.rest.at[in.rest.size - 1] == '=') {
+  while (in.rest.size > 0 && in.rest.at[in.rest.size - 1] == '=') {
     in.rest.size--; /* the end of a report in a bulletin */
   }
   const char *wrong = read_header(r, &in);

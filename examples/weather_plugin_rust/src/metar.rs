@@ -177,11 +177,15 @@ fn take_shape(g: &mut &str, shape: u8) -> bool {
 }
 
 /// Whether the whole group matches a pattern: '9' is a digit, '0' a digit or a slash in its place, '@' one or more
-/// directions, ' ' any white space, and '?' makes the preceding character optional; all others match themselves.
+/// directions, ' ' any white space, '*' everything until the end, and '?' makes the preceding character optional; all
+/// others match themselves.
 fn like(mut g: &str, shape: &str) -> bool {
     let mut shape = shape.as_bytes();
     while let [wanted, rest @ ..] = shape {
         let optional = rest.first() == Some(&b'?');
+        if *wanted == b'*' {
+            return true;
+        }
         if !take_shape(&mut g, *wanted) && !optional {
             return false;
         }
@@ -288,11 +292,11 @@ fn from_metres(metres: i32) -> i32 {
 /// Groups that are not part of the response: corrections, missing values, varying wind, wind shear, the sea, the height
 /// below which the sky is clear, a repeated visibility, and the maintenance indicator.
 #[rustfmt::skip]
-const IGNORED: [&str; 43] = [
+const IGNORED: [&str; 44] = [
     "COR", "CCA", "CCB", "CCC", "CCD", "CCE", "CCF", "AMD", "RTD", "NIL", "NSW", "$", "M", "/", "///?/?/?/?/?/?/?",
-    "KT", "000V000", "WS", "ALL", "TKOF", "LDG", "RWYS?", "RW?Y?99L?C?R?", "WM?00/S0", "WM?00/H00?0?", "RE//", "///CB",
-    "///TCU", "////SM", "////NDV", "BLW ?9999?9?", "BLO ?9999?9?", "BELOW ?9999?9?", "99? KM ALL FU", "99? KM ALL HZ",
-    "99? KM ALL BR", "SLPNO", "RVRNO", "PWINO", "TSNO", "FZRANO", "AUTO", "R////?/?/?/?/?",
+    "KT", "000V000", "WS", "ALL", "TKOF", "LDG", "RWYS?", "RW?Y? ?99L?C?R?", "WM?00/S0", "WM?00/H00?0?", "RE//",
+    "///CB", "///TCU", "////SM", "////NDV", "BLW ?9999?9?", "BLO ?9999?9?", "BELOW ?9999?9?", "99? KM ALL FU",
+    "99? KM ALL HZ", "99? KM ALL BR", "NO SIG", "SLPNO", "RVRNO", "PWINO", "TSNO", "FZRANO", "AUTO", "R////?/?/?/?/?",
 ];
 
 const RUNWAY_VISUAL_RANGES: [&str; 2] =
@@ -307,22 +311,22 @@ const RUNWAY_STATES: [&str; 9] = [
 const CONVECTION: [&str; 8] = ["CB", "CB/@", "CB @", "CB TO @", "TCU", "TCU/@", "TCU @", "TCU TO @"];
 
 /// These start a forecast, which ends at the remarks.
-const TRENDS: [&str; 8] = ["NOSIG", "TEMPO", "BECMG", "INTER", "PROB90", "FM", "FM9999Z?", "FM999999Z?"];
+const TRENDS: [&str; 8] = ["NOSIG*", "TEMPO*", "BECMG*", "INTER", "PROB90*", "FM", "FM9999Z?", "FM999999Z?"];
 
 /// These start the remarks; a few stations omit the first one.
-const REMARKS: [&str; 8] = ["RMK", "RMKS", "AO1", "AO2", "AO2A", "A01", "A02", "A02A"];
+const REMARKS: [&str; 7] = ["RMK*", "AO1", "AO2A?", "A01", "A02A?", "PP000", "PPTRZ"];
 
 /// Groups that are written in several words: if a group is like the first and the next word like the second, they are
 /// one group, which can be the first of another pair.
 #[rustfmt::skip]
-const PAIRS: [(&str, &str); 39] = [
+const PAIRS: [(&str, &str); 41] = [
     ("P?M?99?", "99?/99?SM"), ("P?M?9", "9/99?"), ("P?M?99?", "SM"), ("P?M?99?/99?", "SM"), ("P?M?9 9/99?", "SM"),
     ("P?99?", "KM"), ("99? KM", "ALL"), ("99? KM ALL", "FU"), ("99? KM ALL", "HZ"), ("99? KM ALL", "BR"),
-    ("BLW", "9999?9?"), ("BLO", "9999?9?"), ("BELOW", "9999?9?"), ("QFE", "9999?"), ("QFE", "9999?/9"),
-    ("QFE", "9999?.9"), ("QFE", "999/9999"), ("CB", "@"), ("CB @", "@"), ("CB", "TO"), ("CB TO", "@"),
-    ("CB TO @", "@"), ("TCU", "@"), ("TCU @", "@"), ("TCU", "TO"), ("TCU TO", "@"), ("TCU TO @", "@"), ("99999", "KT"),
-    ("99999G99", "KT"), ("VRB", "99KT"), ("M?99", "/M?99"), ("M?99/", "M?99"), ("A", "9999"), ("Q", "9999"),
-    ("QNH", "9999"), ("FEW", "999"), ("SCT", "999"), ("BKN", "999"), ("OVC", "999"),
+    ("NO", "SIG"), ("RWY", "99L?C?R?"), ("BLW", "9999?9?"), ("BLO", "9999?9?"), ("BELOW", "9999?9?"), ("QFE", "9999?"),
+    ("QFE", "9999?/9"), ("QFE", "9999?.9"), ("QFE", "999/9999"), ("CB", "@"), ("CB @", "@"), ("CB", "TO"),
+    ("CB TO", "@"), ("CB TO @", "@"), ("TCU", "@"), ("TCU @", "@"), ("TCU", "TO"), ("TCU TO", "@"), ("TCU TO @", "@"),
+    ("99999", "KT"), ("99999G99", "KT"), ("VRB", "99KT"), ("M?99", "/M?99"), ("M?99/", "M?99"), ("A", "9999"),
+    ("Q", "9999"), ("QNH", "9999"), ("FEW", "999"), ("SCT", "999"), ("BKN", "999"), ("OVC", "999"),
 ];
 
 /// The groups of the body. Each function returns `Some` if the group is of its kind and its values are usable.
@@ -574,7 +578,7 @@ impl<'a> Report<'a> {
         add(&mut self.sky, LAYERS, Layer { cover, base, kind })
     }
 
-    /// "05/M06", "05/", "///05", "9/M1"; but not "1/2", which may be a fraction of a mile.
+    /// "05/M06", "05/", "12//", "///05", "9/M1"; but not "1/2", which may be a fraction of a mile.
     fn temperature(&mut self, mut g: &str) -> Option<()> {
         if self.temperature.is_some() || like(g, "9/9") {
             return None;
@@ -584,8 +588,13 @@ impl<'a> Report<'a> {
         skip_space(g);
         take(g, "/").then_some(())?;
         skip_space(g);
-        let dew = if g.is_empty() { None } else { degrees(g)? };
-        g.is_empty().then(|| (self.temperature, self.dewpoint) = (air, dew))
+        let mut dew = None;
+        if !matches!(*g, "" | "/") {
+            dew = degrees(g)?;
+            g.is_empty().then_some(())?;
+        }
+        (self.temperature, self.dewpoint) = (air, dew);
+        Some(())
     }
 
     /// "A2992" in hundredths of an inch, "Q1013" in hectopascals, "Q1012.3/29.89". If both are given, the inches are
@@ -695,14 +704,17 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Separates a word that is written without a space before it: "Q1009RMK".
-    fn separate(&mut self) {
+    /// Separates a word that is written without a space before it, "Q1009RMK". Returns the group, without a mark of
+    /// punctuation at its end.
+    fn separate(&mut self) -> &'a str {
         for word in ["RMK", "NOSIG"] {
             let group = self.group();
             if group.len() > word.len() && group.ends_with(word) {
                 self.end -= word.len();
             }
         }
+        let group = self.group();
+        group.strip_suffix(['.', ',', ';']).filter(|rest| !rest.is_empty()).unwrap_or(group)
     }
 }
 
@@ -730,7 +742,7 @@ impl<'a> Report<'a> {
         let text = std::str::from_utf8(&raw[..last]).map_err(|error| error.to_string())?;
         let mut report = Self { raw: &text[first..], ..Self::default() };
         // The end of a report in a bulletin.
-        let text = text.strip_suffix('=').unwrap_or(text);
+        let text = text.trim_end_matches('=');
         let mut reader = Reader { text, start: 0, end: 0, number: 0 };
         let read =
             report.read_header(&mut reader).and_then(|()| report.read_body(&mut reader, first, strict));
@@ -790,14 +802,14 @@ impl<'a> Report<'a> {
                 continue;
             }
             reader.join();
-            reader.separate();
-            if self.parse(reader.group()).is_some() {
+            let group = reader.separate();
+            if self.parse(group).is_some() {
                 continue;
             }
             if strict {
                 return Err("not understood");
             }
-            self.unparsed.push((reader.group(), reader.start - first + 1));
+            self.unparsed.push((group, reader.start - first + 1));
         }
     }
 
