@@ -498,15 +498,17 @@ static bool advance(reader *in) {
   return in->group.size > 0;
 }
 
-/* Extends the group by the next words, as long as they form a pair. */
-static void join(reader *in) {
+/* Extends the group by the next word if they form a pair. */
+static bool join(reader *in) {
+  reader next = *in;
+  if (!advance(&next)) return false;
   for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++) {
-    reader next = *in;
-    if (!like(in->group, pairs[i][0]) || !advance(&next) || !like(next.group, pairs[i][1])) continue;
+    if (!like(in->group, pairs[i][0]) || !like(next.group, pairs[i][1])) continue;
     in->group.size = (size_t)(next.group.at - in->group.at) + next.group.size;
     in->rest = next.rest;
-    i = SIZE_MAX; /* from the start */
+    return true;
   }
+  return false;
 }
 
 /* Separates a word that is written without a space before it, "Q1009RMK". Returns the group, without a mark of
@@ -566,7 +568,7 @@ static bool read_body(report *r, reader *in, bool strict) {
     in_remarks = like_one(in->group, remarks);
     in_trend = in_trend || like_one(in->group, trends);
     if (in_remarks || in_trend) continue;
-    join(in);
+    for (int words = 1; words < METAR_WORDS && join(in); words++) continue;
     text g = separate(in);
     if (parse(r, g, 0)) continue;
     if (strict) return false;

@@ -12,6 +12,7 @@
 #define METAR_MESSAGE_MAX 128  /* room for any message */
 #define METAR_LAYERS 16
 #define METAR_GROUPS 16
+#define METAR_WORDS 16 /* maximum words of a group */
 #define NONE INT_MIN /* a value that the report does not contain */
 
 /* Groups that the response contains as they are. */

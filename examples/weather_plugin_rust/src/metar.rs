@@ -10,6 +10,8 @@ use backworks_plugin_sdk::json;
 const METAR_MAX: usize = 2048;
 const LAYERS: usize = 16;
 const GROUPS: usize = 16;
+/// Maximum words of a group.
+const WORDS: usize = 16;
 #[rustfmt::skip]
 const COMPASS: [&str; 19] = [
     "NNE", "NNW", "NE", "NW", "N", "ENE", "ESE", "E", "SSE", "SSW", "SE", "SW", "S", "WNW", "WSW", "W",
@@ -693,7 +695,7 @@ impl<'a> Reader<'a> {
 
     /// Extends the group by the next words, as long as they form a pair.
     fn join(&mut self) {
-        loop {
+        for _ in 1..WORDS {
             let group = self.group();
             let mut next = Reader { ..*self };
             let word = next.advance();
