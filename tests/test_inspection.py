@@ -511,6 +511,8 @@ def test_a_manifest_is_read_in_the_byte_order_of_its_platform() -> None:
         (_section(b'{"name": "a", "name": "b"}'), 'duplicate member "name"'),
         (_section(b'{"x": NaN}'), "NaN is not a JSON value"),
         (_section(b'{"x": 1e999}'), "the number .* is out of range"),
+        (_section(b'{"x": 1' + b"0" * 400 + b"}"), "the number .* is out of range"),
+        (_section(b'{"x": 1' + b"0" * 6000 + b"}"), "the number .* is out of range"),
         (_section(b'{"x": "\\ud800"}'), "lone surrogate"),
         (_section(b'{"x": ' + b"9" * 5000 + b"}"), "not JSON"),
         (_section(b"[" * 200_000), "nested too deeply"),

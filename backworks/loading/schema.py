@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 __all__ = ["Violation", "absolute_paths", "violations"]
+
+
+#: The number of violations that are reported.
+MAX_VIOLATIONS = 100
 
 
 class Violation(NamedTuple):
@@ -31,24 +36,16 @@ def violations(config: Mapping[str, Any], schema: Any) -> tuple[Violation, ...]:
         schema: A JSON Schema, 2020-12. References to other documents are not followed.
 
     Returns:
-        All violations; if the schema itself is not valid, only that.
+        The violations, at most 100; if the schema itself is not valid, only that.
     """
     # Imported here because it takes 60 ms and only plugins with a schema need it.
-    import jsonschema
-    import referencing.exceptions
+    from backworks.loading.schemachecks import BadSchema, errors_of
 
     try:
-        jsonschema.Draft202012Validator.check_schema(schema)
-        validator = jsonschema.Draft202012Validator(schema, registry=referencing.Registry())
-        found = sorted(validator.iter_errors(dict(config)), key=lambda error: [str(key) for key in error.absolute_path])
-    except jsonschema.SchemaError as error:
-        text = f"config_schema in the plugin's manifest is not a valid JSON Schema: {error.message}"
-        return (Violation((), text),)
-    except referencing.exceptions.Unresolvable as error:
-        text = f"config_schema in the plugin's manifest has a reference that cannot be resolved: {error}"
-        return (Violation((), text),)
-    except RecursionError:
-        return (Violation((), "config_schema in the plugin's manifest refers to itself in a loop"),)
+        found = [*islice(errors_of(config, schema), MAX_VIOLATIONS)]
+    except BadSchema as error:
+        return (Violation((), f"config_schema in the plugin's manifest {error}"),)
+    found.sort(key=lambda error: [str(key) for key in error.absolute_path])
     return tuple(Violation(tuple(error.absolute_path), error.message) for error in found)
 
 

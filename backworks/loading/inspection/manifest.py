@@ -71,7 +71,9 @@ def parse_manifest(data: bytes) -> tuple[dict[str, Any] | None, str | None]:
     except UnicodeDecodeError as error:
         return None, f"it is not UTF-8 at byte {error.start}"
     try:
-        manifest = json.loads(text, object_pairs_hook=_object, parse_constant=_refuse_constant, parse_float=_finite)
+        manifest = json.loads(
+            text, object_pairs_hook=_object, parse_constant=_refuse_constant, parse_float=_finite, parse_int=_whole
+        )
         if "\\u" in text:
             json.dumps(manifest, ensure_ascii=False).encode()
     except RecursionError:
@@ -119,6 +121,12 @@ def _finite(text: str) -> float:
     if not math.isfinite(number):
         raise ValueError(f"the number {_short(text)} is out of range")
     return number
+
+
+def _whole(text: str) -> int:
+    if len(text) > 300:  # other readers have only floating-point numbers, which end at 1.8e308
+        raise ValueError(f"the number {_short(text)} is out of range")
+    return int(text)
 
 
 def _check_required(manifest: dict[str, Any]) -> list[str]:
