@@ -82,11 +82,17 @@ class BuiltinInstance:
                     "see backworks.BackworksPlugin for all members"
                 )
         process = getattr(plugin, "process_endpoint_data", None)
-        if not callable(process) or inspect.iscoroutinefunction(process):
+        if not callable(process):
             raise TypeError(
                 f"{type(plugin).__name__} is not a plugin: it must have a method "
-                "process_endpoint_data(endpoint, method, data) that is not async"
+                "process_endpoint_data(endpoint, method, data)"
             )
+        for name in ("initialize", "process_endpoint_data", "health_check", "shutdown"):
+            if inspect.iscoroutinefunction(getattr(plugin, name, None)):
+                raise TypeError(
+                    f"{type(plugin).__name__} is not a plugin: its method {name} is async, but plugins are called from "
+                    "threads; write it without async, and run coroutines in it with asyncio.run()"
+                )
         self._plugin = plugin
         self._id = plugin_id
 

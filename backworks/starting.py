@@ -16,7 +16,7 @@ from backworks.isolation.timeouts import check_timeout
 from backworks.loading.loader import DynamicPluginLoader
 from backworks.loading.paths import plain_name
 from backworks.loading.prepared import prepare
-from backworks.loading.schema import absolute_paths, violations
+from backworks.loading.schema import absolute_paths, violations, with_defaults
 from backworks.plugin import Plugin, PluginInfo
 from backworks.reply import check_init, code_of
 from backworks.settings import Settings
@@ -152,10 +152,11 @@ def name_of(prepared: Prepared, isolation: Isolation) -> str:
 
 
 def _document(prepared: Prepared, config: Mapping[str, Any], base: Path | None, plugin_id: str | None) -> bytes:
-    """Returns the plugin's configuration as JSON after checking it against the schema in its manifest."""
+    """Returns the plugin's configuration as JSON, with the defaults of its manifest's schema, after checking it."""
     schema = (prepared.manifest or {}).get("config_schema")
+    config = with_defaults(config, schema)
     if schema is not None and (found := violations(config, schema)):
-        lines = [f"{'.'.join(map(str, ('config', *where)))}: {message}" for where, message in found]
+        lines = [f"{'.'.join(map(str, ('config', *where)))}: {message}" for where, message, _ in found]
         raise ConfigError(lines, plugin=plugin_id or prepared.name)
     if base is not None:
         config = absolute_paths(config, schema, base)

@@ -238,7 +238,8 @@ class TestConfig:
         code, _, err = run("config", "check", "c.yaml", cwd=config.parent)
 
         assert code == 4
-        assert err.startswith("backworks: c.yaml:1:23: plugins.one.path: ")
+        assert "backworks: warning: c.yaml:1:1: endpoints: there are no endpoints" in err
+        assert "backworks: c.yaml:1:23: plugins.one.path: " in err
         assert "the file does not exist" in err
 
     def test_check_warns(self, config: Path) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import math
 import os
+import sys
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from conftest import ECHO, CompilePlugin
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from backworks import PluginManager
 from backworks.config import (
     RESERVED_PATHS,
     Config,
@@ -27,8 +29,8 @@ from backworks.config import (
     parse_config,
     warnings_of,
 )
-from backworks.config.dump import config_yaml
-from backworks.config.plugins import check_plugins
+from backworks.config.dump import config_data, config_yaml
+from backworks.config.plugins import absolute_plugin_configs, add_plugin_schemas, check_plugins
 from backworks.errors import ConfigError
 from backworks.settings import Settings
 
@@ -457,7 +459,30 @@ WRONG_FILES = {
             "c.yaml:2:40: server.port: must be a finite number: JSON cannot represent infinity and NaN",
         ],
     ),
-    "huge number": ("server: {port: " + "9" * 5000 + "}\n", ["c.yaml:1:16: server.port: must be a finite number:"]),
+    "huge number": (
+        "server: {port: " + "9" * 5000 + "}\n",
+        ["c.yaml:1:16: server.port: is a number that is too large"],
+    ),
+    "huge hexadecimal number": (
+        "server: {port: 0x" + "9" * 6000 + "}\n",
+        ["c.yaml:1:16: server.port: is a number that is"],
+    ),
+    "hash": (
+        "server: {port: 4225e948}\n",
+        ["c.yaml:1:16: server.port: is a number that is too large for JSON; quote it"],
+    ),
+    "nested variable": (
+        'server: {host: "${A:-${B}}"}\n',
+        ["c.yaml:1:16: server.host: the default of ${A} cannot contain"],
+    ),
+    "backslash": (
+        'server: {host: "C:\\plugins"}\n',
+        ["c.yaml:1:20: invalid YAML: found unknown escape character 'p'; write"],
+    ),
+    "path with a line feed": (
+        'plugins: {a: {path: "C:\\new\\table"}}\n',
+        ["c.yaml:1:21: plugins.a.path: must be a path without control characters, not 'C:\\new\\table'; in double"],
+    ),
     "complex key": ("? [a]\n: b\n", ["c.yaml:1:3: a key must be a string, not a list or a mapping"]),
     "merge of a scalar": ("server: {<<: 5}\n", ["c.yaml:1:10: server: the value of << must be a mapping or a list of"]),
     "a control character": ("server: {host: 'a\x01'}\n", ["c.yaml:1:18: YAML does not allow the character U+0001;"]),
@@ -813,7 +838,7 @@ class TestDump:
         """The output loads as the same configuration, and secrets stay variables."""
         monkeypatch.setenv("WEATHER_API_KEY", "hush-hush")
         config = load_config(write(FULL))
-        text = config_yaml(config)
+        text = config_yaml(config, absolute_plugin_configs(config))
         again = load_config(write(text))
 
         assert again.model_dump() == config.model_dump()
@@ -826,7 +851,7 @@ class TestDump:
         """Settings of worker processes are omitted for other isolations; a breaker that is off stays off."""
         data = {"plugins": {"a": {"path": "/a", "isolation": isolation, "breaker": breaker, "health_check": None}}}
         config = parse_config(data)
-        again = load_config(write(config_yaml(config)))
+        again = load_config(write(config_yaml(config, absolute_plugin_configs(config))))
 
         assert again.model_dump() == config.model_dump()
 
@@ -835,7 +860,9 @@ class TestDump:
         """A string that YAML would read as another type is quoted."""
         config = parse_config({"plugins": {"a": {"path": "a", "config": {text: text}}}})
 
-        assert load_config(write(config_yaml(config))).plugins["a"].config == {text: text}
+        assert load_config(write(config_yaml(config, absolute_plugin_configs(config)))).plugins["a"].config == {
+            text: text
+        }
 
 
 class TestPlugins:
@@ -904,16 +931,13 @@ class TestPlugins:
         settings_errors, library_errors = checked.settings, checked.libraries
 
         assert library_errors == [
-            (
-                "c.yaml:4:3: plugins.pickyy: plugin_discovery finds no plugin 'pickyy'; "
-                "did you mean picky? Expected one of picky"
-            )
+            ("c.yaml:4:3: plugins.pickyy: plugin_discovery finds no plugin 'pickyy'; did you mean picky?")
         ]
         assert settings_errors == [
-            "c.yaml:3:29: plugins.picky.config.reports: 5 is not of type 'string'",
+            "c.yaml:3:29: plugins.picky.config.reports: 5 is not of type 'string'; quote the value if it is text",
             (
                 "c.yaml:7:27: endpoints[\"/b\"].runtime.handler: plugin_discovery finds no plugin 'piky'; "
-                "did you mean picky? Expected one of picky"
+                "did you mean picky?"
             ),
         ]
 
@@ -925,7 +949,7 @@ def test_warnings(write: WriteConfig) -> None:
             plugins: {a: {path: a, isolation: none, timeout: 1s}, b: {path: b, isolation: none}}
             endpoints:
               /a: {timeout: 1s, runtime: {handler: b}}
-              /b: {runtime: {handler: b}}
+              /b: {runtime: {handler: a}}
             """)
     )
 
@@ -940,3 +964,235 @@ def test_a_thousand_endpoints_are_read_in_a_moment(write: WriteConfig) -> None:
     lines = "".join(f"  /api/{i}/{{x}}: {{method: GET, runtime: {{handler: a}}}}\n" for i in range(1000))
 
     assert len(load_config(write(PLUGIN + "endpoints:\n" + lines)).endpoints) == 1000
+
+
+def test_probable_mistakes(write: WriteConfig) -> None:
+    """A plugin without an endpoint, a method that is not standard, and a file without endpoints are warnings."""
+    some = load_config(
+        write("plugins: {a: {path: a}, b: {path: b}}\nendpoints: {/a: {method: GTE, runtime: {handler: b}}}\n")
+    )
+    none = load_config(write("plugins: {a: {path: a}}\n"))
+
+    assert warnings_of(some) == [
+        "c.yaml:1:11: plugins.a: no endpoint uses the plugin",
+        (
+            "c.yaml:2:13: endpoints[\"/a\"]: 'GTE' is not a standard HTTP method; did you mean GET? "
+            "Expected one of GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS, TRACE"
+        ),
+    ]
+    assert warnings_of(none) == ["c.yaml:1:1: endpoints: there are no endpoints, so a server has nothing to serve"]
+
+
+def test_extensions(write: WriteConfig) -> None:
+    """Top-level keys that start with x- hold anchors; an error in one is reported where the file uses it."""
+    config = load_config(
+        write("x-all: &all {path: ./a, workers: 2}\nx-more: [1]\nplugins: {a: *all, b: {<<: *all, workers: 3}}\n")
+    )
+
+    assert [plugin.workers for plugin in config.plugins.values()] == [2, 3]
+    with pytest.raises(ConfigError) as caught:
+        load_config(write("x-all: &all {path: ./a, workers: 0}\nx-unused: ${NOT_SET}\nplugins: {a: *all}\n"))
+    assert len(caught.value.errors) == 1
+    assert "plugins.a.workers: must be a whole number" in caught.value.errors[0]
+
+
+def test_one_line_per_problem() -> None:
+    """A line feed or an escape sequence in a value cannot forge a second line."""
+    with pytest.raises(ConfigError) as caught:
+        parse_config({"plugins": {"a\nb": {"path": "\x1b[2J\n"}, "c": {"path": "x\ty"}}})
+
+    assert not any(set("\n\x1b\t") & set(line) for line in caught.value.errors)
+
+
+def test_huge_numbers_of_a_program() -> None:
+    """A number that Python cannot print or JSON readers cannot read is one sentence."""
+    with pytest.raises(ConfigError) as caught:
+        parse_config({"server": {"port": 10**6000}, "plugins": {"a": {"path": "a", "config": {"x": 10**400}}}})
+
+    text = str(caught.value)
+    assert "server.port: must be a whole number from 0 to 65535, not a number with more than 80 digits" in text
+    assert "plugins.a.config: must be a number that JSON can represent" in text
+
+
+STRICT = """"config_schema": {"type": "object", "additionalProperties": false, "properties": {
+  "pin": {"type": "string"}, "count": {"type": "integer"}, "either": {"type": ["string", "integer"]},
+  "list": {"type": "array", "items": {"type": "string"}}, "file": {"type": "string", "format": "path"},
+  "greeting": {"type": "string", "default": "Hello"},
+  "deep": {"type": "object", "default": {}, "properties": {"level": {"type": "integer", "default": 3}}}}}"""
+
+
+@pytest.fixture(scope="module", name="strict")
+def _strict(compile_plugin: CompilePlugin) -> Path:
+    """A plugin whose schema has types, a path and defaults, and whose init fails with its configuration."""
+    source = ECHO.replace('"description": "Answers what it was sent"', STRICT).replace(
+        "  (void)config;\n",
+        '  if (config_size != 0) { return backworks_fail(error, 3, "%.*s", (int)config_size, config); }\n',
+    )
+    return compile_plugin(source, name="strict", flags=['-DNAME="strict"'])
+
+
+class TestPluginConfig:
+    """What a plugin receives of its configuration."""
+
+    def received(self, file: Path) -> dict[str, Any]:
+        """Returns the configuration that the plugin received."""
+        with PluginManager.from_config(file) as manager:
+            text = str(manager.failed["strict"])
+        found: dict[str, Any] = json.loads(text[text.index("{") : text.rindex("}") + 1])
+        return found
+
+    def test_variables_are_text_where_the_schema_says_so(
+        self, write: WriteConfig, strict: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """An unquoted variable keeps its text where the schema requires a string, and is a value elsewhere."""
+        for name, value in {"PIN": "007", "KEY": "1e5", "EMPTY": "", "COUNT": "12", "HASH": "4225e948"}.items():
+            monkeypatch.setenv(name, value)
+        file = write(f"""\
+            plugins:
+              strict:
+                path: {strict}
+                critical: false
+                config:
+                  pin: ${{PIN}}
+                  count: ${{COUNT}}
+                  either: ${{COUNT}}
+                  list:
+                  - ${{KEY}}
+                  - ${{EMPTY}}
+                  - ${{HASH}}
+                  - ${{UNSET:-none}}
+            """)
+
+        assert check_plugins(load_config(file)).settings == []
+        assert self.received(file) == {
+            "pin": "007",
+            "count": 12,
+            "either": 12,
+            "list": ["1e5", "", "4225e948", "none"],
+            "greeting": "Hello",
+            "deep": {"level": 3},
+        }
+
+    def test_defaults(self, write: WriteConfig, strict: Path) -> None:
+        """Defaults fill absent values of the configuration and of objects in it; they replace nothing."""
+        file = write(f"""\
+            plugins: {{strict: {{path: {strict}, critical: false, config: {{greeting: Hi, deep: {{}}}}}}}}
+            """)
+
+        assert self.received(file) == {"greeting": "Hi", "deep": {"level": 3}}
+
+    def test_unquoted_text(self, write: WriteConfig, strict: Path) -> None:
+        """A number where the schema requires text gets a hint at quotes; an absent file is only a warning."""
+        checked = check_plugins(
+            load_config(write(f"plugins: {{strict: {{path: {strict}, config: {{pin: 007, file: ./absent.txt}}}}}}\n"))
+        )
+
+        assert len(checked.settings) == len(checked.absent) == 1
+        assert (
+            "plugins.strict.config.pin: 7 is not of type 'string'; quote the value if it is text" in checked.settings[0]
+        )
+        assert "plugins.strict.config.file: there is no file " in checked.absent[0]
+        assert "absent.txt" in checked.absent[0]
+
+    def test_shown_paths(self, write: WriteConfig, strict: Path, tmp_path: Path) -> None:
+        """A configuration that is written out has absolute paths in the plugins' own configurations as well."""
+        config = load_config(write(f"plugins: {{strict: {{path: {strict}, config: {{file: ./a.txt, pin: ./b}}}}}}\n"))
+        written = config_data(config, absolute_plugin_configs(config))["plugins"]["strict"]["config"]
+
+        assert written == {"file": str(tmp_path / "a.txt"), "pin": "./b"}
+
+    def test_editors(self, write: WriteConfig, strict: Path) -> None:
+        """The schema for editors knows discovered plugins, the slash of endpoints, methods, and extensions."""
+        schema = config_schema()
+        add_plugin_schemas(schema, load_config(write(f"plugin_discovery: {{directories: [{strict.parent}]}}\n")))
+        validator = jsonschema.Draft202012Validator(schema)
+        runtime = {"runtime": {"handler": "strict"}}
+        good: dict[str, Any] = {
+            "x-defaults": {"a": 1},
+            "plugins": {"strict": {"config": {"count": 1}}},
+            "endpoints": {
+                "/a": {"method": "get", **runtime},
+                "/b": {"methods": ["GET", "X-Y"], **runtime},
+                "/c": {"method": "${M}", **runtime},
+            },
+        }
+        bad: list[dict[str, Any]] = [
+            {"plugins": {"strict": {"config": {"count": "x"}}}},
+            {"endpoints": {"a": runtime}},
+            {"endpoints": {"/a": {"method": "A B", **runtime}}},
+            {"endpoints": {"/a": {"methods": ["A B"], **runtime}}},
+        ]
+
+        assert [*validator.iter_errors(good)] == []
+        assert not any(validator.is_valid(each) for each in bad)
+        assert "GET" in json.dumps(schema["$defs"]["EndpointConfig"]["properties"]["method"])
+
+
+class TestBuiltinModules:
+    """Builtin plugins whose module is beside the configuration."""
+
+    @pytest.fixture(autouse=True)
+    def _path(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+        known = {*sys.modules}
+        monkeypatch.setattr(sys, "path", [*sys.path])
+        yield
+        for name in {*sys.modules} - known:
+            if name.startswith("beside_"):
+                del sys.modules[name]
+
+    def config(self, write: WriteConfig, path: str, code: str) -> Path:
+        """Writes a module and a configuration that names an object in it."""
+        Path("beside_module.py").write_text(code)
+        Path("beside_package").mkdir()
+        Path("beside_package/part.py").write_text(code)
+        return write(f"plugins: {{b: {{plugin_type: builtin, path: '{path}', critical: false}}}}\n")
+
+    @pytest.mark.parametrize("path", ["beside_module:Echo", "beside_package.part:Echo", "beside_module:Outer.Echo"])
+    def test_found(self, write: WriteConfig, path: str) -> None:
+        """The directory of the file is searched, by the check as well, which imports nothing."""
+        code = """\
+class Echo:
+    name, version = "echo", "1.0.0"
+
+    def process_endpoint_data(self, endpoint, method, data):
+        return data
+
+class Outer:
+    Echo = Echo
+"""
+        file = self.config(write, path, code)
+        checked = check_plugins(load_config(file))
+
+        assert checked.left_out == []
+        assert not any(name.startswith("beside_") for name in sys.modules)
+        with PluginManager.from_config(file) as manager:
+            assert manager.process_endpoint_data("b", "/", "GET", "x") == "x"
+
+    @pytest.mark.parametrize("path", ["beside_absent:Echo", "beside_package.absent:Echo", "beside_module.part:Echo"])
+    def test_absent(self, write: WriteConfig, path: str) -> None:
+        """The check reports a module that does not exist."""
+        checked = check_plugins(load_config(self.config(write, path, "")))
+
+        assert len(checked.left_out) == 1
+        assert f"plugins.b.path: there is no module '{path.partition(':')[0]}'" in checked.left_out[0]
+
+    @pytest.mark.parametrize(
+        ("code", "text"),
+        [
+            (
+                "class Echo:\n  name = version = '1.0.0'\n  async def process_endpoint_data(self, *_): ...\n",
+                "is async, but",
+            ),
+            ("class Echo: ...\n", "it must have an attribute 'name' of type str"),
+            (
+                "class Echo:\n  def __init__(self): raise KeyError('x')\n",
+                "cannot import 'beside_module:Echo': KeyError",
+            ),
+            ("1 / 0\n", "cannot import 'beside_module:Echo': ZeroDivisionError: division by zero"),
+            ("def\n", "cannot import 'beside_module:Echo': SyntaxError"),
+        ],
+    )
+    def test_broken(self, write: WriteConfig, code: str, text: str) -> None:
+        """A Python object that cannot be a plugin is one sentence, and the host starts without it."""
+        with PluginManager.from_config(self.config(write, "beside_module:Echo", code)) as manager:
+            assert text in str(manager.failed["b"])

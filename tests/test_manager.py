@@ -322,7 +322,7 @@ class TestBuiltin:
         with PluginManager() as manager:
             with pytest.raises(TypeError, match="object is not a plugin: it must have an attribute 'name' of type str"):
                 manager.register_builtin(object())
-            with pytest.raises(TypeError, match="must have a method process_endpoint_data"):
+            with pytest.raises(TypeError, match="its method process_endpoint_data is async"):
                 manager.register_builtin(Async())
 
 

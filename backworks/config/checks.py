@@ -16,10 +16,13 @@ from backworks.config.source import Problem, show
 if TYPE_CHECKING:
     from backworks.config.models import Config
 
-__all__ = ["FOR_PROCESSES", "RESERVED_PATHS", "cross_check", "suggestion", "warnings_of"]
+__all__ = ["FOR_PROCESSES", "METHODS", "RESERVED_PATHS", "cross_check", "suggestion", "warnings_of"]
 
 #: The server's own routes.
 RESERVED_PATHS = ("/docs", "/healthz", "/metrics", "/openapi.json", "/readyz")
+
+#: RFC 9110, section 9, and RFC 5789; without CONNECT, which no server of endpoints answers.
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE")
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _PARAMETER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
@@ -37,6 +40,8 @@ def suggestion(name: str, known: list[str]) -> str:
     if not known:
         return "no plugins are available"
     near = difflib.get_close_matches(name, known, n=1)
+    if near and len(known) == 1:
+        return f"did you mean {near[0]}?"
     names = ", ".join(known)
     return f"did you mean {near[0]}? Expected one of {names}" if near else f"expected one of {names}"
 
@@ -78,7 +83,25 @@ def warnings_of(config: Config) -> list[str]:
                 "the plugin only receives the deadline"
             )
             problems.append(Problem(("endpoints", path, "timeout"), text))
-    return config.source.lines(problems)
+    return config.source.lines([*problems, *_unused(config), *_unusual_methods(config)])
+
+
+def _unused(config: Config) -> Iterator[Problem]:
+    if not config.endpoints:
+        yield Problem(("endpoints",), "there are no endpoints, so a server has nothing to serve", at_key=True)
+        return
+    used = {endpoint.runtime.handler for endpoint in config.endpoints.values()}
+    for name, plugin in config.plugins.items():
+        if plugin.enabled and name not in used:
+            yield Problem(("plugins", name), "no endpoint uses the plugin", at_key=True)
+
+
+def _unusual_methods(config: Config) -> Iterator[Problem]:
+    for path, endpoint in config.endpoints.items():
+        for method in endpoint.methods:
+            if method not in METHODS:
+                text = f"{show(method)} is not a standard HTTP method; {suggestion(method, list(METHODS))}"
+                yield Problem(("endpoints", path), text, at_key=True)
 
 
 def _check_plugins(plugins: Mapping[str, object], *, discovers: bool, default_isolation: str) -> Iterator[Problem]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import TYPE_CHECKING, Any
 
 import yaml
@@ -10,19 +11,26 @@ from backworks.config.checks import FOR_PROCESSES
 from backworks.config.reader import plain_value
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from backworks.config.models import Config
     from backworks.config.source import KeyPath
 
 __all__ = ["config_data", "config_yaml"]
 
 
-def config_data(config: Config) -> dict[str, Any]:
+def config_data(config: Config, plugin_configs: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """Returns a configuration as values that JSON can represent.
 
     In the plugins' own configurations, a value written with ``${...}`` keeps that form, because it may be a secret.
+
+    Args:
+        config: The configuration.
+        plugin_configs: The own configuration of each plugin, with absolute paths.
     """
     data = config.model_dump(mode="json")
-    for plugin in data["plugins"].values():
+    for plugin_id, plugin in data["plugins"].items():
+        plugin["config"] = copy.deepcopy(plugin_configs[plugin_id])
         if plugin["isolation"] != "process":
             for key in FOR_PROCESSES:
                 del plugin[key]
@@ -32,9 +40,11 @@ def config_data(config: Config) -> dict[str, Any]:
     return data
 
 
-def config_yaml(config: Config) -> str:
+def config_yaml(config: Config, plugin_configs: Mapping[str, Mapping[str, Any]]) -> str:
     """Returns :func:`config_data` as YAML that loads as the same configuration."""
-    return yaml.dump(config_data(config), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
+    return yaml.dump(
+        config_data(config, plugin_configs), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100
+    )
 
 
 def _put(data: Any, path: KeyPath, value: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,11 +17,12 @@ if TYPE_CHECKING:
 
     from backworks.config.source import Source
 
-__all__ = ["read_host", "read_import", "read_method", "read_methods", "read_path", "read_settings"]
+__all__ = ["TOKEN", "read_host", "read_import", "read_method", "read_methods", "read_path", "read_settings"]
 
-#: RFC 9110, section 5.6.2.
-_TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+#: A method (RFC 9110, section 5.6.2).
+TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _HOST = re.compile(r"\*|(\*\.)?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _IMPORT = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
 
 
@@ -35,6 +37,11 @@ def read_path(value: object, info: ValidationInfo) -> Path:
     """Validates a path and makes it absolute; a relative path starts at the directory of the file."""
     if not isinstance(value, (str, os.PathLike)) or not os.fspath(value) or "\0" in str(value):
         raise custom(f"must be a path, absolute or relative to the directory of this file, not {show(value)}")
+    if _CONTROL.search(os.fsdecode(value)):
+        raise custom(
+            f"must be a path without control characters, not {show(str(value))}; in double quotes, a backslash starts "
+            "an escape, so write a path with backslashes in single quotes"
+        )
     source: Source | None = (info.context or {}).get("source")
     # Not resolve(): deployments swap a symbolic link to a directory, and the path must keep going through that link.
     return Path(os.path.abspath((source.base if source else Path.cwd()) / value))  # noqa: PTH100
@@ -49,7 +56,7 @@ def read_import(value: object) -> str:
 
 def read_method(value: object) -> str:
     """Validates an HTTP method and converts it to upper case."""
-    if not isinstance(value, str) or not _TOKEN.fullmatch(value):
+    if not isinstance(value, str) or not TOKEN.fullmatch(value):
         raise custom(f"must be an HTTP method such as GET or POST, not {show(value)}")
     return value.upper()
 
@@ -70,6 +77,8 @@ def read_settings(value: object) -> object:
             return [read_settings(item) for item in value]
         case float() if value - value != 0:
             raise custom("must be a finite number: JSON cannot represent infinity and NaN")
+        case int() if abs(value) > sys.float_info.max:
+            raise custom("must be a number that JSON can represent: at most 1.8e308; quote it if it is text")
         case None | bool() | int() | float() | str():
             return value
         case os.PathLike():

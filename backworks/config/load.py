@@ -81,17 +81,27 @@ def _validate(source: Source) -> Config:
         raise ConfigError(source.lines([Problem((), text)]))
     config, problems = None, []
     try:
-        config = Config.model_validate(source.data, context={"source": source})
+        config = Config.model_validate(_without_extensions(source.data), context={"source": source})
     except ValidationError as errors:
         # Pydantic also reports a default that depends on an invalid field; only the field itself is at fault.
         found = [error for error in errors.errors() if error["type"] != "default_factory_not_called"]
         problems += [_problem(error, source) for error in found]
     problems += cross_check(source.data, Settings.isolation)
     problems = [problem for problem in problems if problem.path not in source.holes]
-    problems += source.problems
+    # An anchor in an extension is read again, and checked, at each alias.
+    problems += [problem for problem in source.problems if not _is_extension(problem.path)]
     if config is None or problems:
         raise ConfigError(source.lines(problems))
     return config
+
+
+def _without_extensions(data: Any) -> Any:
+    """Returns the data without top-level keys such as ``x-defaults``, which files use for anchors."""
+    return {key: value for key, value in data.items() if not _is_extension((key,))} if data else data
+
+
+def _is_extension(path: KeyPath) -> bool:
+    return bool(path) and str(path[0]).startswith("x-")
 
 
 def _problem(error: Any, source: Source) -> Problem:

@@ -27,7 +27,9 @@ from pydantic import (
 )
 
 from backworks.config.base import SECTION, Model
+from backworks.config.checks import METHODS
 from backworks.config.fields import (
+    TOKEN,
     read_host,
     read_import,
     read_method,
@@ -265,11 +267,17 @@ class RuntimeConfig(Model):
     )
 
 
+# The first alternative is for completion in editors.
+_METHOD: dict[str, Any] = {
+    "anyOf": [{"enum": list(METHODS)}, {"type": "string", "pattern": rf"^({TOKEN.pattern}|.*\$\{{.*\}}.*)$"}]
+}
+
+
 def _endpoint_schema(schema: dict[str, Any]) -> None:
     methods = schema["properties"]["methods"]
     methods["description"] = "The HTTP methods of the endpoint; the default is GET."
     schema["properties"]["method"] = {
-        "type": "string",
+        **_METHOD,
         "title": "Method",
         "description": "The only HTTP method of the endpoint; a short form of methods.",
         "default": "GET",
@@ -283,9 +291,9 @@ class EndpointConfig(Model):
 
     model_config = ConfigDict(json_schema_extra=_endpoint_schema)
 
-    methods: Annotated[tuple[Annotated[str, BeforeValidator(read_method)], ...], AfterValidator(read_methods)] = Field(
-        default=("GET",), description="The HTTP methods, in upper case.", examples=[["GET", "POST"]]
-    )
+    methods: Annotated[
+        tuple[Annotated[str, BeforeValidator(read_method), WithJsonSchema(_METHOD)], ...], AfterValidator(read_methods)
+    ] = Field(default=("GET",), description="The HTTP methods, in upper case.", examples=[["GET", "POST"]])
     runtime: RuntimeConfig = Field(
         description="What handles the requests.", examples=[{"type": "plugin", "handler": "weather"}]
     )
@@ -321,10 +329,15 @@ class EndpointConfig(Model):
         return value
 
 
+_EXTENSION = "Ignored: a place for anchors that the rest of the file uses."
+
+
 class Config(Model):
     """The configuration of a Backworks host."""
 
-    model_config = ConfigDict(title="Backworks configuration")
+    model_config = ConfigDict(
+        title="Backworks configuration", json_schema_extra={"patternProperties": {"^x-": {"description": _EXTENSION}}}
+    )
 
     server: Annotated[ServerConfig, SECTION] = Field(
         default=ServerConfig(), description="The settings of the HTTP server."
@@ -340,6 +353,7 @@ class Config(Model):
     endpoints: Annotated[dict[str, EndpointConfig], SECTION] = Field(
         default_factory=dict,
         description="The routes, each under its path: /api/weather/{station} matches any station.",
+        json_schema_extra={"propertyNames": {"pattern": r"^/"}},
         examples=[{"/api/weather/{station}": {"runtime": {"type": "plugin", "handler": "weather"}}}],
     )
 

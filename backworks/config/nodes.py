@@ -164,6 +164,8 @@ def _syntax_problem(error: yaml.MarkedYAMLError, text: str) -> YamlError:
     sentence = f"invalid YAML: {error.problem}"
     if error.context and error.context_mark is not None and error.context_mark.line != mark.line:
         sentence += f" ({error.context} from line {error.context_mark.line + 1})"
+    if "unknown escape character" in sentence:
+        sentence += "; write text with backslashes in single quotes"
     line = (text.splitlines()[mark.line : mark.line + 1] or [""])[0]
     if line[mark.column : mark.column + 1] == "\t" and not line[: mark.column].strip():
         sentence += "; indent with spaces, not tabs"

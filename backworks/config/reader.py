@@ -5,7 +5,8 @@ a string), ``0o17`` is octal and ``017`` is seventeen, and a date is a string. K
 as in YAML 1.1.
 
 An unquoted value that consists of one variable, such as ``port: ${PORT}``, is read as if the file contained the
-variable's text: it can be a number, ``true`` or ``null``. In quotes, or with other text around it, it is a string.
+variable's text: it can be a number, ``true`` or ``null``. In quotes, or with other text around it, it is a string. In
+a plugin's configuration, it is also a string if the plugin's schema requires one.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import math
 import os
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -39,6 +41,9 @@ __all__ = ["MAX_FILE", "plain_value", "read_dict", "read_file"]
 #: The maximum size of a file in bytes: many times the size of 1,000 endpoints, so only a file that is not a
 #: configuration exceeds it.
 MAX_FILE = 4 << 20
+
+#: No longer whole number fits into a floating-point number, in which most readers of JSON store all numbers.
+_MAX_DIGITS = 400
 
 _CORE = "tag:yaml.org,2002:"
 _INT = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
@@ -122,6 +127,7 @@ class _Builder:
     keys: dict[KeyPath, Position] = field(default_factory=dict)
     values: dict[KeyPath, Position] = field(default_factory=dict)
     written: dict[KeyPath, str] = field(default_factory=dict)
+    texts: dict[KeyPath, str] = field(default_factory=dict)
     holes: set[KeyPath] = field(default_factory=set)
     problems: list[Problem] = field(default_factory=list)
 
@@ -132,6 +138,7 @@ class _Builder:
             keys=self.keys,
             values=self.values,
             written=self.written,
+            texts=self.texts,
             holes=frozenset(self.holes),
             problems=tuple(self.problems),
         )
@@ -207,7 +214,13 @@ class _Builder:
         if not is_one_variable(node.text):
             return self._resolve(node.text, path) if "$" not in node.text else self._expand(node.text, path)
         text = self._expand(node.text, path)
-        return None if text is None else self._resolve(text, path)
+        if text is None:
+            return None
+        self.texts[path] = text
+        try:
+            return plain_value(text)
+        except ValueError:
+            return text
 
     def _expand(self, text: str, path: KeyPath) -> Any:
         if "${" in text:
@@ -226,8 +239,8 @@ class _Builder:
     def _resolve(self, text: str, path: KeyPath) -> object:
         try:
             return plain_value(text)
-        except ValueError:
-            return self._hole(path, "must be a finite number: JSON cannot represent infinity and NaN")
+        except ValueError as error:
+            return self._hole(path, str(error))
 
 
 def plain_value(text: str) -> object:
@@ -238,14 +251,17 @@ def plain_value(text: str) -> object:
     """
     if text in _WORDS:
         return _WORDS[text]
-    if _INT.fullmatch(text):
-        return int(text, {"0o": 8, "0x": 16}.get(text[:2], 10))
     if _NOT_FINITE.fullmatch(text):
-        raise ValueError(text)
-    if not _FLOAT.fullmatch(text):
+        raise ValueError("must be a finite number: JSON cannot represent infinity and NaN; quote it if it is text")
+    number: float
+    if _INT.fullmatch(text) and len(text) <= _MAX_DIGITS:
+        number = int(text, {"0o": 8, "0x": 16}.get(text[:2], 10))
+    elif _FLOAT.fullmatch(text) or _INT.fullmatch(text):
+        number = math.inf if text[:2] in ("0o", "0x") else float(text)
+    else:
         return text
-    if not math.isfinite(number := float(text)):
-        raise ValueError(text)
+    if abs(number) > sys.float_info.max:
+        raise ValueError("is a number that is too large for JSON; quote it if it is text")
     return number
 
 

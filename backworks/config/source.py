@@ -18,6 +18,8 @@ __all__ = ["KeyPath", "Position", "Problem", "Source", "path_text", "show"]
 
 KeyPath = tuple[str | int, ...]
 
+#: What would break a line, or control the terminal.
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _PLAIN_KEY = re.compile(r"[A-Za-z0-9_-]+")
 
 
@@ -54,6 +56,7 @@ class Source:
         data: Mappings, lists and scalars, with variables expanded.
         keys, values: The positions of the key and of the value at each path; empty for a dict.
         written: The scalars that contain ``${...}``, unexpanded, because their expansion may be a secret.
+        texts: The expanded text of each value that consists of one unquoted variable.
         holes: The paths whose value cannot be read; it is ``None`` in ``data``.
         problems: The problems found while reading.
     """
@@ -64,6 +67,7 @@ class Source:
     keys: Mapping[KeyPath, Position] = field(default_factory=dict)
     values: Mapping[KeyPath, Position] = field(default_factory=dict)
     written: Mapping[KeyPath, str] = field(default_factory=dict)
+    texts: Mapping[KeyPath, str] = field(default_factory=dict)
     holes: frozenset[KeyPath] = frozenset()
     problems: Sequence[Problem] = ()
 
@@ -94,7 +98,8 @@ class Source:
             place = self.name or ""
             if position is not None:
                 place += f":{position.line}:{position.column}"
-            lines.append(": ".join(part for part in (place, path_text(problem.path), problem.text) if part))
+            line = ": ".join(part for part in (place, path_text(problem.path), problem.text) if part)
+            lines.append(_CONTROL.sub(lambda found: repr(found[0])[1:-1], line))
         return list(dict.fromkeys(lines))
 
 
@@ -120,6 +125,8 @@ def show(value: object) -> str:
             return "true" if value else "false"
         case str():
             return repr(_cut(value))
+        case int() if abs(value) >= 10**80:
+            return "a number with more than 80 digits"
         case int() | float():
             return _cut(repr(value))
         case Mapping():

@@ -24,7 +24,8 @@ def expand(text: str) -> str:
     before anything else stands for itself. The result is not expanded again.
 
     Raises:
-        VariableError: A variable without a default is not set, or ``${`` does not start a valid variable.
+        VariableError: A variable without a default is not set, a default contains another variable, or ``${`` does
+            not start a valid variable.
     """
     return _VARIABLE.sub(_value, text)
 
@@ -44,6 +45,8 @@ def _value(match: re.Match[str]) -> str:
             "write $${ for a literal ${"
         )
     name, default = match["name"], match["default"]
+    if "${" in (default or ""):
+        raise VariableError(f"the default of ${{{name}}} cannot contain another variable; write its text instead")
     value = os.environ.get(name)
     if default is not None:
         return value or default

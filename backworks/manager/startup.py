@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from backworks.config.modules import import_object
+from backworks.config.plugins import plugin_config
 from backworks.errors import (
     BackworksError,
     ConfigError,
@@ -86,13 +87,15 @@ def _discovered(found: DiscoveredPlugin, *, configured: bool) -> Wanted:
 
 def _configured(plugin_id: str, checked: Checked, builtins: Mapping[str, Any]) -> Wanted:
     plugin = checked.config.plugins[plugin_id]
-    common: dict[str, Any] = {"plugin_id": plugin_id, "settings": plugin.settings, "config": plugin.config}
+    base = checked.config.source.base
+    common: dict[str, Any] = {"plugin_id": plugin_id, "settings": plugin.settings}
     if plugin.plugin_type == "builtin":
         where = None if plugin.path is None else str(plugin.path)
-        find = partial(_find_builtin, plugin_id, where, builtins)
-        return WantedObject(**common, where=where, find=find, configured=True)
-    base = checked.config.source.base
-    return WantedLibrary(**common, prepared=checked.prepared[plugin_id], base=base, configured=True)
+        find = partial(_find_builtin, plugin_id, where, builtins, base)
+        return WantedObject(**common, config=plugin.config, where=where, find=find, configured=True)
+    prepared = checked.prepared[plugin_id]
+    config = plugin_config(checked.config, plugin_id, prepared.manifest if isinstance(prepared, Prepared) else None)
+    return WantedLibrary(**common, config=config, prepared=prepared, base=base, configured=True)
 
 
 def _named_files(checked: Checked) -> Iterator[Path]:
@@ -106,7 +109,7 @@ def _named_files(checked: Checked) -> Iterator[Path]:
                 yield resolve_library(plugin.path).resolve()
 
 
-def _find_builtin(plugin_id: str, where: str | None, builtins: Mapping[str, Any]) -> Any:
+def _find_builtin(plugin_id: str, where: str | None, builtins: Mapping[str, Any], base: Path) -> Any:
     if where is None:
         try:
             return builtins[plugin_id]
@@ -116,10 +119,10 @@ def _find_builtin(plugin_id: str, where: str | None, builtins: Mapping[str, Any]
                 "PluginManager.from_config(..., builtins=[...]); or set its path to package.module:Class"
             )
             raise ConfigError([text], plugin=plugin_id) from None
-    module, _, attribute = where.partition(":")
     try:
-        found = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
-        text = f"plugins.{plugin_id}.path: cannot import {where!r}: {error}"
+        found = import_object(where, base)
+        return found() if isinstance(found, type) else found
+    except Exception as error:  # the module and the class may raise anything
+        reason = str(error) if isinstance(error, (ImportError, AttributeError)) else f"{type(error).__name__}: {error}"
+        text = f"plugins.{plugin_id}.path: cannot import {where!r}: {reason}"
         raise ConfigError([text], plugin=plugin_id) from error
-    return found() if isinstance(found, type) else found

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from backworks.errors import BackworksError, PluginLoadError
+from backworks.errors import BackworksError, ConfigError, PluginLoadError
 from backworks.loading.prepared import Prepared, prepare
 from backworks.starting import start, start_object
 
@@ -91,7 +91,12 @@ class WantedObject(Wanted):
     find: Callable[[], Any] = field(compare=False)
 
     def start(self) -> Plugin:
-        return start_object(self.find(), self.settings, self.config, plugin_id=self.plugin_id)
+        try:
+            return start_object(self.find(), self.settings, self.config, plugin_id=self.plugin_id)
+        except TypeError as error:  # the object is not a plugin
+            if not self.configured:
+                raise
+            raise ConfigError([f"plugins.{self.plugin_id}: {error}"], plugin=self.plugin_id) from error
 
     def renewed(self) -> Self:
         return self

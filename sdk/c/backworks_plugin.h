@@ -253,7 +253,9 @@ BACKWORKS_EXPORT int32_t backworks_plugin_reconfigure(backworks_plugin *plugin, 
  *   authors                   list of text
  *   thread_safe               true (also if absent) or false: see [concurrent]
  *   config_schema             a JSON Schema (2020-12) of the configuration object; the host makes a text with
- *                             "format": "path" absolute, relative to the directory of the configuration
+ *                             "format": "path" absolute, relative to the directory of the configuration, and adds
+ *                             absent values that have a "default". It evaluates a schema for a few seconds at most;
+ *                             patterns have no lookaround and no backreferences
  *   permissions               list of text: what the plugin requests, for people and policies to review
  *   isolation                 list of one or more of "process", "thread" and "none": where the host may run the library
  *                             (if absent: anywhere). "process" is a worker process; "thread" and "none" are the host
