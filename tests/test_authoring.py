@@ -11,11 +11,14 @@ from pathlib import Path
 
 import pytest
 
+from backworks import __version__
 from backworks.authoring import project, toolchains
 from backworks.authoring.building import Builder, find_project
 from backworks.authoring.names import check_name, file_name
 from backworks.authoring.project import create_project
 from backworks.errors import BuildError, ConfigError, ToolNotFound
+from backworks.loading.inspection import inspect_library
+from backworks.loading.paths import SUFFIXES
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -76,6 +79,9 @@ class TestNames:
     def test_files(self, name: str, file: str) -> None:
         """A file name is an identifier that no language or system reserves."""
         assert file_name(name) == file
+
+
+ZIG_MODULES = ["--dep", "backworks", "-Mroot=plugin.zig", "-Mbackworks=sdk/backworks.zig", "-lc"]
 
 
 class TestNew:
@@ -139,6 +145,22 @@ class TestNew:
 
         assert (code, out) == (1, "")
         assert re.fullmatch(r"Error: \S*: [A-Z][a-z ]+\n", err)
+
+    def test_workflow_before_a_release(self, tmp_path: Path) -> None:
+        """The project's workflow also installs a version of Backworks that is not on the package index."""
+        workflow = create_project("hello", "zig", tmp_path) / ".github" / "workflows" / "ci.yml"
+
+        assert f"pip install --find-links wheels backworks=={__version__} ziglang" in workflow.read_text()
+
+    @pytest.mark.parametrize("arguments", [["build"], ["build", "test"], ["test", *ZIG_MODULES]])
+    def test_zig_without_release(self, tmp_path: Path, arguments: list[str]) -> None:
+        """A Zig project also builds in debug mode, and its tests run; Zig's own backend cannot make the manifest."""
+        directory = create_project("hello", "zig", tmp_path)
+        subprocess.run([sys.executable, "-m", "ziglang", *arguments], cwd=directory, check=True)
+
+        if arguments == ["build"]:
+            (library,) = (path for path in directory.glob("zig-out/*/*hello*") if path.suffix in SUFFIXES)
+            assert inspect_library(library).manifest is not None
 
     def test_licence_of_the_kit(self, tmp_path: Path) -> None:
         """Every file copied from Backworks states its licence."""

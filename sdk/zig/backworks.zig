@@ -204,7 +204,11 @@ pub fn exportPlugin(comptime P: type, comptime identity: Identity) void {
     @export(&E.shutdown, .{ .name = "backworks_plugin_shutdown" });
     if (@hasDecl(P, "healthCheck")) @export(&E.healthCheck, .{ .name = "backworks_plugin_health_check" });
     if (@hasDecl(P, "reconfigure")) @export(&E.reconfigure, .{ .name = "backworks_plugin_reconfigure" });
-    @export(&E.manifest, .{ .name = "backworks_plugin_manifest", .section = manifest_section });
+    if (builtin.zig_backend == .stage2_llvm) {
+        @export(&E.manifest, .{ .name = "backworks_plugin_manifest", .section = manifest_section });
+    } else if (!builtin.is_test) {
+        @compileError("the manifest needs its section, which this backend cannot make: use LLVM (-fllvm, .use_llvm)");
+    }
 }
 
 /// A panic handler for the plugin's root file: `pub const panic = backworks.panic;`. It writes the message to standard
