@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -182,6 +183,50 @@ class TestMain:
 
         assert (process.returncode, err) == (141, b"")
 
+    @posix_only
+    @pytest.mark.parametrize("closed", ["0<&-", ">&-", "2>&-", ">&- 2>&-"])
+    @pytest.mark.parametrize(
+        "arguments", ["plugin call LIBRARY /echo --data hello", "config check c.yaml", "--version"]
+    )
+    def test_closed_streams(self, library: Path, config: Path, closed: str, arguments: str) -> None:
+        """A standard stream that is closed swallows its output, and nothing else fails."""
+        words = shlex.join([sys.executable, "-m", "backworks", *arguments.replace("LIBRARY", str(library)).split()])
+        command = ["sh", "-c", f"{words} {closed}"]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        done = subprocess.run(command, cwd=config.parent, env=environment, capture_output=True, text=True, check=False)
+
+        assert (done.returncode, done.stderr) == (0, "")
+        assert bool(done.stdout) is (">&-" not in closed.replace("2>&-", ""))
+
+    @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has a file that is always full")
+    def test_full_disk(self, library: Path) -> None:
+        """Output that cannot be written is one line, and the exit code says so."""
+        with Path("/dev/full").open("wb") as full:
+            process = start("plugin", "inspect", library, stdout=full)
+            _, err = process.communicate(timeout=PATIENCE)
+
+        assert (process.returncode, err) == (1, b"backworks: cannot write the output: No space left on device\n")
+
+    @posix_only
+    @pytest.mark.parametrize("arguments", ["config check c.yaml", "plugin test", "plugin list", "plugin build"])
+    def test_deleted_directory(self, tmp_path: Path, arguments: str) -> None:
+        """In a directory that was deleted, a command is one line."""
+        gone = tmp_path / "gone"
+        gone.mkdir()
+        words = shlex.join([sys.executable, "-m", "backworks", *arguments.split()])
+        done = subprocess.run(
+            ["sh", "-c", f"rmdir ../gone && exec {words}"],
+            cwd=gone,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+        assert done.returncode in (2, 3, 5)
+        assert "Traceback" not in done.stderr
+        assert done.stderr.strip()
+
     def test_completion(self, tmp_path: Path) -> None:
         """Shell completion offers the commands."""
         variables = {"_BACKWORKS_COMPLETE": "bash_complete", "COMP_WORDS": "backworks pl", "COMP_CWORD": "1"}
@@ -250,6 +295,22 @@ class TestConfig:
 
         assert code == 0
         assert err.startswith("backworks: warning: c.yaml:3:")
+
+    def test_check_for_programs(self, config: Path) -> None:
+        """--json prints whether the configuration is good, the errors and the warnings; the exit code is the same."""
+        code, out, err = run("config", "check", "c.yaml", "--json", cwd=config.parent)
+        assert (code, err) == (0, "")
+        assert json.loads(out) == {"file": "c.yaml", "ok": True, "errors": [], "warnings": []}
+
+        config.write_text("plugins: {one: {path: ./gone, pathh: x}}\n", encoding="utf-8")
+        code, out, err = run("config", "check", "c.yaml", "--json", cwd=config.parent)
+        assert (code, err) == (3, "")
+        assert "pathh: unknown key; did you mean path?" in json.loads(out)["errors"][0]
+
+        config.write_text("plugins: {one: {path: ./gone}}\n", encoding="utf-8")
+        code, out, err = run("config", "check", "c.yaml", "--json", cwd=config.parent)
+        assert (code, err) == (4, "")
+        assert len(json.loads(out)["errors"]) == len(json.loads(out)["warnings"]) == 1
 
     def test_schema(self) -> None:
         """The JSON Schema goes to stdout."""
@@ -516,6 +577,74 @@ class TestCall:
         assert line == b"INFO backworks.plugin.various: inside\n"
         assert process.returncode == code
         assert b"Traceback" not in err
+
+
+class TestProject:
+    """Commands without FILE take the plugin of the project in the current directory."""
+
+    @pytest.fixture(name="project")
+    def _project(self, config: Path) -> Path:
+        config.rename(config.with_name("backworks.yaml"))
+        return config.parent
+
+    def test_call(self, project: Path) -> None:
+        """A single argument is the endpoint."""
+        assert run("plugin", "call", "/echo", "--data", "hello", cwd=project) == (0, "hello", "")
+
+    def test_its_configuration(self, project: Path) -> None:
+        """The plugin receives its configuration from the file, or the one that is given instead."""
+        file = project / "backworks.yaml"
+        file.write_text(file.read_text(encoding="utf-8").replace("limit: 1", "limit: many"), encoding="utf-8")
+        code, _, err = run("plugin", "call", "/echo", cwd=project)
+
+        assert code == 3
+        assert "'many' is not of type 'integer'" in err
+        assert run("plugin", "call", "/echo", "--config", "{}", cwd=project)[0] == 0
+
+    def test_test(self, project: Path) -> None:
+        """The tests run, without colours where NO_COLOR is set, and name the command without FILE again."""
+        code, out, err = run("plugin", "test", "--only", "^manifest", cwd=project)
+
+        assert (code, err) == (0, "")
+        assert "The plugin keeps the contract." in out
+
+    def test_bench(self, project: Path) -> None:
+        """The measurements run."""
+        code, out, _ = run(
+            "plugin", "bench", "/echo", "--isolation", "none", "--seconds", "0.01", "--json", cwd=project
+        )
+
+        assert code == 0
+        assert json.loads(out)["results"][0]["isolation"] == "none"
+
+    @pytest.mark.parametrize("command", ["call", "test", "bench"])
+    def test_no_project(self, tmp_path: Path, command: str) -> None:
+        """Elsewhere, FILE is required, with a sentence that says what is missing."""
+        code, _, err = run("plugin", command, *(["/echo"] if command == "call" else []), cwd=tmp_path)
+        assert code == 2
+        assert "missing FILE: give the plugin's library, or run this beside its backworks.yaml" in err
+
+        (tmp_path / "backworks.yaml").write_text("plugins: {a: {path: a}, b: {path: b}}\n")
+        code, _, err = run("plugin", command, *(["/echo"] if command == "call" else []), cwd=tmp_path)
+        assert code == 2
+        assert "backworks.yaml has 2 plugins with a path (a, b); give the plugin's library" in err
+
+    def test_call_without_endpoint(self, library: Path) -> None:
+        """A single argument that is a file lacks the endpoint."""
+        code, _, err = run("plugin", "call", library)
+
+        assert code == 2
+        assert "missing ENDPOINT, such as /api/weather" in err
+
+    @posix_only
+    def test_no_color(self, library: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """On a terminal, the report has colours unless NO_COLOR is set."""
+        monkeypatch.delenv("NO_COLOR", raising=False)
+        arguments = ("plugin", "test", library, "--only", "^manifest")
+        assert "\x1b[3" in on_terminal(*arguments)
+
+        monkeypatch.setenv("NO_COLOR", "1")
+        assert "\x1b[3" not in on_terminal(*arguments)
 
 
 class TestServe:

@@ -9,6 +9,7 @@ import click
 from backworks.cli.exits import USAGE_ERROR, complain
 from backworks.cli.options import ISOLATIONS, config_option, data_option, method_of, method_option
 from backworks.cli.output import json_option, print_json
+from backworks.cli.project import is_library, subject
 
 if TYPE_CHECKING:
     from backworks.authoring.bench import Measured
@@ -17,8 +18,8 @@ __all__ = ["bench"]
 
 
 @click.command()
-@click.argument("file", type=click.Path())
-@click.argument("endpoint", default="/")
+@click.argument("file", type=click.Path(), required=False)
+@click.argument("endpoint", required=False)
 @method_option
 @data_option
 @config_option
@@ -40,16 +41,18 @@ __all__ = ["bench"]
 @click.pass_context
 def bench(
     ctx: click.Context,
-    file: str,
-    endpoint: str,
+    file: str | None,
+    endpoint: str | None,
     method: str | None,
     data: bytes | None,
-    config: dict[str, Any],
+    config: dict[str, Any] | None,
     isolations: tuple[str, ...],
     seconds: float,
     as_json: bool,
 ) -> None:
     """Measure the cost of calling a plugin, with each isolation.
+
+    Without FILE, measures the plugin of the backworks.yaml in the current directory, with its configuration there.
 
     Latency: one thread makes one call after the other; each call is timed separately, from Python and back.
     Throughput: 1, 2, 4 and more threads make calls, up to the number of cores, with as many workers. Memory: the size
@@ -65,7 +68,10 @@ def bench(
     from backworks.cli.report import print_figures
     from backworks.loading.prepared import prepare
 
-    request = measuring.Request(endpoint, method_of(method, data), data or b"", config)
+    if endpoint is None and file is not None and not is_library(file):
+        file, endpoint = None, file
+    file, settings = subject(file, config)
+    request = measuring.Request(endpoint or "/", method_of(method, data), data or b"", settings)
     asked = [each for each in measuring.ISOLATIONS if each in (isolations or measuring.ISOLATIONS)]
     refused = measuring.left_out(prepare(file).manifest, asked)
     complain(f"skipping isolation {each.isolation}: {each.reason}" for each in refused)

@@ -15,6 +15,7 @@ import click
 from backworks.cli.exits import PLUGIN_FAILED, complain
 from backworks.cli.options import ISOLATIONS, config_option, data_option, method_of, method_option
 from backworks.cli.output import bytes_text, time_text
+from backworks.cli.project import is_library, subject
 
 if TYPE_CHECKING:
     from backworks.settings import Isolation
@@ -27,8 +28,8 @@ _SHUTDOWN_TIMEOUT = 0.5
 
 
 @click.command()
-@click.argument("file", type=click.Path())
-@click.argument("endpoint")
+@click.argument("file", type=click.Path(), required=False)
+@click.argument("endpoint", metavar="ENDPOINT", required=False)
 @method_option
 @data_option
 @config_option
@@ -43,15 +44,17 @@ _SHUTDOWN_TIMEOUT = 0.5
 @click.pass_context
 def call(
     ctx: click.Context,
-    file: str,
-    endpoint: str,
+    file: str | None,
+    endpoint: str | None,
     method: str | None,
     data: bytes | None,
-    config: dict[str, Any],
+    config: dict[str, Any] | None,
     isolation: Isolation,
     timed: bool,
 ) -> None:
     """Load a plugin, call it once, and print the response.
+
+    Without FILE, calls the plugin of the backworks.yaml in the current directory, with its configuration there.
 
     The plugin receives the data exactly as given here; over HTTP it receives the request as JSON. The response goes
     to stdout byte for byte; on a terminal, JSON is indented. If the plugin returns an error, the error and its code
@@ -61,14 +64,19 @@ def call(
     from backworks.cli.progress import waiting
 
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s", handlers=[_Stderr()])
+    if endpoint is None and file is not None and not is_library(file):
+        file, endpoint = None, file
+    if endpoint is None:
+        raise click.UsageError("missing ENDPOINT, such as /api/weather")
+    chosen = subject(file, config)
     method = method_of(method, data)
     if isolation == "none":
         # Python handles Ctrl-C only after the plugin's function has returned; the default action does not wait.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     load = backworks.load  # imported here so that the import is not timed
     startup, called = _Stopwatch(), _Stopwatch()
-    with waiting(f"starting {file}"), startup:
-        plugin = load(file, config, isolation=isolation, timeout=None)  # the person who waits decides
+    with waiting(f"starting {chosen.file}"), startup:
+        plugin = load(chosen.file, chosen.config, isolation=isolation, timeout=None)  # the person who waits decides
     timeout = None
     try:
         with waiting(f"{plugin.name}: {method} {endpoint}"), called:

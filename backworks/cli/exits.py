@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from typing import TYPE_CHECKING, Any
@@ -61,6 +62,10 @@ def complain(lines: Iterable[str]) -> None:
         click.echo(f"backworks: {printable(line)}", err=True)
 
 
+#: The file is too large, or its disk is full or faulty.
+_CANNOT_WRITE = (errno.EFBIG, errno.EIO, errno.ENOSPC)
+
+
 class ReportingGroup(click.Group):
     """Reports expected errors as lines on stderr; unexpected errors keep their traceback."""
 
@@ -75,7 +80,30 @@ class ReportingGroup(click.Group):
         except KeyboardInterrupt:
             ctx.exit(INTERRUPTED)
         except BrokenPipeError:
-            # The reader closed the pipe. Without this, Python reports the error again when it flushes stdout at exit.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            _discard_output()
             ctx.exit(BROKEN_PIPE)
+        except FileNotFoundError:
+            if _has_directory():
+                raise
+            complain(["the current directory no longer exists; change to another one"])
+            ctx.exit(USAGE_ERROR)
+        except OSError as error:
+            if error.filename is not None or error.errno not in _CANNOT_WRITE:
+                raise
+            _discard_output()
+            complain([f"cannot write the output: {error.strerror}"])
+            ctx.exit(PLUGIN_FAILED)
         return result
+
+
+def _discard_output() -> None:
+    """Keeps Python from reporting again, when it flushes stdout at exit, that it cannot be written."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _has_directory() -> bool:
+    try:
+        os.getcwd()  # noqa: PTH109  # Path.cwd() is the same
+    except FileNotFoundError:
+        return False
+    return True

@@ -26,11 +26,13 @@ def _bytes(ctx: click.Context, parameter: click.Parameter, value: str | None) ->
     return None if value is None else value.encode("utf-8", "surrogateescape")
 
 
-def _object(ctx: click.Context, parameter: click.Parameter, value: str | None) -> dict[str, Any]:
+def _object(ctx: click.Context, parameter: click.Parameter, value: str | None) -> dict[str, Any] | None:
     """Reads a JSON object from the argument or a file."""
     text = _bytes(ctx, parameter, value)
+    if text is None:
+        return None
     try:
-        config = json.loads(text) if text is not None else {}
+        config = json.loads(text)
     except ValueError as error:
         raise click.BadParameter(f"not valid JSON: {error}", ctx, parameter) from None
     if not isinstance(config, dict):
@@ -42,7 +44,12 @@ method_option = click.option("--method", help="The HTTP method.  [default: GET, 
 data_option = click.option(
     "--data", metavar="TEXT|@FILE|-", callback=_bytes, help="The data; @FILE reads a file, - reads stdin."
 )
-config_option = click.option("--config", metavar="JSON|@FILE", callback=_object, help="The plugin's configuration.")
+config_option = click.option(
+    "--config",
+    metavar="JSON|@FILE",
+    callback=_object,
+    help="The plugin's configuration.  [default: with FILE, empty; else from backworks.yaml]",
+)
 
 
 def method_of(method: str | None, data: bytes | None) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import secrets
 import shutil
@@ -15,6 +16,7 @@ import click
 from backworks.cli.exits import CANNOT_LOAD, PLUGIN_FAILED, complain
 from backworks.cli.options import config_option
 from backworks.cli.output import json_option, print_json, print_table
+from backworks.cli.project import subject
 from backworks.system import as_typed
 
 if TYPE_CHECKING:
@@ -69,7 +71,7 @@ def test(
     file: str | None,
     list_: bool,
     only: re.Pattern[str] | None,
-    config: dict[str, Any],
+    config: dict[str, Any] | None,
     calls: tuple[Request, ...],
     seed: int | None,
     timeout: float,
@@ -78,6 +80,8 @@ def test(
     as_json: bool,
 ) -> None:
     """Test a plugin against the contract of backworks_plugin.h.
+
+    Without FILE, tests the plugin of the backworks.yaml in the current directory, with its configuration there.
 
     Each test runs in its own process with nothing but the plugin in it. A test passes, fails, crashes, times out,
     warns, or is skipped with a reason. For each test that did not pass, the report shows the call, the result, what is
@@ -102,20 +106,19 @@ def test(
         else:
             print_table(("GROUP", "TEST", "CONTRACT"), rows)
         return
-    if file is None:
-        raise click.UsageError("missing FILE: give the plugin's library, or use --list")
     if not checks:
         raise click.UsageError("--only matches no test: see their names and groups with --list")
     if valgrind and not tool.is_installed():
         raise click.UsageError("--valgrind needs valgrind, which is not installed (it runs on Linux)")
-    library = resolve_library(file)
+    chosen = subject(file, config)
+    library = resolve_library(chosen.file)
     if junit is not None:
         try:
             Path(junit).touch()
         except OSError as error:
             raise click.UsageError(f"--junit: cannot write {junit}: {error.strerror or error}") from None
     seed = secrets.randbelow(_SEEDS) if seed is None else seed
-    options = Options(json.dumps(config), calls, seed, timeout, valgrind)
+    options = Options(json.dumps(chosen.config), calls, seed, timeout, valgrind)
     progress = _Progress(len(checks))
     try:
         results = run(library, checks, options, progress.update)
@@ -138,10 +141,10 @@ def test(
 
 
 def _style(text: str, color: str) -> str:
-    return click.style(text, fg=color)
+    return text if os.environ.get("NO_COLOR") else click.style(text, fg=color)  # see no-color.org
 
 
-def _again(file: str, seed: int) -> str:
+def _again(file: str | None, seed: int) -> str:
     """Returns the command that repeats one test, with {} in place of its name."""
     skip = 0
     kept = []
@@ -155,7 +158,8 @@ def _again(file: str, seed: int) -> str:
     rest = f" {as_typed(kept)}" if kept else ""
     quote = '"' if sys.platform == "win32" else "'"  # always quoted: cmd treats ^ as an escape
     only = f"{quote}^<name>${quote}"
-    command = f"backworks plugin test {as_typed([file])} --only {only} --seed {seed}{rest}"
+    named = "" if file is None else f" {as_typed([file])}"
+    command = f"backworks plugin test{named} --only {only} --seed {seed}{rest}"
     return command.replace("{", "{{").replace("}", "}}").replace("<name>", "{}")
 
 
