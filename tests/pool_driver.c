@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Calls native/fastpath/threadpool.c from several threads at once, as pool_type.c does, and ends with 0 if every job came back
- * once. Made for sanitizers: see test_threads.py. */
+ * Uses native/fastpath/threadpool.c from several threads at once, as pool_type.c does, and exits with 0 if every job
+ * ended exactly once. Built with sanitizers by test_threads.py. */
 #include "threadpool.h"
 
 #include <assert.h>
@@ -16,20 +16,20 @@ struct work {
   unsigned question, answer;
 };
 
-static signpost callers, run, forgotten, taken_back, nested, refused;
+static shared_long callers, run, discarded, taken_back, nested, refused;
 static struct pool *pool;
 
 static void
-count(signpost *number)
+count(shared_long *number)
 {
   (void)__atomic_fetch_add(number, 1, __ATOMIC_RELAXED);
 }
 
 static void
-forget(struct job *job)
+discard(struct job *job)
 {
   (void)job;
-  count(&forgotten);
+  count(&discarded);
 }
 
 static void answer(struct job *job, uint64_t time_left);
@@ -37,11 +37,11 @@ static void answer(struct job *job, uint64_t time_left);
 static void
 finish(struct work *work)
 {
-  condition_end(&work->job.done);
+  condition_destroy(&work->job.done);
   free(work);
 }
 
-/* Returns a job that the pool has taken, or NULL: it takes none that would wait for itself, nor any while one is lost. */
+/* Submits a job. Returns NULL if the pool rejects it: because it would wait for itself, or an abandoned job overran. */
 static struct work *
 submit(unsigned question)
 {
@@ -49,9 +49,9 @@ submit(unsigned question)
   enum submitted submitted;
 
   assert(work != NULL);
-  condition_make(&work->job.done);
+  condition_init(&work->job.done);
   work->job.run = answer;
-  work->job.forget = forget;
+  work->job.discard = discard;
   work->question = question;
   submitted = pool_submit(pool, &work->job);
   if (submitted == SUBMITTED) {
@@ -79,7 +79,7 @@ answer(struct job *job, uint64_t time_left)
   struct work *work = (struct work *)job, *inner;
 
   (void)time_left;
-  if (work->question % 5 == 0 && work->question < CALLS) { /* calls its own pool, once */
+  if (work->question % 5 == 0 && work->question < CALLS) { /* a nested call of the same pool */
     inner = submit(CALLS + 1);
     count(inner != NULL ? &nested : &refused);
     if (inner != NULL) {
@@ -91,35 +91,35 @@ answer(struct job *job, uint64_t time_left)
 }
 
 static void
-sweep(void)
+free_orphans(void)
 {
   struct job *job;
 
-  while ((job = rubbish_take()) != NULL) {
+  while ((job = orphans_take()) != NULL) {
     finish((struct work *)job);
   }
 }
 
-/* Leaves a job in whatever stage it is. */
+/* Abandons a job in whatever stage it is. */
 static void
-leave(struct work *work, bool overran)
+abandon(struct work *work, bool overran)
 {
-  enum stage stage = job_leave(&work->job, overran);
+  enum stage stage = job_reclaim(&work->job, overran);
 
   if (stage == QUEUED) {
     count(&taken_back);
   }
-  if (stage != INSIDE) {
+  if (stage != RUNNING) {
     finish(work);
   }
 }
 
-/* Waits for some jobs, lets a waker tell about others, leaves the rest. */
+/* Waits for some jobs, has a waker report others, and abandons the rest. */
 static thread_result THREAD_CALL
 call(void *unused)
 {
   struct waker *waker = waker_make();
-  unsigned i, told = 0, watched = 0;
+  unsigned i, reported = 0, watched = 0;
 
   (void)unused;
   assert(waker != NULL);
@@ -129,31 +129,31 @@ call(void *unused)
       (void)sched_yield();
     }
     if (i % 7 == 0 || i % 11 == 0) {
-      leave(work, i % 11 == 0);
-    } else if (i % 13 == 0) { /* its time is over while the waker is about to tell that it is done */
+      abandon(work, i % 11 == 0);
+    } else if (i % 13 == 0) { /* reclaimed at its deadline while it is in the waker's list */
       (void)job_watch(&work->job, waker);
       while (!job_sleep(&work->job, NANOSECONDS)) {
       }
-      assert(job_leave(&work->job, true) == DONE);
+      assert(job_reclaim(&work->job, true) == DONE);
       finish(work);
     } else if (i % 3 == 0 && job_watch(&work->job, waker)) {
       watched++;
     } else {
       wait_for(work);
     }
-    while (told < watched && (i % 64 == 0 || i == CALLS - 1)) {
+    while (reported < watched && (i % 64 == 0 || i == CALLS - 1)) {
       struct job *job;
       (void)waker_wait(waker, NANOSECONDS / 100);
       waker_clear(waker);
       while ((job = waker_take(waker)) != NULL) {
-        assert(job_leave(job, false) == DONE);
+        assert(job_reclaim(job, false) == DONE);
         finish((struct work *)job);
-        told++;
+        reported++;
       }
     }
-    sweep();
+    free_orphans();
   }
-  waker_let_go(waker);
+  waker_release(waker);
   (void)__atomic_fetch_sub(&callers, 1, __ATOMIC_RELEASE);
   return (thread_result)0;
 }
@@ -171,14 +171,14 @@ main(void)
       return 2;
     }
   }
-  while (SIGNPOST_GET(&callers) > 0) {
+  while (LOAD_ACQUIRE(&callers) > 0) {
     (void)sched_yield();
   }
   while (!pool_wait(pool, NANOSECONDS)) {
   }
-  sweep();
+  free_orphans();
   assert(pool_in_flight(pool) == 0 && pool_overran(pool) == 0);
-  pool_let_go(pool);
+  pool_release(pool);
   assert(nested > 0);
   printf("%ld of %d jobs ended\n", (long)(run + taken_back - nested), CALLERS * CALLS);
   return 0;

@@ -1,4 +1,4 @@
-"""``isolation: thread`` over the compiled binding: what its native threads do that Python's do by themselves."""
+"""``isolation: thread`` over the compiled binding: what native threads must do that Python threads do by themselves."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class TestPool:
 
     @pytest.mark.parametrize("sanitizer", ["thread", "address,undefined"])
     def test_sanitizers(self, cc: list[str], sanitizer: str, tmp_path: Path) -> None:
-        """Threads that wait, drop, give up and are told about jobs race nowhere, leak nothing and lose no job."""
+        """Waiting for, dropping, abandoning and watching jobs causes no data race, no leak and no lost job."""
         if sys.platform == "win32":
             pytest.skip("no sanitizer for threads on Windows")
         driver = tmp_path / "driver"
@@ -73,7 +73,7 @@ class TestCalls:
     """Calls in native threads."""
 
     def test_no_wake_up_is_lost(self, compile_plugin: CompilePlugin) -> None:
-        """Of 100,000 calls from threads and from tasks every one gets its own answer."""
+        """Each of 100,000 calls from threads and tasks gets its own reply."""
         threads, tasks, calls = 4, 4, 12_500
         wrong: list[object] = []
 
@@ -106,7 +106,7 @@ class TestCalls:
             assert plugin.in_flight == 0
 
     def test_event_loop_waits(self, compile_plugin: CompilePlugin) -> None:
-        """Calls that take their time leave the event loop free, and each of its tasks gets its own answer."""
+        """Slow calls do not block the event loop, and each task gets its own reply."""
 
         async def main() -> list[str | None]:
             calls = [asyncio.create_task(plugin.process_endpoint_data_async("/", "GET", str(i))) for i in range(8)]
@@ -119,7 +119,7 @@ class TestCalls:
             assert asyncio.run(main()) == [str(i) for i in range(8)]
 
     def test_event_loop_without_descriptors(self, compile_plugin: CompilePlugin) -> None:
-        """An event loop that watches no descriptors, as that of Windows, is told about answers all the same."""
+        """An event loop that cannot watch descriptors, such as that of Windows, is notified too."""
 
         class Loop(asyncio.SelectorEventLoop):
             def add_reader(self, *arguments: object) -> None:
@@ -136,7 +136,7 @@ class TestCalls:
                 assert runner.run(main()) == "here"
 
     def test_loop_is_left(self, compile_plugin: CompilePlugin) -> None:
-        """A loop that ends during a call is freed, and the next loop is served."""
+        """A loop that is closed during a call is freed, and calls work in the next loop."""
 
         async def leave() -> None:
             loops.append(weakref.ref(asyncio.get_running_loop()))
@@ -157,7 +157,7 @@ class TestCalls:
             assert asyncio.run(main()) == "next"
 
     def test_data_is_the_call_s_own(self, compile_plugin: CompilePlugin) -> None:
-        """A buffer that its owner changes while the call waits for a thread reaches the plugin as it was."""
+        """Changing a buffer while its call is queued does not change what the plugin receives."""
 
         async def main() -> tuple[str | None, str | None]:
             first = asyncio.create_task(plugin.process_endpoint_data_async("/", "GET", "first"))
@@ -173,9 +173,9 @@ class TestCalls:
         with backworks.load(compile_plugin(GATED, "gated"), isolation="thread", workers=1) as plugin, Gate() as gate:
             assert asyncio.run(main()) == ("first", "before")
 
-    def test_lost_call_lets_go(self, compile_plugin: CompilePlugin) -> None:
-        """What a call was given that was given up is freed after the call has returned."""
-        data = b"lost".ljust(100)
+    def test_abandoned_call_is_freed(self, compile_plugin: CompilePlugin) -> None:
+        """The data of an abandoned call is released once the call has returned."""
+        data = b"abandoned".ljust(100)
         references = sys.getrefcount(data)
         with backworks.load(compile_plugin(GATED, "gated"), isolation="thread") as plugin, Gate() as gate:
             with pytest.raises(backworks.PluginTimeout):
@@ -191,7 +191,7 @@ class TestProcess:
     """The process around the threads."""
 
     def test_interrupt(self, compile_plugin: CompilePlugin) -> None:
-        """Ctrl-C ends the waiting of the main thread, and the call runs on."""
+        """Ctrl-C interrupts the main thread's wait; the call keeps running."""
         if sys.platform == "win32":
             pytest.skip("a process cannot send itself this signal there")
         with backworks.load(compile_plugin(GATED, "gated"), isolation="thread") as plugin, Gate() as gate:
@@ -209,7 +209,7 @@ class TestProcess:
 
     @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
     def test_fork(self, compile_plugin: CompilePlugin) -> None:
-        """A forked child ends, is told that the plugin's threads are not there, and can load its own."""
+        """In a forked child calls fail, the plugin can be loaded again, and the child can exit."""
         program = f"""
 import os
 print(plugin.process_endpoint_data("/", "GET", "before"), flush=True)
@@ -227,8 +227,8 @@ else:
     plugin.close()
 """
         refused = (
-            "echo: called in a process that was forked off after it was loaded, and its threads are not there; "
-            "load it after the fork"
+            "echo: this process was forked after the plugin was loaded and has none of its threads; "
+            "load the plugin after the fork"
         )
         assert run_python(program, compile_plugin()).splitlines() == [
             "before",
@@ -238,7 +238,7 @@ else:
         ]
 
     def test_end(self, compile_plugin: CompilePlugin) -> None:
-        """A process ends while calls run, wait and come, and its plugin was never closed."""
+        """A process with an unclosed plugin can exit while calls are queued, running and arriving."""
         program = """
 import threading, warnings
 warnings.simplefilter("ignore")
@@ -257,7 +257,7 @@ print("end")
 
     @pytest.mark.parametrize("binding", list(backworks.ffi.BINDINGS))
     def test_close_at_exit(self, compile_plugin: CompilePlugin, monkeypatch: pytest.MonkeyPatch, binding: str) -> None:
-        """A plugin can be closed while the interpreter ends, when some start no more threads."""
+        """A plugin can be closed at interpreter exit, where some Python versions cannot start threads."""
         program = """
 import atexit
 plugin.process_endpoint_data("/")
@@ -272,7 +272,7 @@ atexit.register(lambda: print(plugin.close(), plugin.state))
     def test_end_with_a_call_that_hangs(
         self, compile_plugin: CompilePlugin, monkeypatch: pytest.MonkeyPatch, binding: str, where: str
     ) -> None:
-        """A process ends although a call never returns: one whose caller still waits, or one that was given up."""
+        """A process can exit although a call never returns, whether its caller still waits or has abandoned it."""
         program = f"""
 import logging, threading
 class Hangs(logging.Handler):
@@ -308,7 +308,7 @@ print(plugin.close(0.05), plugin.state)
 
 
 def test_python_threads() -> None:
-    """The threads of Python, which serve the other bindings, behave alike: the same tests hold for them."""
+    """Python threads, which serve the other bindings, pass the same tests."""
     tests = [f"{ROOT / 'tests' / 'test_plugin.py'}::{name}" for name in ("TestThreads", "TestTimeout", "TestClose")]
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests]
     binding = "cffi" if importlib.util.find_spec("cffi") else "ctypes"

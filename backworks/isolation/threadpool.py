@@ -1,7 +1,7 @@
 """A pool of daemon threads.
 
-The standard library's pool joins its threads when the interpreter ends, so that one plugin that hangs would keep the
-process alive for ever; these threads it leaves behind.
+The standard library's pool joins its threads when the interpreter exits, so one plugin that hangs would keep the
+process alive forever. The threads of this pool do not prevent the exit.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ __all__ = ["NoThreadLeft", "ThreadPool", "in_thread"]
 Result = TypeVar("Result")
 _Job = tuple[Future[Any], Callable[[], Any], bool]
 
-#: Of which pool a thread is.
+#: The pool of the current thread.
 _current = threading.local()
 
 
 class NoThreadLeft(Exception):
-    """If one more thread of a pool waited for a job of the same pool, none would be left to do it."""
+    """Every other thread of the pool already waits for a job of the same pool; one more wait would be a deadlock."""
 
 
 class ThreadPool:
-    """Runs functions, at most ``size`` at a time, in the order in which they came.
+    """Runs functions in the order in which they were submitted, at most ``size`` at a time.
 
-    Threads are started when they are needed and live until :meth:`close`.
+    Threads start when they are needed and run until :meth:`close`.
     """
 
     def __init__(self, size: int, name: str) -> None:
@@ -38,15 +38,15 @@ class ThreadPool:
         self._lock = threading.Lock()
         self._ended = threading.Condition(self._lock)
         self._threads = 0
-        self._pending = 0  # jobs that were submitted and have not ended
-        self._nested = 0  # those of them that came from its own threads
+        self._pending = 0  # jobs that are queued or running
+        self._nested = 0  # pending jobs that were submitted by the pool's own threads
 
     def submit(self, function: Callable[[], Result]) -> Future[Result]:
-        """Has the function run by a thread; a future that is cancelled before it starts never runs.
+        """Runs the function in a thread, unless its future is cancelled before it starts.
 
         Raises:
-            NoThreadLeft: A thread of the pool asks, whose waiting nobody would end.
-            RuntimeError: The system gives no thread.
+            NoThreadLeft: The caller is a thread of this pool, and waiting for the result would be a deadlock.
+            RuntimeError: The system cannot start a thread.
         """
         future: Future[Any] = Future()
         nested = getattr(_current, "pool", None) is self
@@ -59,7 +59,7 @@ class ThreadPool:
                     thread.start()
                     self._threads += 1
                 except RuntimeError:
-                    if self._threads <= self._nested + nested:  # nobody would ever come for it
+                    if self._threads <= self._nested + nested:  # no thread would ever run it
                         raise
             self._pending += 1
             self._nested += nested
@@ -68,16 +68,16 @@ class ThreadPool:
 
     @property
     def pending(self) -> int:
-        """How many jobs have not ended."""
+        """The number of jobs that are queued or running."""
         return self._pending
 
     def wait(self, timeout: float | None) -> bool:
-        """Waits until every job has ended; returns whether that is so."""
+        """Waits until every job has ended; returns whether all have."""
         with self._lock:
             return self._ended.wait_for(lambda: not self._pending, timeout)
 
     def close(self) -> None:
-        """Has the threads end after the jobs that were submitted; waits for nothing."""
+        """Ends the threads after the jobs already submitted. Does not wait."""
         for _ in range(self._threads):
             self._jobs.put(None)
 
@@ -88,7 +88,7 @@ class ThreadPool:
             if future.set_running_or_notify_cancel():
                 try:
                     result = function()
-                except BaseException as error:  # noqa: BLE001  # it is the caller's
+                except BaseException as error:  # noqa: BLE001  # belongs to the caller
                     self._done(nested)
                     future.set_exception(error)
                 else:

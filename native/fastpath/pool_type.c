@@ -1,24 +1,24 @@
 /* SPDX-License-Identifier: MIT
  *
- * What Python sees of threadpool.c: the types Pool, Call and Waker.
+ * The Python types Pool, Call and Waker over threadpool.c.
  *
- * A call keeps what its request borrows from until it is done: Python objects, and copies of what its caller could
- * change. A caller waits without the interpreter lock; the threads of the pool never have it. */
+ * Until it is done, a call owns what its request borrows from: Python objects, and copies of what its caller could
+ * change. A caller waits without the interpreter lock; the pool's threads never take it. */
 #include "../binding/binding.h"
 #include "threadpool.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-/* How long a waiting thread sleeps before it looks whether a signal has come, in nanoseconds: people notice no less. */
+/* How long a waiting thread sleeps before it checks for signals, in nanoseconds: too short for people to notice. */
 #define SLICE UINT64_C(50000000)
 
-/* One call. It belongs to the owner of its job. */
+/* One call, owned by the owner of its job. */
 struct call {
-  struct job job; /* first: a job of ours is a call */
+  struct job job; /* first, so that a job can be cast to its call */
   struct pool_object *pool;
   struct call_object *object; /* borrowed; NULL if no event loop waits */
-  PyObject *kept[CALL_RAW];   /* what the request borrows from */
+  PyObject *kept[CALL_RAW];   /* objects that the request borrows from */
   backworks_request request;
   struct answer answer;
 };
@@ -28,14 +28,14 @@ struct pool_object {
   const struct state *state;
   struct pool *pool;
   struct instance *instance;
-  PyObject *problem; /* makes the exception of a call that has no reply: (kind, timeout) -> exception */
+  PyObject *make_error; /* makes the exception for a call without a reply: (kind, timeout) -> exception */
 };
 
-/* What an event loop has of a call. */
+/* The event loop's handle of a call. */
 struct call_object {
   PyObject_HEAD
   struct pool_object *pool;
-  struct call *call; /* NULL once it was taken or dropped */
+  struct call *call; /* NULL after take or drop */
   PyObject *waker, *future;
 };
 
@@ -52,9 +52,9 @@ functions_of(const struct call *call)
   return &call->pool->instance->library->functions;
 }
 
-/* Hands an answer that is not taken back to the plugin. Without the interpreter lock. */
+/* Has the plugin free a response that was not taken. The interpreter lock must not be held. */
 static void
-forget(struct job *job)
+discard(struct job *job)
 {
   struct call *call = (struct call *)job;
 
@@ -73,7 +73,7 @@ call_free(struct call *call)
     PyObject *type, *value, *traceback;
     PyErr_Fetch(&type, &value, &traceback); /* the plugin may log */
     Py_BEGIN_ALLOW_THREADS
-    forget(&call->job);
+    discard(&call->job);
     Py_END_ALLOW_THREADS
     PyErr_Restore(type, value, traceback);
   }
@@ -81,17 +81,17 @@ call_free(struct call *call)
     Py_XDECREF(call->kept[i]);
   }
   Py_DECREF((PyObject *)call->pool);
-  condition_end(&call->job.done);
+  condition_destroy(&call->job.done);
   free(call);
 }
 
-/* Frees the calls that were left and have ended since. */
+/* Frees abandoned calls that have ended. */
 static void
-sweep(void)
+free_orphans(void)
 {
   struct job *job;
 
-  while ((job = rubbish_take()) != NULL) {
+  while ((job = orphans_take()) != NULL) {
     call_free((struct call *)job);
   }
 }
@@ -119,11 +119,11 @@ run_health_check(struct job *job, uint64_t time_left)
               call->pool->state, functions);
 }
 
-/* Raises the exception that problem(kind, timeout) makes. */
+/* Raises make_error(kind, timeout). */
 static PyObject *
-raise_problem(struct pool_object *pool, const char *kind, PyObject *timeout)
+raise_error(struct pool_object *pool, const char *kind, PyObject *timeout)
 {
-  PyObject *error = PyObject_CallFunction(pool->problem, "sO", kind, timeout);
+  PyObject *error = PyObject_CallFunction(pool->make_error, "sO", kind, timeout);
 
   if (error != NULL) {
     PyErr_SetObject((PyObject *)Py_TYPE(error), error);
@@ -139,7 +139,7 @@ call_new(struct pool_object *pool, PyObject *timeout, void (*run)(struct job *, 
   struct call *call;
   uint64_t nanoseconds = 0;
 
-  sweep();
+  free_orphans();
   if (timeout != Py_None && take_timeout(timeout, &nanoseconds) < 0) {
     return NULL;
   }
@@ -153,19 +153,19 @@ call_new(struct pool_object *pool, PyObject *timeout, void (*run)(struct job *, 
     return NULL;
   }
   memset(call, 0, offsetof(struct call, answer));
-  condition_make(&call->job.done);
+  condition_init(&call->job.done);
   call->job.run = run;
-  call->job.forget = forget;
-  call->job.until = timeout != Py_None ? clock_now() + nanoseconds : 0;
+  call->job.discard = discard;
+  call->job.deadline = timeout != Py_None ? clock_now() + nanoseconds : 0;
   Py_INCREF((PyObject *)pool);
   call->pool = pool;
   answer_prepare(&call->answer);
-  call->answer.freed = true; /* there is nothing yet */
+  call->answer.freed = true; /* there is no response yet */
   return call;
 }
 
-/* Borrows the bytes of an argument until the call is freed; what could change is copied. An HTTP field is Latin-1, and
- * may be None. */
+/* Borrows the bytes of an argument until the call is freed, or copies them if they could change. An HTTP field is
+ * Latin-1, and may be None. */
 static int
 keep(struct call *call, PyObject *const *values, enum call_argument which, const char **data, size_t *size)
 {
@@ -188,12 +188,12 @@ keep(struct call *call, PyObject *const *values, enum call_argument which, const
   if (value == NULL || text_take(&text, value, names[which]) < 0) {
     return -1;
   }
-  *data = text.data; /* of a str or bytes, which hold still */
+  *data = text.data; /* in a str or bytes object, which cannot change */
   *size = text.size;
   return 0;
 }
 
-/* Makes a call of endpoint, method, data, timeout, traceparent and tracestate, in that order. */
+/* Makes a call from the arguments endpoint, method, data, timeout, traceparent and tracestate. */
 static struct call *
 call_of_request(struct pool_object *pool, PyObject *const *values, Py_ssize_t count)
 {
@@ -221,8 +221,8 @@ call_of_request(struct pool_object *pool, PyObject *const *values, Py_ssize_t co
   return call;
 }
 
-/* Submits a call and polls for its end. Returns 1 if it is done, 0 if not, -1 with an exception if it was refused; then
- * it is freed. */
+/* Submits a call and polls for its end. Returns 1 if it is done and 0 if not. If the pool rejects the call, frees it
+ * and returns -1 with an exception. */
 static int
 call_start(struct pool_object *pool, struct call *call)
 {
@@ -238,20 +238,20 @@ call_start(struct pool_object *pool, struct call *call)
   Py_END_ALLOW_THREADS
   if (submitted != SUBMITTED) {
     call_free(call);
-    (void)raise_problem(pool, names[submitted], Py_None);
+    (void)raise_error(pool, names[submitted], Py_None);
     return -1;
   }
   return is_done;
 }
 
-/* Makes the Reply of a call that is done, and frees the call. */
+/* Makes the Reply of a finished call, and frees the call. */
 static PyObject *
 call_reply(struct pool_object *pool, struct call *call, PyObject *timeout)
 {
   PyObject *reply = NULL;
 
   if (call->job.late) {
-    (void)raise_problem(pool, "queued", timeout);
+    (void)raise_error(pool, "queued", timeout);
   } else {
     reply = answer_reply(&call->answer, pool->state, functions_of(call));
   }
@@ -259,26 +259,26 @@ call_reply(struct pool_object *pool, struct call *call, PyObject *timeout)
   return reply;
 }
 
-/* Returns the Reply of a call if it is done; if not, leaves it, and raises that its time is over. */
+/* Returns the Reply of a call that is done; otherwise abandons it and raises the timeout. */
 static PyObject *
 call_take(struct pool_object *pool, struct call *call, PyObject *timeout)
 {
-  switch (job_leave(&call->job, true)) {
+  switch (job_reclaim(&call->job, true)) {
   case DONE:
     return call_reply(pool, call, timeout);
   case QUEUED:
     call_free(call);
-    return raise_problem(pool, "queued", timeout);
+    return raise_error(pool, "queued", timeout);
   default:
-    return raise_problem(pool, "overran", timeout);
+    return raise_error(pool, "overran", timeout);
   }
 }
 
-/* Leaves a call: it does not begin, or its answer is dropped. */
+/* Abandons a call: it does not start, or its response is dropped. */
 static void
-call_drop(struct call *call)
+call_abandon(struct call *call)
 {
-  if (job_leave(&call->job, false) != INSIDE) {
+  if (job_reclaim(&call->job, false) != RUNNING) {
     call_free(call);
   }
 }
@@ -287,7 +287,7 @@ call_drop(struct call *call)
 static PyObject *
 call_run(struct pool_object *pool, struct call *call, PyObject *timeout)
 {
-  uint64_t until = call->job.until, left = SLICE;
+  uint64_t until = call->job.deadline, left = SLICE;
   int is_done = call_start(pool, call);
 
   while (is_done == 0) {
@@ -302,7 +302,7 @@ call_run(struct pool_object *pool, struct call *call, PyObject *timeout)
     is_done = job_sleep(&call->job, left);
     Py_END_ALLOW_THREADS
     if (!is_done && PyErr_CheckSignals() < 0) {
-      call_drop(call);
+      call_abandon(call);
       return NULL;
     }
   }
@@ -341,7 +341,7 @@ pool_begin(PyObject *self, PyObject *const *values, Py_ssize_t count)
   }
   object = (struct call_object *)PyType_GenericAlloc(pool->state->call_type, 0);
   if (object == NULL) {
-    call_drop(call);
+    call_abandon(call);
     return NULL;
   }
   call->object = object;
@@ -375,7 +375,7 @@ pool_wait_method(PyObject *self, PyObject *timeout)
   Py_BEGIN_ALLOW_THREADS
   is_empty = pool_wait(pool_of(self)->pool, nanoseconds < SLICE ? nanoseconds : SLICE);
   Py_END_ALLOW_THREADS
-  sweep();
+  free_orphans();
   return PyBool_FromLong(is_empty);
 }
 
@@ -435,15 +435,15 @@ pool_waker(PyObject *self, PyObject *unused)
 PyObject *
 pool_new(struct instance *instance, const struct state *state, PyObject *arguments)
 {
-  PyObject *problem;
+  PyObject *make_error;
   struct pool_object *object;
   int workers;
 
-  if (!PyArg_ParseTuple(arguments, "iO:pool", &workers, &problem)) {
+  if (!PyArg_ParseTuple(arguments, "iO:pool", &workers, &make_error)) {
     return NULL;
   }
   if (workers < 1) {
-    return PyErr_Format(PyExc_ValueError, "workers is %d; it takes at least 1", workers);
+    return PyErr_Format(PyExc_ValueError, "workers must be at least 1, not %d", workers);
   }
   object = pool_of(PyType_GenericAlloc(state->pool_type, 0));
   if (object == NULL) {
@@ -452,8 +452,8 @@ pool_new(struct instance *instance, const struct state *state, PyObject *argumen
   object->state = state;
   Py_INCREF((PyObject *)instance);
   object->instance = instance;
-  Py_INCREF(problem);
-  object->problem = problem;
+  Py_INCREF(make_error);
+  object->make_error = make_error;
   object->pool = pool_make((unsigned)workers);
   if (object->pool == NULL) {
     Py_DECREF((PyObject *)object);
@@ -467,7 +467,7 @@ pool_traverse(PyObject *self, visitproc visit, void *arg)
 {
   Py_VISIT(Py_TYPE(self));
   Py_VISIT((PyObject *)pool_of(self)->instance);
-  Py_VISIT(pool_of(self)->problem);
+  Py_VISIT(pool_of(self)->make_error);
   return 0;
 }
 
@@ -478,10 +478,10 @@ pool_dealloc(PyObject *self)
 
   PyObject_GC_UnTrack(self);
   if (pool_of(self)->pool != NULL) {
-    pool_let_go(pool_of(self)->pool);
+    pool_release(pool_of(self)->pool);
   }
   Py_XDECREF((PyObject *)pool_of(self)->instance);
-  Py_XDECREF(pool_of(self)->problem);
+  Py_XDECREF(pool_of(self)->make_error);
   PyObject_GC_Del(self);
   Py_DECREF(type);
 }
@@ -489,28 +489,28 @@ pool_dealloc(PyObject *self)
 static PyMethodDef pool_methods[] = {
   { "call", (PyCFunction)(void (*)(void))pool_call, METH_FASTCALL,
     "call($self, endpoint, method, data, timeout, traceparent, tracestate, /)\n--\n\n"
-    "Has a thread call backworks_plugin_process_endpoint_data, and waits for the Reply." },
+    "Calls backworks_plugin_process_endpoint_data in a thread of the pool, and waits for the Reply." },
   { "begin", (PyCFunction)(void (*)(void))pool_begin, METH_FASTCALL,
     "begin($self, endpoint, method, data, timeout, traceparent, tracestate, /)\n--\n\n"
-    "As call, but returns a Call where the Reply is not there within microseconds." },
+    "Like call, but returns a Call if there is no Reply within microseconds." },
   { "health_check", pool_health_check, METH_O,
-    "health_check($self, timeout, /)\n--\n\nHas a thread call backworks_plugin_health_check." },
+    "health_check($self, timeout, /)\n--\n\nCalls backworks_plugin_health_check in a thread of the pool." },
   { "wait", pool_wait_method, METH_O,
-    "wait($self, timeout, /)\n--\n\nWaits until no call is in it. Returns whether that is so, which it may deny early." },
-  { "close", pool_close_method, METH_NOARGS, "close($self)\n--\n\nHas the threads end after the calls that were made." },
-  { "waker", pool_waker, METH_NOARGS, "waker($self)\n--\n\nMakes a Waker, for the calls of any pool." },
+    "wait($self, timeout, /)\n--\n\nWaits until no call is in flight; returns whether none is. May return early." },
+  { "close", pool_close_method, METH_NOARGS, "close($self)\n--\n\nEnds the threads after the calls in flight." },
+  { "waker", pool_waker, METH_NOARGS, "waker($self)\n--\n\nMakes a Waker, which serves the calls of all pools." },
   { NULL, NULL, 0, NULL },
 };
 
 static PyGetSetDef pool_members[] = {
-  { "in_flight", pool_get_in_flight, NULL, "How many calls are in it.", NULL },
-  { "overran", pool_get_overran, NULL, "How many of them overran, and have not returned.", NULL },
-  { "is_inherited", pool_get_is_inherited, NULL, "Whether its threads are in the process that forked this one.", NULL },
+  { "in_flight", pool_get_in_flight, NULL, "The number of calls that are queued or running.", NULL },
+  { "overran", pool_get_overran, NULL, "The number of running calls that were abandoned at their deadline.", NULL },
+  { "is_inherited", pool_get_is_inherited, NULL, "Whether the threads are in the process that forked this one.", NULL },
   { NULL, NULL, NULL, NULL, NULL },
 };
 
 static PyType_Slot pool_slots[] = {
-  { Py_tp_doc, "Threads that run the calls of one instance." },
+  { Py_tp_doc, "Worker threads that run the calls of one instance." },
   { Py_tp_methods, pool_methods },
   { Py_tp_getset, pool_members },
   { Py_tp_traverse, (void *)pool_traverse },
@@ -534,10 +534,10 @@ call_object_of(PyObject *object)
 }
 
 static bool
-is_gone(PyObject *self)
+is_consumed(PyObject *self)
 {
   if (call_object_of(self)->call == NULL) {
-    PyErr_SetString(PyExc_RuntimeError, "the call was taken or dropped before");
+    PyErr_SetString(PyExc_RuntimeError, "the call was already taken or dropped");
     return true;
   }
   return false;
@@ -548,7 +548,7 @@ call_watch(PyObject *self, PyObject *const *values, Py_ssize_t count)
 {
   struct call_object *object = call_object_of(self);
 
-  if (is_gone(self)) {
+  if (is_consumed(self)) {
     return NULL;
   }
   if (count != 2 || !PyObject_TypeCheck(values[0], object->pool->state->waker_type)) {
@@ -556,7 +556,7 @@ call_watch(PyObject *self, PyObject *const *values, Py_ssize_t count)
     return NULL;
   }
   if (object->waker != NULL) {
-    PyErr_SetString(PyExc_RuntimeError, "the call is watched already");
+    PyErr_SetString(PyExc_RuntimeError, "the call is already watched");
     return NULL;
   }
   Py_INCREF(values[0]);
@@ -571,14 +571,14 @@ call_take_method(PyObject *self, PyObject *timeout)
 {
   struct call *call = call_object_of(self)->call;
 
-  if (is_gone(self)) {
+  if (is_consumed(self)) {
     return NULL;
   }
   call_object_of(self)->call = NULL;
   return call_take(call_object_of(self)->pool, call, timeout);
 }
 
-/* Leaves the call, and lets go of what is told about it. */
+/* Abandons the call, and releases its waker and future. */
 static int
 call_clear(PyObject *self)
 {
@@ -586,7 +586,7 @@ call_clear(PyObject *self)
 
   if (call != NULL) {
     call_object_of(self)->call = NULL;
-    call_drop(call);
+    call_abandon(call);
   }
   Py_CLEAR(call_object_of(self)->future);
   Py_CLEAR(call_object_of(self)->waker);
@@ -625,12 +625,12 @@ call_dealloc(PyObject *self)
 
 static PyMethodDef call_methods[] = {
   { "watch", (PyCFunction)(void (*)(void))call_watch, METH_FASTCALL,
-    "watch($self, waker, future, /)\n--\n\nHas the waker hand out the future when the call is done. Returns False if it is "
-    "done already." },
+    "watch($self, waker, future, /)\n--\n\nPasses the future to the waker when the call is done. Returns False if it "
+    "already is." },
   { "take", call_take_method, METH_O,
-    "take($self, timeout, /)\n--\n\nReturns the Reply; if there is none yet, gives the call up, and raises that." },
+    "take($self, timeout, /)\n--\n\nReturns the Reply, or abandons a call without one and raises the timeout." },
   { "drop", call_drop_method, METH_NOARGS,
-    "drop($self)\n--\n\nHas the call not begin, or its answer dropped; does nothing after take." },
+    "drop($self)\n--\n\nAbandons the call: it does not start, or its response is dropped. Does nothing after take." },
   { NULL, NULL, 0, NULL },
 };
 
@@ -659,7 +659,7 @@ waker_fileno(PyObject *self, PyObject *unused)
 
   (void)unused;
   if (descriptor < 0) {
-    PyErr_SetString(PyExc_NotImplementedError, "event loops watch no descriptors here");
+    PyErr_SetString(PyExc_NotImplementedError, "event loops cannot watch descriptors on this system");
     return NULL;
   }
   return PyLong_FromLong(descriptor);
@@ -668,13 +668,13 @@ waker_fileno(PyObject *self, PyObject *unused)
 static PyObject *
 waker_wait_method(PyObject *self, PyObject *unused)
 {
-  bool calling;
+  bool is_ready;
 
   (void)unused;
   Py_BEGIN_ALLOW_THREADS
-  calling = waker_wait(waker_of(self)->waker, NANOSECONDS);
+  is_ready = waker_wait(waker_of(self)->waker, NANOSECONDS);
   Py_END_ALLOW_THREADS
-  return PyBool_FromLong(calling);
+  return PyBool_FromLong(is_ready);
 }
 
 static PyObject *
@@ -706,23 +706,25 @@ waker_dealloc(PyObject *self)
   PyTypeObject *type = Py_TYPE(self);
 
   if (waker_of(self)->waker != NULL) {
-    waker_let_go(waker_of(self)->waker);
+    waker_release(waker_of(self)->waker);
   }
   PyObject_Free(self);
   Py_DECREF(type);
 }
 
 static PyMethodDef waker_methods[] = {
-  { "fileno", waker_fileno, METH_NOARGS, "fileno($self)\n--\n\nReturns a descriptor that is readable when calls are done." },
+  { "fileno", waker_fileno, METH_NOARGS,
+    "fileno($self)\n--\n\nReturns a descriptor that is readable when calls are done." },
   { "wait", waker_wait_method, METH_NOARGS,
-    "wait($self)\n--\n\nWaits until calls are done, for a second at most. Returns whether there may be some." },
-  { "clear", waker_clear_method, METH_NOARGS, "clear($self)\n--\n\nMakes the descriptor unreadable, until the next call." },
+    "wait($self)\n--\n\nWaits until calls are done, for a second at most. Returns whether any may be." },
+  { "clear", waker_clear_method, METH_NOARGS,
+    "clear($self)\n--\n\nMakes the descriptor unreadable until the next call is done." },
   { "take", waker_take_method, METH_NOARGS, "take($self)\n--\n\nReturns the future of a call that is done, or None." },
   { NULL, NULL, 0, NULL },
 };
 
 static PyType_Slot waker_slots[] = {
-  { Py_tp_doc, "Tells an event loop that calls are done: one descriptor for all of them." },
+  { Py_tp_doc, "Notifies an event loop when calls are done, through one descriptor for all of them." },
   { Py_tp_methods, waker_methods },
   { Py_tp_dealloc, (void *)waker_dealloc },
   { 0, NULL },

@@ -4,10 +4,10 @@
 #include <errno.h>
 #include <stdlib.h>
 
-/* What it takes to wake a thread that sleeps, in nanoseconds: 5 to 50 microseconds, by processor and system. A thread that
- * polls for that long before it sleeps never loses more than as much again. Both sides do, but only where that has been
- * likely to help lately: where calls take less, and where callers are back within a third of it. A caller that does other
- * work between its calls, such as a server, needs the processor for that. */
+/* The time to wake a sleeping thread, in nanoseconds: 5 to 50 microseconds, depending on processor and system. A thread
+ * that polls for that long before it sleeps at most doubles the delay. Both sides poll, but only if recent calls took
+ * less than this and callers returned within a third of it: a caller that works between its calls, such as a server,
+ * needs the processor for that work. */
 #define WAKE_UP 30000
 #define SHORT_PAUSE (WAKE_UP / 3)
 
@@ -17,49 +17,49 @@ struct list {
 
 struct pool {
   struct list queue;
-  signpost queued;         /* how many are in it */
-  size_t running;          /* jobs that threads run */
-  size_t overran, nested;  /* jobs of these kinds */
+  shared_long queued;     /* length of the queue */
+  size_t running;         /* jobs in threads, including abandoned ones */
+  size_t overran, nested; /* jobs of these kinds */
   unsigned threads, size;
-  unsigned asleep;         /* threads that sleep and were not woken */
-  unsigned woken;          /* threads that were woken and still sleep */
-  bool polling;            /* a thread polls for a job */
-  bool closed, let_go;
-  bool polls;              /* there is more than one processor */
-  uint64_t cost, pause;    /* moving averages in nanoseconds: of a call, and from an answer to the next call */
-  uint64_t taken;          /* when the last answer was taken; 0: a call has come since */
-  thread_condition work;   /* for threads that sleep */
-  thread_condition empty;  /* for pool_wait, of one thread */
-  unsigned process;
+  unsigned asleep;        /* sleeping threads that have not been signaled */
+  unsigned woken;         /* sleeping threads that have been signaled */
+  bool polling;           /* a thread polls for a job */
+  bool closed, released;
+  bool polls;             /* there is more than one processor */
+  uint64_t cost, pause;   /* moving averages in nanoseconds: of a call, and between a reply and the next call */
+  uint64_t idle_since;    /* when the last reply was taken; 0: a call has arrived since */
+  thread_condition work;  /* wakes the pool's threads */
+  thread_condition empty; /* wakes pool_wait, which at most one thread may call */
+  unsigned fork_count;
 };
 
 struct waker {
   struct list done;
-  thread_condition called; /* for waker_wait */
-  unsigned users;          /* who made it, and each thread that is about to ring */
-  bool rung;               /* the loop was told, or is about to be */
-  bool calling;            /* the same for waker_wait */
-  struct bell bell;
-  unsigned process;
+  thread_condition ready; /* wakes waker_wait */
+  unsigned references;    /* the maker's, and one for each thread that is about to notify */
+  bool notified;          /* the event loop has been notified, or is about to be */
+  bool is_ready;          /* the same for waker_wait */
+  struct wake_pipe pipe;
+  unsigned fork_count;
 };
 
 static thread_mutex mutex;
-static struct list rubbish;
+static struct list orphans;
 
-/* How many forks lie between the first process and this one. */
-static unsigned process;
+/* The number of forks between the first process and this one. */
+static unsigned fork_count;
 
-/* The pool that the thread belongs to, or NULL. */
-static THREAD_LOCAL struct pool *of_thread;
+/* The pool of this thread, or NULL. */
+static THREAD_LOCAL struct pool *current_pool;
 
-/* In the child no other thread runs, and one that held the mutex is not there to unlock it: all that was made before is
- * left alone. */
+/* In the child no other thread runs, and one that held the mutex can no longer unlock it. The child therefore makes a
+ * new mutex, and does not touch what was made before the fork. */
 static void
-forked(void)
+reset_in_child(void)
 {
-  process++;
-  mutex_make(&mutex);
-  rubbish.first = rubbish.last = NULL;
+  fork_count++;
+  mutex_init(&mutex);
+  orphans.first = orphans.last = NULL;
 }
 
 void
@@ -69,8 +69,8 @@ pool_setup(void)
 
   if (!done) {
     done = true;
-    mutex_make(&mutex);
-    after_fork(forked);
+    mutex_init(&mutex);
+    after_fork(reset_in_child);
   }
 }
 
@@ -86,7 +86,7 @@ list_add(struct list *list, struct job *job)
   list->last = job;
 }
 
-/* Takes the job out of its list; does nothing if it is in none. */
+/* Removes the job from its list, if it is in one. */
 static void
 list_remove(struct job *job)
 {
@@ -99,7 +99,7 @@ list_remove(struct job *job)
   }
 }
 
-/* Takes the first job, or NULL, under the mutex that is not held yet. */
+/* Takes the first job, or NULL. Locks the mutex. */
 static struct job *
 list_take(struct list *list)
 {
@@ -115,32 +115,33 @@ list_take(struct list *list)
 }
 
 struct job *
-rubbish_take(void)
+orphans_take(void)
 {
-  return list_take(&rubbish);
+  return list_take(&orphans);
 }
 
 /* Polling */
 
-/* Adds a sample to a moving average of about eight, of which it only matters whether it is below the limit. So a single
- * outlier, which means little, adds no more than the limit itself. */
+/* Adds a sample to a moving average of about eight. It only matters whether the average is below the limit; a single
+ * outlier therefore adds at most the limit. */
 static void
-average(uint64_t *mean, uint64_t sample, uint64_t limit)
+add_sample(uint64_t *mean, uint64_t sample, uint64_t limit)
 {
   *mean += (sample < limit * 8 ? sample : limit * 8) / 8;
   *mean -= *mean / 8;
 }
 
-/* Polls until a number is at least `least`, for as long as it takes to wake a thread. Without the mutex. */
+/* Polls until `*at` is at least `least`, for at most the time to wake a thread. The mutex must not be held. Returns
+ * whether it is. */
 static bool
-poll(const signpost *at, long least)
+spin_until(const shared_long *at, long least)
 {
   uint64_t end = clock_now() + WAKE_UP;
   int i;
 
   do {
     for (i = 0; i < 16; i++) {
-      if (SIGNPOST_GET(at) >= least) {
+      if (LOAD_ACQUIRE(at) >= least) {
         return true;
       }
       spin_pause();
@@ -149,22 +150,22 @@ poll(const signpost *at, long least)
   return false;
 }
 
-/* The threads. All of this runs under the mutex, which some of it unlocks for a while. */
+/* The threads. These functions are called with the mutex held; some unlock it for a while. */
 
-/* Polls for a job, if no other thread does. */
+/* Polls for a job unless another thread already does. */
 static void
 poll_for_job(struct pool *pool)
 {
   if (pool->polls && !pool->polling && pool->pause < SHORT_PAUSE) {
     pool->polling = true;
     mutex_unlock(&mutex);
-    (void)poll(&pool->queued, 1);
+    (void)spin_until(&pool->queued, 1);
     mutex_lock(&mutex);
     pool->polling = false;
   }
 }
 
-/* Sleeps until woken. */
+/* Sleeps until wake_threads wakes this thread. */
 static void
 sleep_for_job(struct pool *pool)
 {
@@ -175,14 +176,14 @@ sleep_for_job(struct pool *pool)
   pool->woken--;
 }
 
-/* Wakes threads that sleep. */
+/* Wakes `count` sleeping threads. */
 static void
-wake(struct pool *pool, unsigned count)
+wake_threads(struct pool *pool, unsigned count)
 {
   pool->asleep -= count;
   pool->woken += count;
   while (count-- > 0) {
-    condition_wake(&pool->work);
+    condition_signal(&pool->work);
   }
 }
 
@@ -192,7 +193,15 @@ is_idle(const struct pool *pool)
   return pool->queued == 0 && !pool->closed;
 }
 
-/* Returns the next job, or NULL if the thread has to end. */
+/* Takes a job out of the queue. */
+static void
+dequeue(struct pool *pool, struct job *job)
+{
+  list_remove(job);
+  STORE_RELEASE(&pool->queued, pool->queued - 1);
+}
+
+/* Returns the next job, or NULL if the thread must end. */
 static struct job *
 next_job(struct pool *pool)
 {
@@ -206,34 +215,33 @@ next_job(struct pool *pool)
   }
   job = pool->queue.first;
   if (job != NULL) {
-    list_remove(job);
-    SIGNPOST_SET(&pool->queued, pool->queued - 1);
+    dequeue(pool, job);
     pool->running++;
-    SIGNPOST_SET(&job->stage, INSIDE);
+    STORE_RELEASE(&job->stage, RUNNING);
   }
   return job;
 }
 
-/* How many jobs are queued or run. */
+/* Returns the number of jobs that are queued or running. */
 static size_t
 in_flight(const struct pool *pool)
 {
   return (size_t)pool->queued + pool->running;
 }
 
-/* Notes that a job has left. */
+/* Updates the counters after a job that is neither queued nor running any more. */
 static void
-leave(struct pool *pool, const struct job *job)
+uncount(struct pool *pool, const struct job *job)
 {
   pool->nested -= job->nested;
   pool->overran -= job->overran;
   if (in_flight(pool) == 0) {
-    condition_wake(&pool->empty);
+    condition_signal(&pool->empty);
   }
 }
 
-/* Reports a job to its waker. Returns the waker if the caller has to ring it: without the mutex, because that takes
- * microseconds. */
+/* Adds a job to its waker's list. Returns the waker if the caller must notify it, which takes microseconds and is done
+ * without the mutex. */
 static struct waker *
 report(struct job *job)
 {
@@ -243,35 +251,35 @@ report(struct job *job)
     return NULL;
   }
   list_add(&waker->done, job);
-  if (waker->rung) {
+  if (waker->notified) {
     return NULL;
   }
-  waker->rung = waker->calling = true;
-  waker->users++;
+  waker->notified = waker->is_ready = true;
+  waker->references++;
   return waker;
 }
 
 static void
-ring(struct waker *waker)
+notify(struct waker *waker)
 {
-  condition_wake(&waker->called);
-  bell_ring(&waker->bell);
-  waker_let_go(waker);
+  condition_signal(&waker->ready);
+  wake_pipe_write(&waker->pipe);
+  waker_release(waker);
 }
 
-/* Hands a job back to its submitter. */
+/* Returns a job to its submitter. */
 static void
 finish(struct job *job)
 {
   struct waker *waker = report(job);
 
   if (job->sleeping) {
-    condition_wake(&job->done);
+    condition_signal(&job->done);
   }
-  SIGNPOST_SET(&job->stage, DONE); /* from here on it is the submitter's */
+  STORE_RELEASE(&job->stage, DONE); /* from here on the submitter owns it */
   if (waker != NULL) {
     mutex_unlock(&mutex);
-    ring(waker);
+    notify(waker);
     mutex_lock(&mutex);
   }
 }
@@ -279,50 +287,50 @@ finish(struct job *job)
 static void
 run_job(struct pool *pool, struct job *job)
 {
-  uint64_t start = clock_now(), took;
+  uint64_t start = clock_now(), elapsed;
 
   mutex_unlock(&mutex);
-  job->late = job->until != 0 && start >= job->until;
+  job->late = job->deadline != 0 && start >= job->deadline;
   if (!job->late) {
-    job->run(job, job->until != 0 ? job->until - start : 0);
+    job->run(job, job->deadline != 0 ? job->deadline - start : 0);
   }
-  took = clock_now() - start;
+  elapsed = clock_now() - start;
   mutex_lock(&mutex);
-  average(&pool->cost, took, WAKE_UP);
-  if (job->stage == LEFT) {
+  add_sample(&pool->cost, elapsed, WAKE_UP);
+  if (job->stage == ABANDONED) {
     mutex_unlock(&mutex);
-    job->forget(job); /* may log, and so wait for a thread that waits for the mutex */
+    job->discard(job); /* may log, and thereby wait for a thread that waits for the mutex */
     mutex_lock(&mutex);
-    list_add(&rubbish, job);
+    list_add(&orphans, job);
   }
   pool->running--;
-  leave(pool, job);
-  if (job->stage != LEFT) {
+  uncount(pool, job);
+  if (job->stage != ABANDONED) {
     finish(job);
   }
 }
 
-/* Frees a pool that was let go, once it has no thread. Unlocks the mutex. */
+/* Unlocks the mutex, and frees the pool if it was released and has no thread left. */
 static void
 unlock_and_free(struct pool *pool)
 {
-  bool is_unused = pool->let_go && pool->threads == 0;
+  bool is_unused = pool->released && pool->threads == 0;
 
   mutex_unlock(&mutex);
   if (is_unused) {
-    condition_end(&pool->empty);
-    condition_end(&pool->work);
+    condition_destroy(&pool->empty);
+    condition_destroy(&pool->work);
     free(pool);
   }
 }
 
 static thread_result THREAD_CALL
-work(void *argument)
+thread_main(void *argument)
 {
   struct pool *pool = argument;
   struct job *job;
 
-  of_thread = pool;
+  current_pool = pool;
   mutex_lock(&mutex);
   while ((job = next_job(pool)) != NULL) {
     run_job(pool, job);
@@ -340,11 +348,11 @@ pool_make(unsigned size)
   struct pool *pool = calloc(1, sizeof *pool);
 
   if (pool != NULL) {
-    condition_make(&pool->work);
-    condition_make(&pool->empty);
+    condition_init(&pool->work);
+    condition_init(&pool->empty);
     pool->size = size;
-    pool->polls = processors() > 1;
-    pool->process = process;
+    pool->polls = processor_count() > 1;
+    pool->fork_count = fork_count;
   }
   return pool;
 }
@@ -352,14 +360,14 @@ pool_make(unsigned size)
 bool
 pool_is_inherited(const struct pool *pool)
 {
-  return pool->process != process;
+  return pool->fork_count != fork_count;
 }
 
 static void
 close_and_unlock(struct pool *pool)
 {
   pool->closed = true;
-  wake(pool, pool->asleep);
+  wake_threads(pool, pool->asleep);
   unlock_and_free(pool);
 }
 
@@ -373,11 +381,11 @@ pool_close(struct pool *pool)
 }
 
 void
-pool_let_go(struct pool *pool)
+pool_release(struct pool *pool)
 {
   if (!pool_is_inherited(pool)) {
     mutex_lock(&mutex);
-    pool->let_go = true;
+    pool->released = true;
     close_and_unlock(pool);
   }
 }
@@ -418,24 +426,24 @@ pool_wait(struct pool *pool, uint64_t nanoseconds)
   return is_empty;
 }
 
-/* Sees to it that a thread comes for what is queued. Returns whether one does, at some time. */
+/* Wakes or starts a thread if the queue needs one. Returns whether a thread will take what is queued. */
 static bool
-call_thread(struct pool *pool)
+ensure_thread(struct pool *pool)
 {
-  size_t coming = pool->threads - pool->asleep - pool->running; /* they poll, were woken, or were started */
+  size_t available = pool->threads - pool->asleep - pool->running; /* polling, woken or just started */
 
-  if ((size_t)pool->queued <= coming) {
+  if ((size_t)pool->queued <= available) {
     return true;
   }
   if (pool->asleep > 0) {
-    wake(pool, 1);
+    wake_threads(pool, 1);
   } else if (pool->threads < pool->size) {
     pool->threads++;
-    if (!thread_start(work, pool)) {
+    if (!thread_start(thread_main, pool)) {
       pool->threads--;
     }
   }
-  return pool->threads > pool->nested; /* otherwise all of them wait for jobs of their own */
+  return pool->threads > pool->nested; /* otherwise every thread waits for a job of this pool */
 }
 
 static enum submitted
@@ -449,18 +457,17 @@ submit(struct pool *pool, struct job *job)
   }
   pool->nested += job->nested;
   list_add(&pool->queue, job);
-  SIGNPOST_SET(&pool->queued, pool->queued + 1);
-  if (!call_thread(pool)) {
-    list_remove(job);
-    SIGNPOST_SET(&pool->queued, pool->queued - 1);
-    leave(pool, job);
+  STORE_RELEASE(&pool->queued, pool->queued + 1);
+  if (!ensure_thread(pool)) {
+    dequeue(pool, job);
+    uncount(pool, job);
     return NO_THREAD;
   }
-  if (pool->taken != 0) {
-    average(&pool->pause, clock_now() - pool->taken, SHORT_PAUSE);
-    pool->taken = 0;
+  if (pool->idle_since != 0) {
+    add_sample(&pool->pause, clock_now() - pool->idle_since, SHORT_PAUSE);
+    pool->idle_since = 0;
   }
-  job->is_near = pool->polls && pool->cost < WAKE_UP && pool->pause < SHORT_PAUSE;
+  job->worth_polling = pool->polls && pool->cost < WAKE_UP && pool->pause < SHORT_PAUSE;
   return SUBMITTED;
 }
 
@@ -477,7 +484,7 @@ pool_submit(struct pool *pool, struct job *job)
   job->waker = NULL;
   job->stage = QUEUED;
   job->sleeping = job->overran = job->late = false;
-  job->nested = of_thread == pool;
+  job->nested = current_pool == pool;
   mutex_lock(&mutex);
   submitted = submit(pool, job);
   mutex_unlock(&mutex);
@@ -489,7 +496,7 @@ pool_submit(struct pool *pool, struct job *job)
 bool
 job_poll(const struct job *job)
 {
-  return job->is_near && poll(&job->stage, DONE);
+  return job->worth_polling && spin_until(&job->stage, DONE);
 }
 
 bool
@@ -522,36 +529,35 @@ job_watch(struct job *job, struct waker *waker)
   return !is_done;
 }
 
-/* What job_leave does, by stage. */
+/* Does the work of job_reclaim, with the mutex held. */
 static void
-leave_job(struct pool *pool, struct job *job, bool overran)
+reclaim(struct pool *pool, struct job *job, bool overran)
 {
   switch (job->stage) {
   case QUEUED:
-    list_remove(job);
-    SIGNPOST_SET(&pool->queued, pool->queued - 1);
-    leave(pool, job);
+    dequeue(pool, job);
+    uncount(pool, job);
     break;
-  case INSIDE:
-    SIGNPOST_SET(&job->stage, LEFT);
+  case RUNNING:
+    STORE_RELEASE(&job->stage, ABANDONED);
     job->overran = overran;
     pool->overran += overran;
     break;
   default:
     list_remove(job);
-    pool->taken = clock_now();
+    pool->idle_since = clock_now();
   }
 }
 
 enum stage
-job_leave(struct job *job, bool overran)
+job_reclaim(struct job *job, bool overran)
 {
-  enum stage stage = INSIDE;
+  enum stage stage = RUNNING;
 
   if (!pool_is_inherited(job->pool)) {
     mutex_lock(&mutex);
     stage = (enum stage)job->stage;
-    leave_job(job->pool, job, overran);
+    reclaim(job->pool, job, overran);
     mutex_unlock(&mutex);
   }
   return stage;
@@ -568,43 +574,43 @@ waker_make(void)
     errno = ENOMEM;
     return NULL;
   }
-  if (!bell_make(&waker->bell)) {
+  if (!wake_pipe_open(&waker->pipe)) {
     free(waker);
     return NULL;
   }
-  condition_make(&waker->called);
-  waker->users = 1;
-  waker->process = process;
+  condition_init(&waker->ready);
+  waker->references = 1;
+  waker->fork_count = fork_count;
   return waker;
 }
 
 int
 waker_descriptor(const struct waker *waker)
 {
-  return waker->bell.descriptor;
+  return waker->pipe.descriptor;
 }
 
 bool
 waker_wait(struct waker *waker, uint64_t nanoseconds)
 {
-  bool calling;
+  bool is_ready;
 
   mutex_lock(&mutex);
-  if (!waker->calling) {
-    condition_wait_for(&waker->called, &mutex, nanoseconds);
+  if (!waker->is_ready) {
+    condition_wait_for(&waker->ready, &mutex, nanoseconds);
   }
-  calling = waker->calling;
-  waker->calling = false;
+  is_ready = waker->is_ready;
+  waker->is_ready = false;
   mutex_unlock(&mutex);
-  return calling;
+  return is_ready;
 }
 
 void
 waker_clear(struct waker *waker)
 {
-  bell_clear(&waker->bell);
+  wake_pipe_drain(&waker->pipe);
   mutex_lock(&mutex);
-  waker->rung = false;
+  waker->notified = false;
   mutex_unlock(&mutex);
 }
 
@@ -615,18 +621,18 @@ waker_take(struct waker *waker)
 }
 
 void
-waker_let_go(struct waker *waker)
+waker_release(struct waker *waker)
 {
-  bool is_inherited = waker->process != process, last;
+  bool is_inherited = waker->fork_count != fork_count, last;
 
   mutex_lock(&mutex);
-  last = --waker->users == 0;
+  last = --waker->references == 0;
   mutex_unlock(&mutex);
   if (last || is_inherited) {
-    bell_end(&waker->bell);
+    wake_pipe_close(&waker->pipe);
   }
   if (last && !is_inherited) {
-    condition_end(&waker->called);
+    condition_destroy(&waker->ready);
     free(waker);
   }
 }

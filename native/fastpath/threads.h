@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * What threadpool.c needs of an operating system: a mutex, a condition, a thread, a clock, a bell that an event loop hears,
- * and a number that one thread writes and another polls. Nothing here needs the interpreter. */
+ * The operating system functions of threadpool.c: mutex, condition variable, thread, clock, a pipe that wakes an event
+ * loop, and a number that one thread writes and another polls. Nothing here uses the interpreter. */
 #ifndef BACKWORKS_THREADS_H
 #define BACKWORKS_THREADS_H
 
@@ -13,8 +13,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* As much as Python gives its own threads where it says how much, and far more than some systems' default. Only what is
- * used of it becomes memory. */
+/* The size that Python uses where it sets one for its threads, and far more than some systems' default. Pages that are
+ * not used take no memory. */
 #define THREAD_STACK ((size_t)8 << 20)
 
 #define NANOSECONDS UINT64_C(1000000000)
@@ -32,19 +32,19 @@ typedef unsigned thread_result;
 #define THREAD_CALL __stdcall
 
 static inline void
-mutex_make(thread_mutex *mutex)
+mutex_init(thread_mutex *mutex)
 {
   InitializeSRWLock(mutex);
 }
 
 static inline bool
-mutex_try(thread_mutex *mutex)
+mutex_trylock(thread_mutex *mutex)
 {
   return TryAcquireSRWLockExclusive(mutex) != 0;
 }
 
 static inline void
-mutex_wait(thread_mutex *mutex)
+mutex_lock_blocking(thread_mutex *mutex)
 {
   AcquireSRWLockExclusive(mutex);
 }
@@ -56,19 +56,19 @@ mutex_unlock(thread_mutex *mutex)
 }
 
 static inline void
-condition_make(thread_condition *condition)
+condition_init(thread_condition *condition)
 {
   InitializeConditionVariable(condition);
 }
 
 static inline void
-condition_end(thread_condition *condition)
+condition_destroy(thread_condition *condition)
 {
   (void)condition;
 }
 
 static inline void
-condition_wake(thread_condition *condition)
+condition_signal(thread_condition *condition)
 {
   WakeConditionVariable(condition);
 }
@@ -79,7 +79,7 @@ condition_wait(thread_condition *condition, thread_mutex *mutex)
   (void)SleepConditionVariableSRW(condition, mutex, INFINITE, 0);
 }
 
-/* Waits for at most so many nanoseconds; may end early. */
+/* Waits for at most `nanoseconds`; may return early. */
 static inline void
 condition_wait_for(thread_condition *condition, thread_mutex *mutex, uint64_t nanoseconds)
 {
@@ -110,41 +110,41 @@ clock_now(void)
          (uint64_t)count.QuadPart % (uint64_t)frequency.QuadPart * NANOSECONDS / (uint64_t)frequency.QuadPart;
 }
 
-/* On how many processors this process may run. */
+/* Returns the number of processors that this process may use. */
 static inline unsigned
-processors(void)
+processor_count(void)
 {
   return (unsigned)GetActiveProcessorCount(ALL_PROCESSOR_GROUPS);
 }
 
-/* The event loop of Windows watches no descriptors. */
-struct bell {
+/* Event loops on Windows cannot watch a pipe. */
+struct wake_pipe {
   int descriptor;
 };
 
 static inline bool
-bell_make(struct bell *bell)
+wake_pipe_open(struct wake_pipe *wake)
 {
-  bell->descriptor = -1;
+  wake->descriptor = -1;
   return true;
 }
 
 static inline void
-bell_ring(struct bell *bell)
+wake_pipe_write(struct wake_pipe *wake)
 {
-  (void)bell;
+  (void)wake;
 }
 
 static inline void
-bell_clear(struct bell *bell)
+wake_pipe_drain(struct wake_pipe *wake)
 {
-  (void)bell;
+  (void)wake;
 }
 
 static inline void
-bell_end(struct bell *bell)
+wake_pipe_close(struct wake_pipe *wake)
 {
-  (void)bell;
+  (void)wake;
 }
 
 static inline void
@@ -168,19 +168,19 @@ typedef void *thread_result;
 #define THREAD_CALL
 
 static inline void
-mutex_make(thread_mutex *mutex)
+mutex_init(thread_mutex *mutex)
 {
-  (void)pthread_mutex_init(mutex, NULL); /* fails on no system for a plain mutex */
+  (void)pthread_mutex_init(mutex, NULL); /* cannot fail for a plain mutex */
 }
 
 static inline bool
-mutex_try(thread_mutex *mutex)
+mutex_trylock(thread_mutex *mutex)
 {
   return pthread_mutex_trylock(mutex) == 0;
 }
 
 static inline void
-mutex_wait(thread_mutex *mutex)
+mutex_lock_blocking(thread_mutex *mutex)
 {
   (void)pthread_mutex_lock(mutex);
 }
@@ -192,7 +192,7 @@ mutex_unlock(thread_mutex *mutex)
 }
 
 static inline void
-condition_make(thread_condition *condition)
+condition_init(thread_condition *condition)
 {
 #if defined(__APPLE__)
   (void)pthread_cond_init(condition, NULL);
@@ -207,13 +207,13 @@ condition_make(thread_condition *condition)
 }
 
 static inline void
-condition_end(thread_condition *condition)
+condition_destroy(thread_condition *condition)
 {
   (void)pthread_cond_destroy(condition);
 }
 
 static inline void
-condition_wake(thread_condition *condition)
+condition_signal(thread_condition *condition)
 {
   (void)pthread_cond_signal(condition);
 }
@@ -241,8 +241,8 @@ condition_wait_for(thread_condition *condition, thread_mutex *mutex, uint64_t na
 
   (void)pthread_cond_timedwait_relative_np(condition, mutex, &left);
 #else
-  uint64_t until = clock_now() + nanoseconds;
-  struct timespec end = { (time_t)(until / NANOSECONDS), (long)(until % NANOSECONDS) };
+  uint64_t deadline = clock_now() + nanoseconds;
+  struct timespec end = { (time_t)(deadline / NANOSECONDS), (long)(deadline % NANOSECONDS) };
 
   (void)pthread_cond_timedwait(condition, mutex, &end);
 #endif
@@ -266,7 +266,7 @@ thread_start(thread_result (*function)(void *), void *argument)
 }
 
 static inline unsigned
-processors(void)
+processor_count(void)
 {
 #if defined(__linux__) && defined(CPU_COUNT)
   cpu_set_t set;
@@ -278,14 +278,14 @@ processors(void)
   return (unsigned)sysconf(_SC_NPROCESSORS_ONLN);
 }
 
-/* A descriptor that is readable from a ring until it is cleared. */
-struct bell {
+/* A pipe whose `descriptor` is readable from a write until it is drained. */
+struct wake_pipe {
   int descriptor, write_end;
 };
 
-/* Returns whether it was made; errno says why not. */
+/* Returns false with errno set on failure. */
 static inline bool
-bell_make(struct bell *bell)
+wake_pipe_open(struct wake_pipe *wake)
 {
   int ends[2], i;
 
@@ -296,35 +296,35 @@ bell_make(struct bell *bell)
     (void)fcntl(ends[i], F_SETFD, FD_CLOEXEC);
     (void)fcntl(ends[i], F_SETFL, O_NONBLOCK);
   }
-  bell->descriptor = ends[0];
-  bell->write_end = ends[1];
+  wake->descriptor = ends[0];
+  wake->write_end = ends[1];
   return true;
 }
 
 static inline void
-bell_ring(struct bell *bell)
+wake_pipe_write(struct wake_pipe *wake)
 {
-  while (write(bell->write_end, "", 1) < 0 && errno == EINTR) {
+  while (write(wake->write_end, "", 1) < 0 && errno == EINTR) {
   }
 }
 
 static inline void
-bell_clear(struct bell *bell)
+wake_pipe_drain(struct wake_pipe *wake)
 {
-  char rings[16];
+  char bytes[16];
 
-  while (read(bell->descriptor, rings, sizeof rings) == (ssize_t)sizeof rings) {
+  while (read(wake->descriptor, bytes, sizeof bytes) == (ssize_t)sizeof bytes) {
   }
 }
 
 static inline void
-bell_end(struct bell *bell)
+wake_pipe_close(struct wake_pipe *wake)
 {
-  (void)close(bell->descriptor);
-  (void)close(bell->write_end);
+  (void)close(wake->descriptor);
+  (void)close(wake->write_end);
 }
 
-/* Has a function run in each process that is forked off. */
+/* Registers a function to be called in each forked child. */
 static inline void
 after_fork(void (*in_child)(void))
 {
@@ -333,25 +333,21 @@ after_fork(void (*in_child)(void))
 
 #endif
 
-/* A number that is written under a mutex, and read also without. */
-typedef long signpost;
+/* A number that is written under a mutex, and also read without it. */
+typedef long shared_long;
 
 #if defined(_MSC_VER) && !defined(__clang__)
 #include <intrin.h>
-#define SIGNPOST_GET(at) _InterlockedOr((at), 0)
-#define SIGNPOST_SET(at, number) ((void)_InterlockedExchange((at), (number)))
-#else
-#define SIGNPOST_GET(at) __atomic_load_n((at), __ATOMIC_ACQUIRE)
-#define SIGNPOST_SET(at, number) __atomic_store_n((at), (number), __ATOMIC_RELEASE)
-#endif
-
-#if defined(_MSC_VER) && !defined(__clang__)
+#define LOAD_ACQUIRE(at) _InterlockedOr((at), 0)
+#define STORE_RELEASE(at, number) ((void)_InterlockedExchange((at), (number)))
 #define THREAD_LOCAL __declspec(thread)
 #else
+#define LOAD_ACQUIRE(at) __atomic_load_n((at), __ATOMIC_ACQUIRE)
+#define STORE_RELEASE(at, number) __atomic_store_n((at), (number), __ATOMIC_RELEASE)
 #define THREAD_LOCAL _Thread_local
 #endif
 
-/* Tells the processor that this thread polls. */
+/* Hints to the processor that this thread spins. */
 static inline void
 spin_pause(void)
 {
@@ -364,20 +360,20 @@ spin_pause(void)
 #endif
 }
 
-/* Locks a mutex that others hold for some dozens of instructions at a time: sleeping at once costs a quarter of the calls
- * per second where four threads call. */
+/* Locks a mutex that is held for a few dozen instructions at a time. Spins before it sleeps: with four calling threads,
+ * sleeping at once would cost a quarter of the throughput. */
 static inline void
 mutex_lock(thread_mutex *mutex)
 {
   int i;
 
   for (i = 0; i < 100; i++) {
-    if (mutex_try(mutex)) {
+    if (mutex_trylock(mutex)) {
       return;
     }
     spin_pause();
   }
-  mutex_wait(mutex);
+  mutex_lock_blocking(mutex);
 }
 
 #endif

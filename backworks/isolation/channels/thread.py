@@ -1,10 +1,10 @@
-"""``isolation: thread``: calls run in threads of the plugin's own.
+"""``isolation: thread``: calls run in worker threads that belong to the plugin.
 
-A call that overruns is given up by its caller, but runs on, since nothing can end a thread; until it returns the
-instance takes no other call.
+When a call overruns its timeout, the caller abandons it. It keeps running, because a thread cannot be killed, and
+the instance rejects other calls until it returns.
 
-Two runners do so. An instance of the compiled binding has native threads, which never hold the interpreter lock:
-``native/fastpath/threadpool.c``. Every other engine, and a Python object above all, has threads of Python's.
+There are two runners. An instance of the compiled binding uses native threads, which never hold the interpreter lock:
+``native/fastpath/threadpool.c``. All other engines, including Python objects, use Python threads.
 """
 
 from __future__ import annotations
@@ -39,36 +39,36 @@ __all__ = ["NativeThreadRunner", "ThreadRunner", "thread_runner"]
 class _PoolEngine(Engine, Protocol):
     """An instance of the binding ``native``."""
 
-    def pool(self, workers: int, problem: Callable[[str, float | None], Exception], /) -> Pool: ...
+    def pool(self, workers: int, make_error: Callable[[str, float | None], Exception], /) -> Pool: ...
 
 
 def thread_runner(plugin: str, engine: Engine, shutdown: Callable[[], object], *, workers: int) -> Runner:
-    """Makes the runner that suits the engine.
+    """Makes the runner for the engine.
 
     Args:
         plugin: The plugin's id, for messages.
-        engine: What makes the calls.
-        shutdown: Ends the instance; raises nothing.
-        workers: How many calls may run at the same time; 1 for a plugin that is not thread-safe.
+        engine: Makes the calls.
+        shutdown: Shuts the instance down; must not raise.
+        workers: The maximum number of concurrent calls; 1 for a plugin that is not thread-safe.
     """
     if hasattr(engine, "pool"):
-        pool = cast("_PoolEngine", engine).pool(workers, partial(_problem, plugin))
+        pool = cast("_PoolEngine", engine).pool(workers, partial(_error, plugin))
         return NativeThreadRunner(plugin, pool, shutdown)
     return ThreadRunner(plugin, engine, shutdown, workers=workers)
 
 
 class _Job:
-    """One call in a thread: whether it is inside of the plugin, and whether its caller gave it up.
+    """One call in a thread: whether it has returned from the plugin, and whether its caller abandoned it.
 
     Args:
-        run: Makes the call; takes the nanoseconds that are left for it, 0 for no limit.
-        timeout: Seconds for all of it, or ``None``.
+        run: Makes the call, given the nanoseconds left for it; 0 for no limit.
+        timeout: Seconds for the whole call, including the queue, or ``None``.
         plugin: The plugin's id, for messages.
     """
 
     def __init__(self, run: Callable[[int], Reply], timeout: float | None, plugin: str) -> None:
         self.timeout = timeout
-        self.is_lost = False
+        self.is_abandoned = False
         self.has_returned = False
         self._run = run
         self._until = deadline(timeout)
@@ -77,18 +77,18 @@ class _Job:
     def run(self) -> Reply:
         left = remaining(self._until)
         if left == 0.0:
-            raise _problem(self._plugin, "queued", self.timeout)
+            raise _error(self._plugin, "queued", self.timeout)
         return self._run(nanoseconds(left))
 
 
 class ThreadRunner:
-    """A :class:`backworks.isolation.runner.Runner` with threads of Python's.
+    """A :class:`backworks.isolation.runner.Runner` that uses Python threads.
 
     Args:
         plugin: The plugin's id, for messages.
-        engine: What makes the calls.
-        shutdown: Ends the instance; raises nothing.
-        workers: How many calls may run at the same time; 1 for a plugin that is not thread-safe.
+        engine: Makes the calls.
+        shutdown: Shuts the instance down; must not raise.
+        workers: The maximum number of concurrent calls; 1 for a plugin that is not thread-safe.
     """
 
     is_inherited = False
@@ -98,12 +98,12 @@ class ThreadRunner:
         self._engine = engine
         self._shutdown = shutdown
         self._pool = ThreadPool(workers, f"backworks-{plugin}")
-        self._lost = 0  # calls that overran and have not returned
+        self._abandoned = 0  # calls that overran and have not returned
         self._lock = threading.Lock()
 
     @property
     def state(self) -> State:
-        return State.QUARANTINED if self._lost else State.RUNNING
+        return State.QUARANTINED if self._abandoned else State.RUNNING
 
     @property
     def trouble(self) -> str | None:
@@ -140,11 +140,11 @@ class ThreadRunner:
         try:
             await asyncio.wait((waiting,), timeout=timeout)
         except asyncio.CancelledError:
-            future.cancel()  # in vain if it has begun: then it runs on, and its reply is dropped
+            future.cancel()  # has no effect once the call has started: it keeps running and its reply is dropped
             raise
         if future.done():
             return future.result()
-        raise self._give_up(future, job)
+        raise self._abandon(future, job)
 
     def health_check(self, timeout: float | None) -> Reply:
         return self._wait(_Job(lambda _time_left: self._engine.health_check(), timeout, self._plugin))
@@ -182,14 +182,14 @@ class ThreadRunner:
         try:
             return future.result(job.timeout)
         except TimeoutError:
-            if future.done():  # the job's own exception, or it made it in the last moment
+            if future.done():  # the job raised TimeoutError itself, or ended at the last moment
                 return future.result()
-            raise self._give_up(future, job) from None
+            raise self._abandon(future, job) from None
         finally:
-            future.cancel()  # of use if the waiting was interrupted, and the call has not begun
+            future.cancel()  # if the wait was interrupted before the call started
 
     def _submit(self, job: _Job) -> Future[Reply]:
-        if self._lost:
+        if self._abandoned:
             raise refusal(self._plugin, State.QUARANTINED)
         try:
             return self._pool.submit(partial(self._run, job))
@@ -202,16 +202,16 @@ class ThreadRunner:
         finally:
             with self._lock:
                 job.has_returned = True
-                self._lost -= job.is_lost
+                self._abandoned -= job.is_abandoned
 
-    def _give_up(self, future: Future[Reply], job: _Job) -> Exception:
+    def _abandon(self, future: Future[Reply], job: _Job) -> Exception:
         if future.cancel():
-            return _problem(self._plugin, "queued", job.timeout)
+            return _error(self._plugin, "queued", job.timeout)
         with self._lock:
             if not job.has_returned:
-                job.is_lost = True
-                self._lost += 1
-        return _problem(self._plugin, "overran", job.timeout)
+                job.is_abandoned = True
+                self._abandoned += 1
+        return _error(self._plugin, "overran", job.timeout)
 
 
 class NativeThreadRunner:
@@ -219,15 +219,15 @@ class NativeThreadRunner:
 
     Args:
         plugin: The plugin's id, for messages.
-        pool: The pool.
-        shutdown: Ends the instance; raises nothing.
+        pool: Runs the calls.
+        shutdown: Shuts the instance down; must not raise.
     """
 
     def __init__(self, plugin: str, pool: Pool, shutdown: Callable[[], object]) -> None:
         self._plugin = plugin
         self._pool = pool
         self._shutdown = shutdown
-        #: Takes and returns what Runner.process does, without a Python frame.
+        #: Same signature as Runner.process, without a Python frame.
         self.process = pool.call
         self.health_check = pool.health_check
 
@@ -287,7 +287,7 @@ class NativeThreadRunner:
         try:
             if not empty or not self._drain(until):
                 return Ending.LEFT_BEHIND
-            # Not in the caller's thread: a shutdown that hangs has to be left behind.
+            # Not in the caller's thread: a shutdown that hangs must be left behind.
             return _end(ThreadPool(1, f"backworks-{self._plugin}"), self._shutdown, until)
         finally:
             self._pool.close()
@@ -304,30 +304,30 @@ class NativeThreadRunner:
             waker = _wakers[loop] = self._pool.waker()
             try:
                 loop.add_reader(waker.fileno(), _wake, waker)
-            except NotImplementedError:  # the event loop of Windows
-                threading.Thread(target=_ring, args=(waker, ref(loop)), name="backworks-waker", daemon=True).start()
+            except NotImplementedError:  # the Windows event loop
+                threading.Thread(target=_notify, args=(waker, ref(loop)), name="backworks-waker", daemon=True).start()
         return waker
 
 
-#: The waker of each event loop: one descriptor for all calls of all plugins.
+#: The waker of each event loop; one descriptor serves all calls of all plugins.
 _wakers: WeakKeyDictionary[asyncio.AbstractEventLoop, Waker] = WeakKeyDictionary()
 
 
-def _ring(waker: Waker, loop_reference: ref[asyncio.AbstractEventLoop]) -> None:
-    """Tells an event loop that cannot watch a descriptor, until it is closed or gone."""
+def _notify(waker: Waker, loop_reference: ref[asyncio.AbstractEventLoop]) -> None:
+    """Notifies an event loop that cannot watch a descriptor, until the loop is closed or collected."""
     while True:
-        ringing = waker.wait()
+        is_ready = waker.wait()
         loop = loop_reference()
         if loop is None or loop.is_closed():
             return
-        if ringing:
-            with contextlib.suppress(RuntimeError):  # it was closed just now
+        if is_ready:
+            with contextlib.suppress(RuntimeError):  # the loop has just been closed
                 loop.call_soon_threadsafe(_wake, waker)
         del loop
 
 
 def _wake(waker: Waker) -> None:
-    """Has the tasks go on whose calls are done."""
+    """Resumes the tasks whose calls are done."""
     waker.clear()
     while (future := waker.take()) is not None:
         _set(future)
@@ -339,16 +339,16 @@ def _set(future: asyncio.Future[None]) -> None:
 
 
 def _retrieve(future: asyncio.Future[Reply]) -> None:
-    """Has asyncio not complain of an exception that is taken from elsewhere, or that nobody waits for any more."""
+    """Retrieves the exception, so that asyncio does not log it as never retrieved."""
     if not future.cancelled():
         future.exception()
 
 
 def _end(pool: ThreadPool, shutdown: Callable[[], object], until: float | None) -> Ending:
-    """Runs the shutdown as the last job of the pool, and waits for it until the deadline."""
+    """Runs the shutdown as the pool's last job, and waits for it until the deadline."""
     try:
         ended = pool.submit(shutdown)
-    except RuntimeError:  # there is no thread to be had: some Pythons start none for an atexit function
+    except RuntimeError:  # no thread can be started: some Python versions start none in an atexit function
         shutdown()
         return Ending.PEACEFUL
     pool.close()
@@ -359,8 +359,8 @@ def _end(pool: ThreadPool, shutdown: Callable[[], object], until: float | None) 
     return Ending.PEACEFUL
 
 
-def _problem(plugin: str, kind: str, timeout: float | None) -> Exception:
-    """Makes the exception for a call that has no reply. The kind is one below, or the state that refuses the call."""
+def _error(plugin: str, kind: str, timeout: float | None) -> Exception:
+    """Makes the exception for a call without a reply; ``kind`` is one of those below, or a state that rejects calls."""
     match kind:
         case "queued":
             return PluginTimeout(f"no thread was free within {timeout:g} s", plugin=plugin)
@@ -369,11 +369,11 @@ def _problem(plugin: str, kind: str, timeout: float | None) -> Exception:
         case "nested":
             return called_by_itself(plugin)
         case "no thread":
-            return RuntimeError(f"{plugin}: the system gives it no thread")
+            return RuntimeError(f"{plugin}: the system cannot start another thread")
         case "inherited":
             return PluginStateError(
-                f"{plugin}: called in a process that was forked off after it was loaded, and its threads are not "
-                "there; load it after the fork",
+                f"{plugin}: this process was forked after the plugin was loaded and has none of its threads; load the "
+                "plugin after the fork",
                 plugin=plugin,
             )
     return refusal(plugin, State(kind))
