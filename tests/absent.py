@@ -1,4 +1,4 @@
-"""Tests that were left out for want of a tool, as a table at the end of a run: see ``missing`` in conftest.py."""
+"""A table of the tests skipped because a tool is missing, for the end of a run: see ``missing`` in conftest.py."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 
 import pytest
 
-#: The tool, as :func:`conftest.missing` is told -> how to install it on Debian, where not by ``apt install TOOL``.
+#: A tool, as passed to :func:`conftest.missing` -> how to install it on Debian, unless by ``apt install TOOL``.
 INSTALL: Mapping[str, str] = {
     "a C compiler": "apt install gcc",
     "a C compiler with sanitizers": "apt install gcc",
@@ -27,7 +27,7 @@ INSTALL: Mapping[str, str] = {
     "Go": "https://go.dev/dl",
     "Rust's cargo": "https://rustup.rs",
     "rustfmt": "rustup component add rustfmt",
-    "what cargo fetches": "run it once with a connection to the net",
+    "what cargo fetches": "run it once with a network connection",
     "nginx": "apt install nginx-light",
     "nm": "apt install binutils",
     "systemd-analyze": "apt install systemd",
@@ -37,16 +37,16 @@ _REASON = re.compile(r"Skipped: (.+) is not installed$")
 
 
 def table(reports: Iterable[pytest.CollectReport | pytest.TestReport]) -> list[str]:
-    """Returns the lines of the table, one for each tool; none where no tool was missing.
+    """Returns the lines of the table, one for each tool; empty if no tool was missing.
 
     Args:
-        reports: Of what was skipped.
+        reports: The reports of skipped tests.
     """
     reasons = [report.longrepr[2] for report in reports if isinstance(report.longrepr, tuple)]
     tests = Counter(found[1] for reason in reasons if (found := _REASON.match(reason)))
     rows = [(tool, str(count), INSTALL.get(tool, f"apt install {tool}")) for tool, count in sorted(tests.items())]
     if not rows:
         return []
-    rows.insert(0, ("tool", "tests", "to install it on Debian"))
+    rows.insert(0, ("tool", "tests", "how to install it on Debian"))
     wide = max(len(tool) for tool, _, _ in rows)
     return [f"{tool:<{wide}}  {count:>5}  {install}" for tool, count, install in rows]

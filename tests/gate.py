@@ -1,4 +1,4 @@
-"""A way for a test to hold a plugin's call where it is, without a clock."""
+"""Lets a test hold a call inside the plugin, without a clock."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from conftest import ECHO, PATIENCE
 if TYPE_CHECKING:
     from types import TracebackType
 
-#: A plugin that writes "inside" to the log in the middle of each call, and answers what it was sent.
+#: A plugin that logs "inside" in the middle of each call, and echoes the data.
 GATED = ECHO.replace(
     "  (void)plugin;\n  return backworks_answer(",
     '  backworks_log(plugin->host, BACKWORKS_INFO, "inside");\n  return backworks_answer(',
@@ -22,7 +22,7 @@ GATED_SERIAL = GATED.replace('"description": ', '"thread_safe": false, "descript
 
 
 class Gate(logging.Handler):
-    """Holds calls of a :data:`GATED` plugin inside of it until :meth:`open`; a context manager.
+    """A context manager that holds calls inside a :data:`GATED` plugin until :meth:`open`.
 
     Args:
         plugin: The plugin's id.
@@ -37,7 +37,7 @@ class Gate(logging.Handler):
         self._inside = 0
         self.most_inside = 0
 
-    # Handler.handle takes a lock around emit, which would let one call in at a time.
+    # Handler.handle holds a lock around emit, which would admit one call at a time.
     def handle(self, record: logging.LogRecord) -> bool:
         if record.getMessage() == "inside":
             with self._counting:
@@ -54,7 +54,7 @@ class Gate(logging.Handler):
         assert self._arrived.acquire(timeout=PATIENCE)
 
     def open(self) -> None:
-        """Lets all calls go on."""
+        """Lets all calls continue."""
         self._open.set()
 
     def __enter__(self) -> Gate:

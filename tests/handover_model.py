@@ -1,10 +1,10 @@
-"""All schedules of the mailbox's hand-over: host, worker and the supervisor that tells of the worker's death.
+"""All schedules of the mailbox's handover: host, worker, and the supervisor that reports the worker's death.
 
 The steps are those of ``mailbox_post``, ``mailbox_sleep`` and ``mailbox_arm`` in ``native/wire/mailbox.h`` and of
 ``notify``, ``box_wait`` and ``box_look`` in ``native/fastpath/mailbox*.c``, one memory access or system call each, in
-the order of the source. Their accesses are sequentially consistent, so that interleaving them is all that can happen.
-Polling is left out (one look, then sleep), and so are the host's time slices: what is found here is found without their
-help. A state from which nobody can go on, with the host still waiting, is a lost wake-up.
+the order of the source. The accesses are sequentially consistent, so interleaving them covers everything that can
+happen. The model omits polling (one check, then sleep) and the host's time slices, which could hide a lost wake-up. A
+state without a next step in which the host still waits is a lost wake-up.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ from typing import NamedTuple
 AWAKE, ON_FUTEX, ON_EVENT = 0, 1, 2
 ENDED_BIT = 0x80000000
 
-#: How many calls the host makes.
+#: The number of calls that the host makes.
 CALLS = 2
 
 
 class State(NamedTuple):
-    """Where everybody is, and all that they share."""
+    """The position of each participant, and their shared memory."""
 
     host: str = "post"
-    worker: str = "look"
+    worker: str = "check"
     supervisor: str = "kill"
-    call: int = 1  # the host's number
+    call: int = 1  # the number of the host's call
     outcome: str = ""
-    received: int = 0  # the worker's number
-    seen: int = AWAKE  # what the sender has read of `sleeps`: the host's
-    worker_seen: int = AWAKE  # and the worker's
+    received: int = 0  # the number of the call that the worker received
+    seen: int = AWAKE  # the value of `sleeps` that the host read when it sent
+    worker_seen: int = AWAKE  # the same for the worker
     request: int = 0
     request_sleeps: int = AWAKE
     reply: int = 0
@@ -37,18 +37,18 @@ class State(NamedTuple):
     event: int = 0
     called_back: bool = False  # call_soon_threadsafe
     ended: bool = False
-    expected: int = 0  # what notify compares with
+    expected: int = 0  # the value that notify compares with
 
 
 class Model(NamedTuple):
-    """A variant: how the host waits, whether the worker may die, and what has been broken."""
+    """A variant: how the host waits, whether the worker may die, and which step is broken."""
 
     mode: str  # "futex" or "event"
     death: bool = True
     broken: str = ""
 
     def steps(self, state: State) -> Iterator[State]:
-        """Yields what can come next."""
+        """Yields all possible next states."""
         yield from self._host(state)
         if state.supervisor == "kill":
             yield from self._worker(state)
@@ -68,8 +68,8 @@ class Model(NamedTuple):
             yield s._replace(host="wake", seen=s.request_sleeps)
         elif s.host == "wake":
             woken = _wake_worker(s) if s.seen == ON_FUTEX else s
-            yield woken._replace(host="look" if self.mode == "futex" else "arm")
-        elif s.host == "look":  # box_wait, and mailbox_sleep
+            yield woken._replace(host="check" if self.mode == "futex" else "arm")
+        elif s.host == "check":  # box_wait, and mailbox_sleep
             yield s._replace(host="take" if s.reply != old else "read ended")
         elif s.host == "read ended":
             yield s._replace(host="take" if s.ended else "sleeps")
@@ -81,7 +81,7 @@ class Model(NamedTuple):
             blind = self.broken == "no recheck"
             yield s._replace(host="asleep" if blind or s.reply == old else "awake")
         elif s.host == "awake":
-            yield s._replace(host="look", reply_sleeps=AWAKE)
+            yield s._replace(host="check", reply_sleeps=AWAKE)
         elif s.host == "arm":  # mailbox_arm
             yield s._replace(host="in loop" if self.broken == "no recheck" else "rearm", reply_sleeps=ON_EVENT)
         elif s.host == "rearm":
@@ -104,7 +104,7 @@ class Model(NamedTuple):
                 yield s._replace(host="post", call=s.call + 1)
 
     def _worker(self, s: State) -> Iterator[State]:
-        if s.worker == "look":  # mailbox_receive, and mailbox_sleep
+        if s.worker == "check":  # mailbox_receive, and mailbox_sleep
             yield s._replace(worker="receive" if s.request != s.received else "sleeps")
         elif s.worker == "sleeps":
             yield s._replace(worker="recheck", request_sleeps=ON_FUTEX)
@@ -113,7 +113,7 @@ class Model(NamedTuple):
         elif s.worker == "futex":
             yield s._replace(worker="asleep" if s.request == s.received else "awake")
         elif s.worker == "awake":
-            yield s._replace(worker="look", request_sleeps=AWAKE)
+            yield s._replace(worker="check", request_sleeps=AWAKE)
         elif s.worker == "receive":
             yield s._replace(worker="post", received=s.request)
         elif s.worker == "post":  # mailbox_answer: mailbox_post
@@ -130,10 +130,10 @@ class Model(NamedTuple):
                 s = _wake_host(s)
             elif s.worker_seen == ON_EVENT:
                 s = s._replace(event=1)
-            yield s._replace(worker="look")
+            yield s._replace(worker="check")
 
     def _supervisor(self, s: State) -> Iterator[State]:
-        if s.supervisor == "kill":  # the worker stops wherever it is
+        if s.supervisor == "kill":  # the worker stops at any step
             yield s._replace(supervisor="ended")
         elif s.supervisor == "ended":  # notify
             yield s._replace(supervisor="wake" if self.broken == "notify keeps the number" else "number", ended=True)
@@ -157,11 +157,11 @@ def _wake_worker(s: State) -> State:
 
 
 def explore(model: Model) -> tuple[int, set[str]]:
-    """Tries all schedules.
+    """Explores all schedules.
 
     Returns:
-        The number of states, and how the host may end: ``answered``, ``gone``, a wrong number, or ``lost: ...`` for a
-        wait that nothing ends.
+        The number of states, and the possible outcomes for the host: ``answered``, ``gone``, a wrong number, or
+        ``lost: ...`` for a wait that never ends.
     """
     seen = {State()}
     waiting = [State()]

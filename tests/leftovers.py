@@ -1,4 +1,4 @@
-"""What is left behind when something is over: processes, descriptors, threads, files. Linux: all of it is in /proc."""
+"""Finds leaked processes, descriptors, threads and files. Linux only: it reads /proc."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PROC = Path("/proc")
 
 
 def children(process: int) -> set[int]:
-    """The processes that a process started and has not reaped."""
+    """Returns the processes that a process started and has not reaped."""
     found: set[int] = set()
     with contextlib.suppress(OSError):
         for task in (PROC / str(process) / "task").iterdir():
@@ -31,7 +31,7 @@ def children(process: int) -> set[int]:
 
 
 def descendants(process: int) -> set[int]:
-    """The children of a process, and theirs."""
+    """Returns the children of a process, and all their descendants."""
     found: set[int] = set()
     new = children(process)
     while new:
@@ -56,9 +56,9 @@ def workers(process: int) -> set[int]:
 
 
 def has_mapped(directory: Path) -> set[int]:
-    """All processes that have a file below a directory in their memory, but for this one.
+    """Returns all other processes that map a file below a directory.
 
-    A forked child keeps the mappings of its parent, whoever its parent or its session is later: no daemon escapes.
+    A forked child keeps its parent's mappings even in another session, so this also finds daemons.
     """
     wanted = str(directory) + "/"
     found = set()
@@ -71,18 +71,18 @@ def has_mapped(directory: Path) -> set[int]:
 
 
 def descriptors(process: int | str = "self") -> int:
-    """The number of open descriptors of a process."""
-    return len(os.listdir(PROC / str(process) / "fd"))  # noqa: PTH208  # Path.iterdir holds one more itself
+    """Returns the number of a process's open descriptors."""
+    return len(os.listdir(PROC / str(process) / "fd"))  # noqa: PTH208  # Path.iterdir would open another one
 
 
 def memory(process: int | str = "self") -> int:
-    """The bytes of a process that are in memory and its own."""
+    """Returns the private resident memory of a process, in bytes."""
     resident, shared = (PROC / str(process) / "statm").read_text().split()[1:3]
     return (int(resident) - int(shared)) * os.sysconf("SC_PAGE_SIZE")
 
 
 def wait_for_end(processes: Iterable[int], patience: float = PATIENCE) -> set[int]:
-    """Waits until processes have ended, whoever's children they are; kills and returns those that have not."""
+    """Waits until processes have ended, children or not; kills and returns those that have not."""
     deadline = time.monotonic() + patience
     left = set()
     for process in processes:
@@ -103,11 +103,11 @@ def wait_for_end(processes: Iterable[int], patience: float = PATIENCE) -> set[in
 
 @dataclass(frozen=True)
 class Traces:
-    """What this process has at a moment; made by :meth:`now`.
+    """What this process holds at one moment; made by :meth:`now`.
 
     Attributes:
-        children: Its children, zombies too.
-        descriptors: What each of its open descriptors stands for.
+        children: Its children, including zombies.
+        descriptors: What each of its open descriptors refers to.
         threads: Its threads.
         files: The files below a directory.
     """
@@ -119,17 +119,17 @@ class Traces:
 
     @classmethod
     def now(cls, directory: Path) -> Traces:
-        """Looks at this process, and at what is in a directory."""
+        """Inspects this process and the content of a directory."""
         gc.collect()
         opened = []
-        for name in os.listdir("/proc/self/fd"):  # noqa: PTH208  # Path.iterdir holds one more itself
-            with contextlib.suppress(OSError):  # that of the listing itself
+        for name in os.listdir("/proc/self/fd"):  # noqa: PTH208  # Path.iterdir would open another one
+            with contextlib.suppress(OSError):  # the descriptor of the listing itself
                 target = str(Path("/proc/self/fd", name).readlink())
-                opened.append(target.partition(":[")[0])  # the numbers of pipes say nothing
+                opened.append(target.partition(":[")[0])  # without the meaningless numbers of pipes
         return cls(
             frozenset(children(os.getpid())),
             tuple(sorted(opened)),
-            # What Python has for a thread of C's stays until another has that thread's number, which may be long after.
+            # Python keeps an object for a C thread until another thread reuses its id, which may be much later.
             frozenset(each for each in threading.enumerate() if not isinstance(each, threading._DummyThread)),
             frozenset(directory.rglob("*")),
         )

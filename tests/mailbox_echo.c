@@ -1,21 +1,21 @@
 /* SPDX-License-Identifier: MIT
  *
- * The other side of a mailbox for tests and benchmarks: a worker without a plugin. `mailbox_echo MEMORY EVENT` answers
- * calls; the endpoint says how:
+ * The worker's side of a mailbox for tests and benchmarks, without a plugin. `mailbox_echo MEMORY EVENT` handles calls
+ * according to their endpoint:
  *
- *   /echo     with the data
- *   /sleep    with the data, after as many microseconds as the data says
- *   /spin     the same, without sleeping
- *   /pipe     with the data, over the pipe
- *   /exit     not at all: the process ends
- *   /never    not at all
- *   /raw      with the data as the frame, whatever it is
- *   /word     with the number that the data says
- *   /place    at the place that the data says
- *   /scribble with the data, after it started a thread that writes random bytes all over the mapping from then on; the
+ *   /echo     replies with the data
+ *   /sleep    the same, after sleeping for the number of microseconds in the data
+ *   /spin     the same, but spins instead of sleeping
+ *   /pipe     replies with the data, over the pipe
+ *   /exit     exits without a reply
+ *   /never    never replies
+ *   /raw      replies with the data as the frame, valid or not
+ *   /word     replies with the number in the data as the reply's number
+ *   /place    replies with the number in the data as the reply's place
+ *   /scribble replies with the data, after starting a thread that keeps writing random bytes all over the mapping; the
  *             data is the seed
  *
- * Frames other than CALL are answered with code 0, no data, and the kind as HTTP status. */
+ * The reply to frames other than CALL has code 0, no data, and the kind as HTTP status. */
 #include "../native/wire/mailbox.h"
 
 #include "../native/wire/frame.h"
@@ -51,11 +51,11 @@ random_next(void)
   return scribble_state;
 }
 
-/* Where the reply's number and message are. */
+/* The offsets of the reply's number and message. */
 #define NUMBER (MAILBOX_BLOCK + offsetof(struct mailbox_line, number))
 #define MESSAGE (MAILBOX_BLOCK + offsetof(struct mailbox_line, message))
 
-/* Writes where the host looks, most of the time: words, headers, sizes, texts; values that are near to good ones. */
+/* Writes mostly where the host reads: words, headers, sizes, texts; mostly values close to valid ones. */
 static void *
 scribble(void *unused)
 {
@@ -80,7 +80,7 @@ scribble(void *unused)
     } else if (at != NUMBER || (random >> 24) % 64 == 0) {
       put_u32(base + at, (uint32_t)value);
     }
-    for (random >>= 48; random > 0; random -= random < 64 ? random : 64) { /* the host gets its chance */
+    for (random >>= 48; random > 0; random -= random < 64 ? random : 64) { /* let the host run */
       mailbox_pause();
     }
   }

@@ -52,7 +52,7 @@ CANNOT: Mapping[str, str] = {
     "tests/test_zoo.py::TestServed::test_bite[eats_memory]": _LIMITS,
     "tests/test_zoo.py::TestServed::test_bite[leaves_daemon]": _ORPHANS,
     "tests/test_zoo.py::test_host_killed": _ORPHANS,
-    "tests/test_zoo.py::test_many_deaths_cost_nothing": _OWN,
+    "tests/test_zoo.py::test_crashes_do_not_leak": _OWN,
 }
 
 

@@ -150,7 +150,7 @@ DEFECTS = [
 ]
 
 _BITE = ("POST / bite",)
-#: Long enough for what comes to an end on a machine with other work.
+#: Seconds; long enough for whatever ends at all, even on a busy machine.
 _SHORT = 10.0
 
 

@@ -33,8 +33,8 @@ from backworks.observing.memory import memory_of
 from backworks.plugin import Plugin, PluginInfo
 from backworks.settings import Breaker
 
-#: A plugin that answers with the code that it was sent, if that is one digit or two; and with a status that is none,
-#: if it is asked for /broken.
+#: A plugin that returns the code in the data, a number of one or two digits, and an invalid HTTP status for the
+#: endpoint /broken.
 CODES = ECHO.replace(
     "  return backworks_answer(response, request->data, request->data_size);",
     """  int code = 0;
@@ -142,7 +142,7 @@ class TestBreaker:
         assert (breaker.position, list(events)) == wanted
 
     def test_time(self) -> None:
-        """The breaker stays open for its time only, and reports the remaining time."""
+        """The breaker stays open for its configured time only, and reports the remaining time."""
         events = at(Position.OPEN)
         events.clock.now += 4.5
 
@@ -154,7 +154,7 @@ class TestBreaker:
         assert events == ["time is over"]
 
     def test_probes(self) -> None:
-        """A half-open breaker admits as many calls as there are probes; a call without a result frees its place."""
+        """A half-open breaker admits a limited number of probes; a call without a result frees its place."""
         events = at(Position.HALF_OPEN)
         first = events.enter()
         events.enter()
@@ -165,7 +165,7 @@ class TestBreaker:
         assert events.breaker.enter() is None
 
     def test_late(self) -> None:
-        """The result of a call from before a transition does not count."""
+        """The result of a call that began before a transition does not count."""
         events = at(Position.CLOSED)
         early = [events.enter() for _ in range(4)]
         events.fail(2)
@@ -183,8 +183,8 @@ class TestBreaker:
 class BreakerMachine(RuleBasedStateMachine):
     """Compares the breaker with a model that keeps the whole history."""
 
-    # Invariant: the breaker moves only as its table says, lets in no more probes than it may while half-open, and never
-    # refuses for longer than its open time unless probes are inside.
+    # Invariant: the breaker makes only transitions in its table, admits no more probes than allowed while half-open,
+    # and never rejects calls for longer than its open time unless probes are in flight.
 
     def __init__(self) -> None:
         """Starts with a closed breaker."""
@@ -229,7 +229,7 @@ class BreakerMachine(RuleBasedStateMachine):
 
     @invariant()
     def few_probes(self) -> None:
-        """A half-open breaker has no more calls of its period in flight than there are probes."""
+        """A half-open breaker has at most the allowed number of probes in flight."""
         breaker = self.events.breaker
         if breaker.position is Position.HALF_OPEN and self.inside:
             newest = max(period for period, _ in self.inside)
@@ -332,7 +332,7 @@ class TestQueue:
 
 
 class FakeRunner:
-    """Workers with a scripted health."""
+    """A runner of workers with scripted health."""
 
     def __init__(self) -> None:
         """Starts with one healthy worker."""
@@ -345,30 +345,30 @@ class FakeRunner:
         self.replaced: list[tuple[int, str]] = []
 
     def check_workers(self, timeout: float) -> list[tuple[int, Reply | Exception]]:
-        """Answers."""
+        """Returns the scripted replies."""
         return self.answers
 
     def replace(self, pid: int, why: str) -> None:
-        """Notes it."""
+        """Records the replacement."""
         self.replaced.append((pid, why))
 
     def health_check(self, timeout: float | None) -> Reply:
-        """Is well."""
+        """Succeeds."""
         return WELL
 
     def stop(self) -> None:
-        """Takes no note."""
+        """Does nothing."""
 
     def end(self, until: float | None, *, empty: bool) -> Ending:
-        """Ends."""
+        """Does nothing."""
         return Ending.PEACEFUL
 
     def process(self, *arguments: Any) -> Reply:
-        """Answers."""
+        """Succeeds."""
         return WELL
 
     async def process_async(self, *arguments: Any) -> Reply:
-        """Answers."""
+        """Succeeds."""
         return WELL
 
 
@@ -377,7 +377,7 @@ ILL = Reply(Code.UNAVAILABLE, b"tired", 0, None, None)
 
 
 class Patient(BackworksPlugin):
-    """A plugin with a scripted health."""
+    """A plugin with scripted health."""
 
     name = "patient"
     version = "1.0.0"
@@ -388,7 +388,7 @@ class Patient(BackworksPlugin):
         self.asked = threading.Semaphore(0)
 
     def health_check(self) -> None:
-        """Returns its health."""
+        """Fails if the plugin is ill."""
         self.asked.release()
         if self.ill:
             raise backworks.PluginError("tired", code=Code.UNAVAILABLE)
@@ -448,7 +448,7 @@ class TestHealth:
         assert "3 health checks in a row failed, the last with 'no answer within 1 s'" in runner.replaced[0][1]
 
 
-#: A plugin that crashes in each call but every third, which it knows by a file; its configuration is the file's path.
+#: A plugin that crashes in two of three calls, which it counts in a file; its configuration is the file's path.
 CRASHES = CODES.replace(
     "  int code = 0;",
     """  FILE *file = fopen(plugin->path, "ab+");
@@ -527,7 +527,7 @@ class TestHttp:
         assert len((tmp_path / "calls").read_bytes()) == retry + 1
 
     def test_breaker(self, compile_plugin: CompilePlugin, tmp_path: Path) -> None:
-        """An open breaker causes 503 with the time to wait, and a retry does not wait for it."""
+        """An open breaker causes 503 with Retry-After, and a retry does not wait for it."""
         manager, ask = self.app(compile_plugin, tmp_path, 1, breaker={"failures": 2, "open": "1m"})
         with manager:
             first, second = ask("POST", "/", content=b"0"), ask("POST", "/", content=b"0")
@@ -541,7 +541,7 @@ class TestMetrics:
     """The metrics of a manager."""
 
     def test_counts(self, compile_plugin: CompilePlugin) -> None:
-        """Calls through the manager are counted by code and duration, also without a server."""
+        """Calls through the manager are counted by code and duration, even without a server."""
         with PluginManager() as manager:
             manager.load(compile_plugin(CODES, "codes"), plugin_id="codes", isolation="none")
             manager.process_endpoint_data("codes", "/", "GET", "0")
@@ -574,7 +574,7 @@ class TestMetrics:
             assert (during, manager.metrics()["echo"].in_flight) == (1, 0)
 
     def test_threads(self, compile_plugin: CompilePlugin) -> None:
-        """All calls are counted when many threads count at the same time."""
+        """No call is lost when many threads count at the same time."""
         with PluginManager() as manager:
             manager.load(compile_plugin(), isolation="none")
             calls = [in_thread(lambda: [manager.call("echo", "/") for _ in range(500)] and None) for _ in range(8)]
@@ -591,7 +591,7 @@ class TestMetrics:
 
     @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells it as files")
     def test_memory(self) -> None:
-        """The memory of a process comes from the system; an ended process has none."""
+        """The memory of a process comes from the operating system; a process that has ended has none."""
         rss, pss = memory_of(os.getpid())
 
         assert rss is not None

@@ -1,4 +1,4 @@
-"""The worker program as a process: what native/wire/PROTOCOL.md says of its start, its limits and its end."""
+"""The worker program as a process: startup, limits and exit, as specified in native/wire/PROTOCOL.md."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ from backworks import sdk
 ROOT = Path(__file__).resolve().parent.parent
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
-unsanitized = pytest.mark.skipif("ASAN_OPTIONS" in os.environ, reason="a sanitizer has ways and memory of its own")
+unsanitized = pytest.mark.skipif("ASAN_OPTIONS" in os.environ, reason="a sanitizer changes signals and memory")
 
-#: A plugin that does to its process what the endpoint says; the data is an argument.
+#: A plugin that does to its process what the endpoint names; the data is the argument.
 WILD = r"""
 #define _GNU_SOURCE
 #include <backworks_plugin.h>
@@ -203,7 +203,7 @@ int32_t backworks_plugin_process_endpoint_data(backworks_plugin *self, const bac
 """
 
 
-#: It has a recursion that is meant to be endless.
+#: The endless recursion is intended.
 FLAGS = ("-pthread", "-Wno-infinite-recursion", "-Wno-unknown-warning-option")
 
 
@@ -240,7 +240,7 @@ def descendants(pid: int) -> set[int]:
 
 
 class TestByHand:
-    """Section 1: the program is started by a host, and tells people so."""
+    """Section 1: the program is started by a host, and explains this to people who start it."""
 
     @pytest.mark.parametrize(
         "arguments",
@@ -258,7 +258,7 @@ class TestByHand:
         ids=str,
     )
     def test_arguments(self, arguments: list[str]) -> None:
-        """§1: invalid arguments end it with code 2 and one sentence."""
+        """§1: invalid arguments exit with code 2 and one sentence."""
         done = subprocess.run([PROGRAM, *arguments], stdin=subprocess.DEVNULL, capture_output=True, check=False)
 
         assert (done.returncode, done.stdout) == (2, b"")
@@ -266,7 +266,7 @@ class TestByHand:
         assert b"to run a plugin yourself, use `backworks plugin call` or `backworks serve`" in done.stderr
 
     def test_terminal(self) -> None:
-        """§1: so does a terminal where a pipe should be."""
+        """§1: a terminal instead of a pipe also exits with code 2."""
         master, slave = pty.openpty()
         try:
             done = subprocess.run([PROGRAM, "--log", "2"], stdin=slave, capture_output=True, check=False)
@@ -278,7 +278,7 @@ class TestByHand:
 
     @linux
     def test_no_mailbox(self) -> None:
-        """§9: descriptors that are not a mailbox end it with code 2."""
+        """§9: descriptors that are not a mailbox exit with code 2."""
         with Path(os.devnull).open("rb") as null:
             with Worker(["--mailbox", str(null.fileno()), "--event", str(null.fileno())], [null.fileno()]) as worker:
                 assert worker.wait() == 2
@@ -290,7 +290,7 @@ class TestSurroundings:
     @unsanitized
     @pytest.mark.parametrize("limits", [None, (256, 4096), (256, 256), (20, 20)], ids=str)
     def test_descriptors(self, wild: Path, limits: tuple[int, int] | None) -> None:
-        """§1: a plugin finds descriptors 0, 1 and 2; all others are out of the way and not inherited by programs."""
+        """§1: a plugin sees descriptors 0, 1 and 2; all others have high numbers and are closed on exec."""
         import resource
 
         def limit() -> None:
@@ -309,14 +309,14 @@ class TestSurroundings:
             )
 
     def test_nothing_else_is_inherited(self, wild: Path) -> None:
-        """§1: the environment is exactly the one from the host."""
+        """§1: the environment is exactly what the host passed."""
         with Worker(environment={"A": "b", "C": ""}) as worker:
             lines = worker.ready(wild).data(b"environment").splitlines()
 
             assert [line for line in lines if b"SAN_OPTIONS" not in line] == [b"A=b", b"C="]
 
     def test_print(self, wild: Path) -> None:
-        """§1: a plugin's output on stdout goes to stderr, and no frame is damaged."""
+        """§1: what a plugin writes to stdout goes to stderr and damages no frame."""
         with Worker() as worker:
             worker.ready(wild).data(b"print")
 
@@ -326,7 +326,7 @@ class TestSurroundings:
             assert worker.errors() == b"to stdout\nto stderr\n"
 
     def test_flood(self, wild: Path) -> None:
-        """§7: a plugin that fills stderr waits for the host to read it, and then continues."""
+        """§7: a plugin that fills stderr blocks until the host reads it, and then continues."""
         with Worker() as worker:
             worker.ready(wild).send(CALL, call(b"flood", b"1024"))
             got = 0
@@ -344,7 +344,7 @@ class TestSurroundings:
             assert worker.ready(wild).data(b"read") == b"0"
 
     def test_signals(self, wild: Path) -> None:
-        """§1: no signal except SIGPIPE is blocked or ignored, whatever the host does."""
+        """§1: no signal except SIGPIPE is blocked or ignored, whatever the host blocks or ignores."""
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGCHLD})
         handler = signal.signal(signal.SIGUSR1, signal.SIG_IGN)
         try:
@@ -360,7 +360,7 @@ class TestSurroundings:
 
     @unsanitized
     def test_closes_what_it_finds(self, wild: Path) -> None:
-        """§1: a plugin that closes descriptors 0 to 1023 closes none of the worker's."""
+        """§1: a plugin that closes descriptors 0 to 1023 closes none that the worker uses."""
         with Worker() as worker:
             worker.ready(wild).data(b"close", b"1024")
 
@@ -368,7 +368,7 @@ class TestSurroundings:
 
     @unsanitized
     def test_closes_everything(self, wild: Path) -> None:
-        """§8: a plugin that also closes the pipes ends the process with code 5."""
+        """§8: when a plugin closes the pipes too, the process exits with code 5."""
         with Worker() as worker:
             worker.ready(wild).send(CALL, call(b"close", b"10000"))
 
@@ -377,7 +377,7 @@ class TestSurroundings:
 
     @linux
     def test_threads(self, wild: Path) -> None:
-        """§8: the worker has one thread of its own, which blocks all signals."""
+        """§8: besides the main thread, the worker has one thread, which blocks all signals."""
         with Worker() as worker:
             worker.ready(wild)
             masks = []
@@ -391,11 +391,11 @@ class TestSurroundings:
 
 
 class TestEnd:
-    """Sections 5 and 8."""
+    """Sections 5 and 8: how a worker ends."""
 
     @pytest.mark.parametrize("code", [0, 3, 77])
     def test_exit(self, wild: Path, code: int) -> None:
-        """§8: exit() in a plugin ends the process with that code, without a reply."""
+        """§8: exit() in a plugin ends the process with the plugin's code and without a reply."""
         with Worker() as worker:
             worker.ready(wild).send(CALL, call(b"exit", b"%d" % code))
 
@@ -414,7 +414,7 @@ class TestEnd:
 
     @unsanitized
     def test_endless_recursion(self, wild: Path) -> None:
-        """§4: a stack that overflows is SIGSEGV, also where the system has no limit for it."""
+        """§4: a stack overflow raises SIGSEGV, even if the system does not limit the stack."""
         import resource
 
         def unlimited() -> None:
@@ -429,7 +429,7 @@ class TestEnd:
                 assert worker.wait() == -signal.SIGSEGV
 
     def test_destructors(self, wild: Path) -> None:
-        """§5 SHUTDOWN: a destructor that would hang does not run."""
+        """§5 SHUTDOWN: destructors, which could hang, do not run."""
         with Worker() as worker:
             worker.ready(wild).data(b"hang at exit")
             worker.ask(SHUTDOWN)
@@ -438,7 +438,7 @@ class TestEnd:
 
     @linux
     def test_children_after_shutdown(self, wild: Path) -> None:
-        """§5 SHUTDOWN: all processes that the plugin started are dead before the reply, also outside its group."""
+        """§5 SHUTDOWN: all processes that the plugin started are dead before the reply, even outside its group."""
         with Worker() as worker:
             worker.ready(wild).data(b"children")
             pid = worker.process.pid
@@ -452,7 +452,7 @@ class TestEnd:
     @linux
     @pytest.mark.parametrize("busy", [False, True], ids=["idle", "busy"])
     def test_host_closes_the_pipe(self, wild: Path, busy: bool) -> None:
-        """§8: at the end of the request pipe the worker dies with its children, whatever the plugin is doing."""
+        """§8: when the request pipe closes, the worker and its children die, whatever the plugin is doing."""
         with Worker() as worker:
             worker.ready(wild).data(b"children")
             assert until(lambda: sum(map(is_alive, descendants(worker.process.pid))) == 3)
@@ -476,9 +476,9 @@ class TestEnd:
 
     @linux
     def test_host_is_killed(self, wild: Path, tmp_path: Path) -> None:
-        """§8: a host that is killed takes the worker and its children along, though another holds its pipes open."""
+        """§8: when the host is killed, the worker and its children die, even if another process has the pipes open."""
         (tmp_path / "host.py").write_text(HOST, encoding="utf-8")
-        reading, writing = os.pipe()  # inherited by the worker as well: it is closed once all of them are gone
+        reading, writing = os.pipe()  # inherited by the worker too: closed once all of them are gone
         path = [str(Path(__file__).parent), *sys.path]
         host = subprocess.Popen(
             [sys.executable, tmp_path / "host.py", wild, str(writing)],
@@ -500,7 +500,7 @@ class TestEnd:
 
     @pytest.mark.parametrize("times", [30])
     def test_no_race_at_the_end(self, compile_plugin: CompilePlugin, times: int) -> None:
-        """§8: a host that closes everything as soon as it has the last reply still sees code 0."""
+        """§8: the exit code is 0 even if the host closes everything as soon as it has the last reply."""
         for _ in range(times):
             with Worker() as worker:
                 worker.ready(compile_plugin(ECHO)).ask(SHUTDOWN)
@@ -509,7 +509,7 @@ class TestEnd:
                 assert worker.wait() == 0
 
     def test_host_does_not_read(self, wild: Path) -> None:
-        """§8: a worker whose reply cannot be read any more ends."""
+        """§8: a worker exits when its reply can no longer be read."""
         with Worker() as worker:
             worker.ready(wild)
             assert worker.process.stdout is not None
@@ -519,7 +519,7 @@ class TestEnd:
             assert worker.wait() == 5
 
 
-#: A host that starts a worker, tells its number, and waits to be killed; a child of its own holds the pipes.
+#: A host that starts a worker, prints the worker's pid and waits to be killed; a child of the host holds the pipes.
 HOST = """
 import os, signal, sys
 from sources import WORKER
@@ -545,7 +545,7 @@ class TestLimits:
 
     @unsanitized
     def test_values(self, wild: Path) -> None:
-        """§4: files, processes and processor time are set, core files are off, and the stack has an end."""
+        """§4: files, processes and processor time are limited, core files are off, and the stack is bounded."""
         with Worker() as worker:
             worker.ready(wild, files=50, processes=30000, cpu=100)
             core, files, processes, cpu, stack = worker.data(b"limits").split()
@@ -556,7 +556,7 @@ class TestLimits:
     @linux
     @unsanitized
     def test_memory(self, wild: Path) -> None:
-        """§4: what does not fit into the limit is not given to the plugin, and the worker goes on."""
+        """§4: an allocation beyond the limit fails in the plugin, and the worker continues."""
         with Worker() as worker:
             worker.ready(wild, memory=64 << 20)
 
@@ -566,7 +566,7 @@ class TestLimits:
     @linux
     @unsanitized
     def test_request_beyond_memory(self, wild: Path) -> None:
-        """§3: a request that does not fit is answered with code 8, and one that does is answered after it."""
+        """§3: a request that does not fit gets code 8, and the next one that does is served."""
         with Worker() as worker:
             worker.ready(wild, memory=32 << 20)
             reply = worker.call(b"x", bytes(40 << 20))
@@ -577,7 +577,7 @@ class TestLimits:
             assert worker.data(b"read") == b"0"
 
     def test_open_files(self, wild: Path) -> None:
-        """§4: the worker's own descriptors do not count, since they are above the limit."""
+        """§4: the worker's descriptors do not count, because their numbers are above the limit."""
         with Worker() as worker:
             opened, full = worker.ready(wild, files=20).data(b"open").split()
 
@@ -585,7 +585,7 @@ class TestLimits:
 
     @unsanitized
     def test_processor_time(self, wild: Path) -> None:
-        """§4: a plugin that uses up its time is killed, with SIGXCPU, or with SIGKILL if it blocks that."""
+        """§4: a plugin that uses up its processor time is killed by SIGXCPU, or by SIGKILL if it blocks that."""
         with Worker() as worker:
             worker.ready(wild, cpu=1).send(CALL, call(b"loop"))
 
@@ -595,7 +595,7 @@ class TestLimits:
     @linux
     @unsanitized
     def test_too_little(self, wild: Path, memory: int) -> None:
-        """§4: with a limit that nothing can live in, the start is refused rather than lost."""
+        """§4: a limit too low for any plugin causes REFUSED instead of a lost worker."""
         with Worker() as worker:
             kind, payload = worker.start(wild, memory=memory)
 
@@ -605,17 +605,17 @@ class TestLimits:
 
 @linux
 class TestCost:
-    """The cost of a worker beyond its plugin."""
+    """What a worker costs in addition to its plugin."""
 
     @staticmethod
     def memory(worker: Worker, field: str) -> int:
-        """Kilobytes of the process, as the kernel counts them."""
+        """Returns the kernel's count of a process's memory, in kB."""
         lines = Path(f"/proc/{worker.process.pid}/smaps_rollup").read_text().splitlines()
         return sum(int(line.split()[1]) for line in lines if line.startswith(field + ":"))
 
     @unsanitized
     def test_memory(self, compile_plugin: CompilePlugin) -> None:
-        """A worker with a tiny plugin has less than 3 MB of its own."""
+        """A worker with a tiny plugin uses less than 3 MB of private memory."""
         with Worker() as worker:
             worker.ready(compile_plugin(ECHO)).data(b"x", bytes(60000))
 
@@ -623,7 +623,7 @@ class TestCost:
 
     @unsanitized
     def test_memory_goes_back(self, compile_plugin: CompilePlugin) -> None:
-        """The memory of a large request is given back as soon as it is answered."""
+        """The memory of a large request is freed as soon as the reply is sent."""
         with Worker() as worker:
             worker.ready(compile_plugin(ECHO)).data(b"x", bytes(60000))
             before = self.memory(worker, "Private_Dirty")
@@ -633,7 +633,7 @@ class TestCost:
 
     @unsanitized
     def test_start(self, compile_plugin: CompilePlugin) -> None:
-        """From its start to its end with one answer it runs for less than 10 ms."""
+        """From startup to exit, with one call, a worker uses less than 10 ms of processor time."""
         library = compile_plugin(ECHO)
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         for _ in range(20):
@@ -664,7 +664,7 @@ FUTEX_WAKE = 1
 
 @linux
 class TestMailbox:
-    """Section 9, without what the host has for it; more is in test_mailbox.py."""
+    """Section 9, without the host's implementation; test_mailbox.py has more."""
 
     @pytest.fixture(name="box")
     def _box(self) -> Iterator[tuple[mmap.mmap, int, int]]:
@@ -686,7 +686,7 @@ class TestMailbox:
         ctypes.CDLL(None).syscall(futex, ctypes.byref(word), FUTEX_WAKE, 1, None, None, 0)
 
     def reply(self, box: mmap.mmap, event: int, number: int) -> int:
-        """Waits for a reply, and returns its place."""
+        """Waits for a reply and returns its place."""
         while struct.unpack_from("<I", box, 0x2000080)[0] != number:
             assert select.select([event], [], [], PATIENCE)[0]
             with contextlib.suppress(BlockingIOError):
@@ -694,12 +694,12 @@ class TestMailbox:
         return int(struct.unpack_from("<I", box, 0x2000084)[0])
 
     def frame(self, box: mmap.mmap) -> tuple[int, int, bytes]:
-        """The frame in the reply area."""
+        """Returns the frame in the reply area."""
         size, kind, number = struct.unpack_from("<IIQ", box, 0x2000090)
         return kind, number, box[0x20000A0 : 0x20000A0 + size]
 
     def test_calls(self, compile_plugin: CompilePlugin, box: tuple[mmap.mmap, int, int]) -> None:
-        """§9: a request in its area is answered in the other; one by the pipe, by the pipe; also beyond 32 MiB."""
+        """§9: the reply takes the way of the request, mailbox or pipe, also beyond 32 MiB."""
         memory, memory_fd, event = box
         options = ["--mailbox", str(memory_fd), "--event", str(event)]
         with Worker(options, [memory_fd, event]) as worker:
@@ -740,7 +740,7 @@ class TestMailbox:
         place: int,
         head: tuple[int, int, int],
     ) -> None:
-        """§9: no such place, no such frame, or one that is longer than the area ends the worker with code 4."""
+        """§9: an unknown place, a malformed frame, or one longer than the area makes the worker exit with code 4."""
         memory, memory_fd, event = box
         options = ["--mailbox", str(memory_fd), "--event", str(event)]
         with Worker(options, [memory_fd, event]) as worker:
@@ -756,7 +756,7 @@ WARNINGS = ["-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wshadow", "-Wcas
 
 
 def sources(system: str) -> list[str]:
-    """The files of the program on a system."""
+    """Returns the program's source files for a system."""
     windows = {"platform_windows.c"}
     posix = {"platform_posix.c", "watch.c", "limits.c", "children.c", "guard.c"}
     leave_out = posix if system == "windows" else windows
@@ -764,7 +764,7 @@ def sources(system: str) -> list[str]:
 
 
 class TestSources:
-    """The C of it."""
+    """The program's C source."""
 
     @pytest.mark.parametrize("compiler", ["gcc", "clang"])
     def test_no_warning(self, compiler: str) -> None:
@@ -790,7 +790,7 @@ class TestSources:
         ],
     )
     def test_other_systems(self, target: str, system: str, tmp_path: Path) -> None:
-        """It compiles and links without a warning for the systems that it does not run on here."""
+        """It also compiles and links without a warning for other systems."""
         done = subprocess.run(
             [sys.executable, "-m", "ziglang", "cc", "-target", target, "-std=c11", "-O1", *WARNINGS]
             + (POSIX if system != "windows" else [])

@@ -1,8 +1,8 @@
-"""Hostile plugins in worker processes: the host goes on, the caller is told, and nothing is left behind.
+"""Hostile plugins in worker processes: the host survives, the caller gets an error, and nothing leaks.
 
-Each animal of the table in ``zookeeper.py`` is told to bite: by a Python program, over a mailbox and over pipes, and by
-an HTTP client of one server that runs all of them at once, while another client talks to a healthy plugin of it all
-the time.
+Each animal in ``zookeeper.py`` is told to bite: by a Python program, over a mailbox and over pipes, and by an HTTP
+client of one server that runs all of them at once, while another client keeps calling a healthy plugin of the same
+server.
 """
 
 from __future__ import annotations
@@ -33,18 +33,16 @@ import backworks
 from backworks import PluginCrashed, PluginError
 from backworks.settings import Limits, Options, Restart
 
-pytestmark = pytest.mark.skipif(
-    sys.platform not in ("linux", "win32"), reason="the look behind the animals needs /proc"
-)
+pytestmark = pytest.mark.skipif(sys.platform not in ("linux", "win32"), reason="the search for leaks needs /proc")
 
-behind = pytest.mark.skipif(sys.platform != "linux", reason="the look behind the animals needs /proc")
+behind = pytest.mark.skipif(sys.platform != "linux", reason="the search for leaks needs /proc")
 
-#: Seconds of a call to one that hangs, and of one that does not.
+#: The timeout of a call that hangs and of one that does not, in seconds.
 SHORT, LONG = (0.3 if sys.platform == "linux" else 1.0) * PACE, PATIENCE
 
 LIMITS = {"memory": 256 << 20, "processes": 64}
 
-#: What a worker of the zoo may do; workers that died are replaced at once.
+#: The options of the zoo's workers; workers that died are replaced at once.
 OPTIONS: Options = {
     "start_timeout": LONG,
     "restart": Restart(initial=0.001, maximum=0.01),
@@ -120,7 +118,7 @@ def _environment() -> dict[str, str]:
 def _nothing_is_left(echo: Path) -> Iterator[None]:
     """Compares this process before and after a test."""
     with backworks.load(echo, isolation="process"):
-        pass  # what is made once and stays: the supervisor, the directory of private copies
+        pass  # creates what stays for good: the supervisor, the directory of private copies
     if sys.platform != "linux":
         yield
         return
@@ -153,7 +151,7 @@ class TestCalled:
 
     @pytest.mark.parametrize("animal", BITING, ids=ids)
     def test_bite(self, animal: Animal, libraries: dict[str, Path]) -> None:
-        """The caller gets the exception for the fault, and the next call is served or rejected."""
+        """The caller gets the exception for the fault, and the next call succeeds or is rejected."""
         timeout = SHORT if animal.hangs else LONG
         with (
             Watch(animal.plugin) as log,
@@ -167,7 +165,7 @@ class TestCalled:
                 except PluginError as error:
                     refused_with_reason(animal, error)
             else:
-                with pytest.raises(animal.error, match=animal.says) as caught:
+                with pytest.raises(animal.error, match=animal.message) as caught:
                     plugin.process_endpoint_data("/", data="bite", timeout=timeout)
 
                 assert type(caught.value) is animal.error
@@ -181,10 +179,10 @@ class TestCalled:
 
     @pytest.mark.parametrize("animal", AT_START, ids=ids)
     def test_bite_at_start(self, animal: Animal, libraries: dict[str, Path]) -> None:
-        """A library that cannot start raises the reason."""
+        """Loading a library that cannot start raises an error with the reason."""
         assert animal.error is not None
         options: Options = OPTIONS | {"start_timeout": SHORT if animal.hangs else LONG}
-        with pytest.raises(animal.error, match=animal.says):
+        with pytest.raises(animal.error, match=animal.message):
             backworks.load(libraries[animal.name], isolation="process", **options)
 
     @pytest.mark.parametrize("animal", AT_END, ids=ids)
@@ -201,7 +199,7 @@ class TestCalled:
 
 
 def refused_with_reason(animal: Animal, error: PluginError) -> None:
-    """Accepts that an animal that damages its worker's channel gets no response, if the error has a reason."""
+    """Accepts an error, if it has a reason, from an animal that damages its worker's channel."""
     assert not animal.recovers, error
     assert error.message
     assert error.plugin == animal.plugin
@@ -215,7 +213,7 @@ def next_call(animal: Animal, plugin: backworks.Plugin) -> None:
         refused_with_reason(animal, error)
 
 
-def test_crash_tells_all(libraries: dict[str, Path], compile_plugin: CompilePlugin) -> None:
+def test_crash_attributes(libraries: dict[str, Path], compile_plugin: CompilePlugin) -> None:
     """A crash has signal or exit code, the last lines on stderr, plugin and endpoint as attributes."""
     with backworks.load(libraries["aborts"], isolation="process", **OPTIONS) as plugin:
         with pytest.raises(PluginCrashed) as aborted:
@@ -329,7 +327,7 @@ class Server:
         assert self.process.stdout is not None
         self.process.stdout.close()
         self._reader.join(PATIENCE)
-        assert not self._reader.is_alive()  # nobody holds the other end of its stderr
+        assert not self._reader.is_alive()  # no process holds the other end of its stderr
         assert self.process.stderr is not None
         self.process.stderr.close()
         return code
@@ -397,7 +395,7 @@ class TestServed:
             assert problem["plugin"] == animal.name
             assert problem["detail"]
             if animal.recovers:
-                assert re.search(animal.says, f"{problem['code']}: {problem['detail']}")
+                assert re.search(animal.message, f"{problem['code']}: {problem['detail']}")
         if animal.log is not None:
             server.wait_for_log(rf"backworks\.plugin\.{animal.name}\b.*({animal.log})")
         status, body = server.ask(animal.name, "well")
@@ -409,16 +407,16 @@ class TestServed:
 
     @pytest.mark.parametrize("animal", AT_START, ids=ids)
     def test_not_started(self, animal: Animal, server: Server) -> None:
-        """The endpoint of a plugin that did not start is 503 with the reason, which the log has, too."""
+        """The endpoint of a plugin that did not start is 503 with the reason, which is also logged."""
         status, body = server.ask(animal.name, "well")
 
         assert status == 503
-        assert re.search(animal.says, json.loads(body)["detail"])
-        server.wait_for_log(rf"{animal.name}.*({animal.says})")
+        assert re.search(animal.message, json.loads(body)["detail"])
+        server.wait_for_log(rf"{animal.name}.*({animal.message})")
 
     @behind
     def test_end(self, server: Server, healthy: Healthy) -> None:
-        """The server has always responded to the healthy client; it ends, and nothing of it is left."""
+        """No request of the healthy client has failed; the server exits and leaves nothing behind."""
         healthy.stop()
         seen = has_mapped(server.temporary) | descendants(server.process.pid)
         code = server.end(signal.SIGTERM)
@@ -431,7 +429,7 @@ class TestServed:
 
 @behind
 def test_host_killed(tmp_path: Path, libraries: dict[str, Path], echo: Path) -> None:
-    """When the host is killed, its workers and their children end, in a call or not."""
+    """When the host is killed, its workers and their children end, whether in a call or not."""
     names = ("leaves_child", "leaves_daemon", "fork_bomb", "sleeps", "deaf_loop", "changes_process")
     animals = [animal for animal in BITING if animal.name in names]
     server = Server(tmp_path, libraries, [Animal(animal.name) for animal in animals], echo)
@@ -457,12 +455,12 @@ def _bite_and_lose(server: Server, animal: Animal) -> None:
 
 
 @behind
-def test_many_deaths_cost_nothing(libraries: dict[str, Path]) -> None:
-    """A hundred workers that died in turn leave no descriptor, no child and little memory."""
+def test_crashes_do_not_leak(libraries: dict[str, Path]) -> None:
+    """A hundred crashed workers leave no descriptor, no child process and little memory."""
     with backworks.load(libraries["exits"], isolation="process", **OPTIONS) as plugin:
         before = descriptors()
         gc.collect()
-        gc.disable()  # what needs it is not given back at once
+        gc.disable()  # counts memory that only the collector would free
         try:
             used = memory()
             for _ in range(100):

@@ -1,4 +1,4 @@
-"""A plugin that does to its process whatever it is told, and what a test needs beside it."""
+"""A plugin that harms its process on command, and helpers for tests that use it."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from pathlib import Path
 
 from conftest import ECHO
 
-#: What is said of a process that ended in one of these ways.
+#: How the host describes a process that ended in one of these ways.
 CRASHED = (
     {"segfault": "access violation", "abort": "stack buffer overrun or abort"}
     if sys.platform == "win32"
     else {"segfault": "SIGSEGV", "abort": "SIGABRT"}
 )
 
-#: What is put behind ``!child`` or ``!daemon``: on Windows, where nothing forks, what to start.
+#: The argument of ``!child`` and ``!daemon``: on Windows, which has no fork, the command to start.
 CHILD = f' "{sys.executable}" -c "import time; time.sleep(60)"' if sys.platform == "win32" else ""
 
-#: Takes commands as data, such as ``!exit 3``; whatever else comes is echoed.
+#: Takes commands as data, such as ``!exit 3``, and echoes all other data.
 UNRULY = ECHO.replace(
     "#include <backworks_plugin.h>",
     """
@@ -56,7 +56,7 @@ stop(void)
   SuspendThread(GetCurrentThread());
 }
 
-/* Runs a command line that prints nothing, "!child " or "!daemon " before it, and returns the process's number. */
+/* Runs the silent command line after "!child " or "!daemon ", and returns the process id. */
 static int
 child(char *command)
 {
@@ -71,7 +71,7 @@ child(char *command)
   return (int)process.dwProcessId;
 }
 
-/* Writes what is no frame to every pipe there is. */
+/* Writes something that is not a frame to every pipe. */
 static void
 litter(void)
 {
@@ -155,7 +155,7 @@ litter(void)
   if (strcmp(command, "!stop") == 0) {
     stop();
   }
-  if (strncmp(command, "!wait ", 6) == 0) { /* until somebody has opened that FIFO and closed it again */
+  if (strncmp(command, "!wait ", 6) == 0) { /* until another process has opened the FIFO and closed it again */
     FILE *fifo = fopen(command + 6, "rb");
     while (fifo != NULL && fgetc(fifo) != EOF) {
     }
@@ -166,7 +166,7 @@ litter(void)
     number = snprintf(text, sizeof text, "%d", child(command));
     return backworks_answer(response, text, (size_t)number);
   }
-  if (strcmp(command, "!forkcrash") == 0) { /* the child holds all of the pipes */
+  if (strcmp(command, "!forkcrash") == 0) { /* the child keeps all pipes open */
     fprintf(stderr, "%d\\n", child(command));
     crash();
   }
@@ -209,16 +209,16 @@ litter(void)
 
 
 def last_words(lines: Iterable[str]) -> tuple[str, ...]:
-    """Returns what a process wrote before it crashed: without what qemu says when a signal ends an emulated one."""
+    """Returns what a process wrote before it crashed, without qemu's message about a signal in an emulated process."""
     qemu = "qemu: uncaught target signal "
     return tuple(line.partition(qemu)[0] for line in lines if not line.startswith(qemu))
 
 
 class Fifo:
-    """What ``!wait`` waits for: a FIFO, or a named pipe of Windows.
+    """What ``!wait`` waits for: a FIFO, or a named pipe on Windows.
 
     Args:
-        directory: Where it may be.
+        directory: Where to create the FIFO.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -233,14 +233,14 @@ class Fifo:
             os.mkfifo(self.path)
 
     def wait(self) -> None:
-        """Returns when the plugin has opened it."""
+        """Waits until the plugin has opened it."""
         if sys.platform == "win32":
             self._end = self._listener.accept()
         else:
             self._writing = os.open(self.path, os.O_WRONLY)
 
     def close(self) -> None:
-        """Lets the plugin go on."""
+        """Lets the plugin continue."""
         if sys.platform == "win32":
             self._end.close()
             self._listener.close()
@@ -249,7 +249,7 @@ class Fifo:
 
 
 def is_alive(pid: int) -> bool:
-    """Tells whether a process runs; one that waits to be reaped does not."""
+    """Returns whether a process is running; a zombie is not."""
     if sys.platform == "win32":
         import _winapi
 

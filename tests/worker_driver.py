@@ -1,4 +1,4 @@
-"""Talks to the worker program as its PROTOCOL.md says, by ``struct`` alone: what the host has for it is not used."""
+"""A client of the worker program after PROTOCOL.md, with ``struct`` only: independent of the host's implementation."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from conftest import PATIENCE
 
 from backworks.isolation.process.spawn import program
 
-#: The program; another one (with sanitizers, say) by this variable.
+#: The worker program; the variable selects another, such as one with sanitizers.
 PROGRAM = os.environ.get("BACKWORKS_TEST_WORKER") or str(program())
 
 START, CALL, HEALTH, RECONFIGURE, SHUTDOWN, READY, REPLY, REFUSED, LOG = 1, 2, 3, 4, 5, 129, 130, 131, 192
@@ -26,7 +26,7 @@ NONE, NO_DATA = 0xFFFFFFFF, 0xFFFFFFFFFFFFFFFF
 
 
 class Answer(NamedTuple):
-    """The payload of a REPLY, taken apart."""
+    """The fields of a REPLY's payload."""
 
     code: int
     data: bytes | None
@@ -36,7 +36,7 @@ class Answer(NamedTuple):
 
 
 class Broken(NamedTuple):
-    """The payload of a REPLY that says which rule was broken, and what sizes were claimed."""
+    """The payload of a REPLY that names the violated rule and the claimed sizes."""
 
     code: int
     field: int
@@ -46,7 +46,7 @@ class Broken(NamedTuple):
 
 
 class Frames:
-    """Frames that come out of a pipe."""
+    """Reads frames from a pipe."""
 
     def __init__(self, descriptor: int) -> None:
         self.descriptor = descriptor
@@ -66,7 +66,7 @@ class Frames:
         return taken
 
     def drain(self) -> None:
-        """Takes what is in the pipe now, for later."""
+        """Reads what is in the pipe now, for later."""
         with selectors.DefaultSelector() as waiting:
             waiting.register(self.descriptor, selectors.EVENT_READ)
             while waiting.select(0):
@@ -84,7 +84,7 @@ class Frames:
 
 
 class Worker:
-    """One process of the program, killed at the end of the ``with``."""
+    """One worker process, killed at the end of the ``with`` block."""
 
     def __init__(
         self,
@@ -129,20 +129,20 @@ class Worker:
             pipe.close()
 
     def send_bytes(self, data: bytes) -> None:
-        """Writes all of it to the request pipe, unless the worker ends."""
+        """Writes all of the data to the request pipe, unless the worker exits."""
         view = memoryview(data)
         with contextlib.suppress(BrokenPipeError):
             while view:
                 view = view[self.requests.write(view) :]
 
     def send(self, kind: int, payload: bytes = b"") -> int:
-        """Sends a frame, and returns its id."""
+        """Sends a frame and returns its id."""
         self._number += 1
         self.send_bytes(struct.pack("<IIQ", len(payload), kind, self._number) + payload)
         return self._number
 
     def ask(self, kind: int, payload: bytes = b"") -> tuple[int, bytes]:
-        """Sends a frame, and returns kind and payload of what comes back under its id."""
+        """Sends a frame and returns kind and payload of its reply, which must have the same id."""
         number = self.send(kind, payload)
         frame = self.replies.read()
         assert frame is not None, f"no reply; {self.wait()}; {self.errors()!r}"
@@ -150,23 +150,23 @@ class Worker:
         return frame[0], frame[2]
 
     def start(self, path: Path | str | bytes, config: bytes = b"{}", **numbers: int) -> tuple[int, bytes]:
-        """Sends START, and returns kind and payload of its reply."""
+        """Sends START and returns kind and payload of its reply."""
         return self.ask(START, start(path, config, **numbers))
 
     def ready(self, path: Path | str | bytes, config: bytes = b"{}", **numbers: int) -> Worker:
-        """Sends START, which must go well."""
+        """Sends START, which must succeed."""
         kind, payload = self.start(path, config, **numbers)
         assert kind == READY, payload
         return self
 
     def call(self, endpoint: bytes = b"", data: bytes = b"", method: bytes = b"GET", **more: Any) -> Answer | Broken:
-        """Sends CALL, and returns its reply."""
+        """Sends CALL and returns its reply."""
         kind, payload = self.ask(CALL, call(endpoint, data, method, **more))
         assert kind == REPLY
         return answer(payload)
 
     def data(self, endpoint: bytes, data: bytes = b"") -> bytes:
-        """Sends CALL, and returns the data of its reply, which must be OK."""
+        """Sends CALL and returns the data of its reply, which must be OK."""
         reply = self.call(endpoint, data)
         assert isinstance(reply, Answer)
         assert reply.code == 0, reply
@@ -174,15 +174,15 @@ class Worker:
         return reply.data
 
     def wait(self) -> int:
-        """Returns what the process ends with: a code, or minus the number of a signal."""
+        """Waits for the process; returns its exit code, or the negative number of the signal that ended it."""
         return self.process.wait(PATIENCE)
 
     def errors(self) -> bytes:
-        """Returns what the process, which has ended, wrote to its standard error."""
+        """Returns what the process, which must have ended, wrote to stderr."""
         return self.stderr.read()
 
     def records(self) -> list[tuple[int, bytes]]:
-        """Returns level and text of all log records of the process, which has ended."""
+        """Returns level and text of all log records of the process, which must have ended."""
         records = []
         while (frame := self.log.read()) is not None:
             kind, number, payload = frame
@@ -225,7 +225,7 @@ def call(
 
 
 def answer(payload: bytes) -> Answer | Broken:
-    """Takes the payload of a REPLY apart."""
+    """Parses the payload of a REPLY."""
     code, status, type_size, headers_size, size, broken, zero = struct.unpack_from("<iIIIQII", payload)
     assert zero == 0
     rest = payload[32:]

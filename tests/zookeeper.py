@@ -1,6 +1,6 @@
-"""The animals of ``tests/zoo``: what each does when it is told to bite, and what the host makes of it.
+"""The animals of ``tests/zoo``: what each does when it is told to bite, and what the host must report.
 
-The table is the whole of what is expected; ``test_zoo.py`` asks it in different ways.
+The table holds all expectations; ``test_zoo.py`` checks them in several ways.
 """
 
 from __future__ import annotations
@@ -25,23 +25,23 @@ ZOO = Path(__file__).parent / "zoo"
 
 @dataclass(frozen=True)
 class Animal:
-    """One plugin and what is expected of a call that has it bite.
+    """One plugin, and the expected result of a call that makes it bite.
 
     Attributes:
-        name: Its file in ``tests/zoo``, without the ending.
-        answer: What the call answers, or ``None`` where it fails.
-        error: What the call raises otherwise.
-        says: A pattern that the text of the error has.
+        name: Its file in ``tests/zoo``, without the suffix.
+        answer: The data that the call returns, or ``None`` if it fails.
+        error: The exception that the call raises otherwise.
+        message: A pattern that the error's message matches.
         status: The HTTP status.
-        log: A pattern that a record of its logger has; ``None`` where nothing is promised.
-        recovers: Whether the next call is answered, whatever came before. If not, it may be refused with a reason.
-        hangs: Whether the call has to be ended by its deadline.
+        log: A pattern that a record of the plugin's logger matches; ``None`` if none is guaranteed.
+        recovers: Whether the next call always succeeds. If not, it may be rejected with a reason.
+        hangs: Whether only the deadline ends the call.
     """
 
     name: str
     answer: str | None = None
     error: type[BackworksError] | None = None
-    says: str = ""
+    message: str = ""
     status: int = 200
     log: str | None = None
     recovers: bool = True
@@ -49,14 +49,14 @@ class Animal:
 
     @property
     def plugin(self) -> str:
-        """What it calls itself."""
+        """The plugin's own name."""
         return self.name.replace("_", "-")
 
     def __str__(self) -> str:
         return self.name
 
 
-#: What is said on Windows of a process that a signal would have ended elsewhere.
+#: The Windows descriptions of exits that are signals elsewhere.
 _EXCEPTIONS = {
     "SIGABRT": "stack buffer overrun or abort",
     "SIGILL": "illegal instruction",
@@ -73,11 +73,11 @@ def _hang(name: str) -> Animal:
     return Animal(name, None, PluginTimeout, "no answer within", 504, hangs=True)
 
 
-def _broken(name: str, says: str, **more: object) -> Animal:
-    return Animal(name, None, PluginContractError, says, 502, **more)  # type: ignore[arg-type]
+def _broken(name: str, message: str, **more: object) -> Animal:
+    return Animal(name, None, PluginContractError, message, 502, **more)  # type: ignore[arg-type]
 
 
-#: Those that there are for Windows, too. The others fork, send signals, or do something to their file.
+#: Animals that also exist on Windows. The others fork, send signals or modify their file.
 _PORTABLE = {
     "segfault",
     "aborts",
@@ -144,14 +144,14 @@ BITING = _here(
         Animal("scribbles", "scribbled", recovers=False),
         _crash("replaces_itself", "SIGABRT"),
         Animal("truncates_itself", "cut", recovers=False),
-        # What becomes of these depends on the channel: a mailbox is no descriptor.
+        # The result depends on the channel: a mailbox is not a descriptor.
         Animal("closes_descriptors", "closed", recovers=False),
         Animal("garbage_everywhere", "littered", recovers=False),
         Animal("reads_everything", "read", recovers=False),
     ]
 )
 
-#: Those that bite when they are loaded: ``error`` is what that raises.
+#: Animals that bite when they are loaded; ``error`` is what loading raises.
 AT_START = _here(
     [
         _crash("crashes_at_dlopen", "SIGSEGV"),
@@ -161,7 +161,7 @@ AT_START = _here(
     ]
 )
 
-#: Those that bite when they are closed: ``log`` is what is said of it.
+#: Animals that bite when they are closed; ``log`` is what the plugin's logger reports.
 AT_END = _here(
     [
         Animal("hanging_shutdown", "tame", hangs=True, log="shutdown|shut down"),
@@ -172,7 +172,7 @@ AT_END = _here(
 
 
 def build(cc: Sequence[str], directory: Path, animals: Iterable[Animal]) -> dict[str, Path]:
-    """Compiles animals into a directory, several at a time, and returns their libraries by their names."""
+    """Compiles animals into a directory, several at a time, and returns their libraries by name."""
 
     def compiled(animal: Animal) -> Path:
         library = directory / LIBRARY.format(animal.name)

@@ -1,4 +1,4 @@
-/* Was made for another version of the ABI. */
+/* Is built for another version of the ABI. */
 #define OWN_ABI_VERSION
 #include "good.h"
 

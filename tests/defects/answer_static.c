@@ -1,4 +1,4 @@
-/* Answers in memory that the next answer takes. */
+/* Returns responses in a buffer that the next response overwrites. */
 #define OWN_FREE_STRING
 #define OWN_PROCESS
 #include "good.h"

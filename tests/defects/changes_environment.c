@@ -1,4 +1,4 @@
-/* Sets a variable of the environment. */
+/* Sets an environment variable. */
 #include <stdlib.h>
 #define ON_INIT setenv("DEFECT", "1", 1);
 #include "good.h"

@@ -1,4 +1,4 @@
-/* Has floating-point numbers rounded upwards. */
+/* Changes the floating-point rounding mode. */
 #include <fenv.h>
 #define ON_INIT fesetround(FE_UPWARD);
 #include "good.h"

@@ -1,4 +1,4 @@
-/* Ignores a signal that is the host's. */
+/* Ignores a signal that the host handles. */
 #include <signal.h>
 #define ON_INIT signal(SIGTERM, SIG_IGN);
 #include "good.h"

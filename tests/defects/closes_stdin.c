@@ -1,4 +1,4 @@
-/* Closes a descriptor of its host. */
+/* Closes one of the host's descriptors. */
 #include <unistd.h>
 #define ON_SHUTDOWN close(0);
 #include "good.h"

@@ -1,3 +1,3 @@
-/* Returns a code that is none. */
+/* Returns an undefined code. */
 #define ON_ERROR code = 99;
 #include "good.h"

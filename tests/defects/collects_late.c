@@ -1,4 +1,4 @@
-/* Keeps every rule: what its calls leave lies in 5 MiB of its own until they are full, as a garbage collector's does. */
+/* Obeys every rule: garbage of its calls stays in a 5 MiB heap until that is full, as with a garbage collector. */
 #include <pthread.h>
 #include <string.h>
 #include <sys/mman.h>

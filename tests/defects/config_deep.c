@@ -1,4 +1,4 @@
-/* Calls itself for every byte of its configuration. */
+/* Recurses for every byte of its configuration. */
 #include <stddef.h>
 #define ON_CONFIG if (depth(config, config_size) < 0) return BACKWORKS_INTERNAL;
 static int depth(const char *text, size_t size) {

@@ -1,3 +1,3 @@
-/* Counts in a type that is too small. */
+/* Counts in an integer type that is too small. */
 #define ON_CALL if (request->data_size > 20u << 20) abort();
 #include "good.h"

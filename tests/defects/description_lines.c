@@ -1,4 +1,4 @@
-/* Describes itself in two lines. */
+/* Has a description of two lines. */
 #define OWN_DESCRIPTION
 #include "good.h"
 

@@ -1,4 +1,4 @@
-/* Answers nothing more once it has failed. */
+/* Fails every call after the first error. */
 #define ON_CALL if (failed) return backworks_fail(response, BACKWORKS_INTERNAL, "it has failed before");
 #define ON_ERROR failed = 1;
 #define ON_INIT failed = 0;

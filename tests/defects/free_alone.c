@@ -1,4 +1,4 @@
-/* Takes memory back from one thread at a time only. */
+/* Cannot free memory in several threads at once. */
 #define OWN_FREE_STRING
 #include <unistd.h>
 #include "good.h"

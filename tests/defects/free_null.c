@@ -1,4 +1,4 @@
-/* Cannot free nothing. */
+/* Crashes when it frees NULL. */
 #define OWN_FREE_STRING
 #include "good.h"
 

@@ -1,4 +1,4 @@
-/* Takes memory back and keeps it. */
+/* Has a free function that frees nothing. */
 #define OWN_FREE_STRING
 #include "good.h"
 

@@ -1,11 +1,11 @@
-/* A whole plugin that keeps every rule, of which each file beside this one breaks one.
+/* A complete plugin that obeys every rule; each file next to this one breaks one rule.
  *
- * A file defines the steps below that it wants to be done otherwise, then includes this; or it defines OWN_ and the
- * name of a function, and that function afterwards. What it breaks is told in its first line and in the table of
- * test_conformance.py.
+ * A file redefines some of the steps below, then includes this file; or it defines OWN_<function>, and that function
+ * after the include. The rule that it breaks is stated in its first line and in the table of
+ * tests/seeded.py.
  *
- *   /missing and data that begins with '!'   an error
- *   anything else                            is answered with the data
+ *   /no/such/endpoint, or data that begins with '!'   returns an error
+ *   anything else                                     returns the data
  */
 #ifndef GOOD_H
 #define GOOD_H
@@ -29,23 +29,23 @@
 #define MANIFEST "{\"abi\": 1, \"name\": \"defect\", \"version\": \"1.0.0\", " MEMBERS "}"
 #endif
 
-/* The steps: what a file puts there is done besides. */
-#ifndef ON_INIT /* with `plugin`, `host`, `config`, `config_size`, once all is well */
+/* The steps: what a file defines here is executed in addition. */
+#ifndef ON_INIT /* with `plugin`, `host`, `config`, `config_size`, after init has succeeded */
 #define ON_INIT
 #endif
-#ifndef ON_CONFIG /* with `config`, `config_size`, before it is looked at */
+#ifndef ON_CONFIG /* with `config`, `config_size`, before they are read */
 #define ON_CONFIG
 #endif
-#ifndef ON_REFUSAL /* with `host`, `out`, where the configuration is none */
+#ifndef ON_REFUSAL /* with `host`, `out`, after an invalid configuration */
 #define ON_REFUSAL
 #endif
 #ifndef ON_CALL /* with `plugin`, `request`, `response` */
 #define ON_CALL
 #endif
-#ifndef ON_ANSWER /* the same, once the answer is there */
+#ifndef ON_ANSWER /* the same, after a response was stored */
 #define ON_ANSWER
 #endif
-#ifndef ON_ERROR /* the same, once the error is there */
+#ifndef ON_ERROR /* the same, after an error was stored */
 #define ON_ERROR
 #endif
 #ifndef ON_SHUTDOWN /* with `plugin`, before it is freed */
@@ -92,7 +92,7 @@ static inline int32_t keep_config(backworks_plugin *plugin, const char *config, 
                                   backworks_response *error) {
   char *copy;
   if (!is_object(config, config_size)) {
-    return backworks_fail(error, BACKWORKS_INVALID_ARGUMENT, "the configuration is no JSON object");
+    return backworks_fail(error, BACKWORKS_INVALID_ARGUMENT, "the configuration is not a JSON object");
   }
   copy = malloc(config_size);
   if (copy == NULL) {
@@ -122,7 +122,7 @@ int32_t backworks_plugin_init(const backworks_host *host, const char *config, si
     ON_REFUSAL
     return code;
   }
-  backworks_log(host, BACKWORKS_DEBUG, "an instance is made");
+  backworks_log(host, BACKWORKS_DEBUG, "an instance was created");
   ON_INIT
   *out = plugin;
   return BACKWORKS_OK;

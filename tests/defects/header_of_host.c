@@ -1,3 +1,3 @@
-/* Says how long its answer is, which is the host's to say. */
+/* Sends a Content-Length, which only the host may send. */
 #define ON_ANSWER response->headers = "Content-Length: 5\r\n", response->headers_size = 19;
 #include "good.h"

@@ -1,4 +1,4 @@
-/* Is not well when it has just started. */
+/* Is unhealthy right after its start. */
 #define OWN_HEALTH_CHECK
 #include "good.h"
 

@@ -1,4 +1,4 @@
-/* Takes more than a second to say how it is. */
+/* Needs more than a second for a health check. */
 #define OWN_HEALTH_CHECK
 #include <unistd.h>
 #include "good.h"

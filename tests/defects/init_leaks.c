@@ -1,3 +1,3 @@
-/* Keeps a part of an instance for ever. */
+/* Leaks a part of each instance. */
 #define ON_SHUTDOWN plugin->config = NULL;
 #include "good.h"

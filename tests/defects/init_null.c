@@ -1,4 +1,4 @@
-/* Starts without an instance. */
+/* Reports success without an instance. */
 #define OWN_INIT
 #include "good.h"
 

@@ -1,4 +1,4 @@
-/* Starts no second time after a shutdown. */
+/* Cannot start again after a shutdown. */
 #define ON_CONFIG if (ended) return backworks_fail(error, BACKWORKS_INTERNAL, "it was shut down");
 #define ON_SHUTDOWN ended = 1;
 static int ended;

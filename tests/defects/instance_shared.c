@@ -1,4 +1,4 @@
-/* Has one instance for all. */
+/* Returns the same instance for every init. */
 #define OWN_INIT
 #define OWN_SHUTDOWN
 #include "good.h"

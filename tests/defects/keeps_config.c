@@ -1,4 +1,4 @@
-/* Looks at its configuration when it ends. */
+/* Reads the configuration it was given again at shutdown. */
 #define ON_INIT last = config;
 #define ON_SHUTDOWN seen = *last;
 static const char *last;

@@ -1,4 +1,4 @@
-/* Leaves a thread behind. */
+/* Leaves a thread running. */
 #include <pthread.h>
 #include <unistd.h>
 #define ON_INIT pthread_t thread; if (!started++ && pthread_create(&thread, NULL, wait, NULL) == 0) pthread_detach(thread);

@@ -1,4 +1,4 @@
-/* Starts a process and does not ask what became of it. */
+/* Starts a process and never waits for it. */
 #include <unistd.h>
 #define ON_INIT if (!started++ && fork() == 0) _exit(0);
 static int started;

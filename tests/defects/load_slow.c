@@ -1,4 +1,4 @@
-/* Does in a constructor what belongs to init. */
+/* Does slow work in a constructor instead of in init. */
 #include <unistd.h>
 #include "good.h"
 

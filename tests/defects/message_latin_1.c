@@ -1,3 +1,3 @@
-/* Has messages that are not UTF-8. */
+/* Returns error messages that are not UTF-8. */
 #define ON_ERROR response->data[0] = (char)0xE9;
 #include "good.h"

@@ -1,3 +1,3 @@
-/* Fails without a word. */
+/* Fails without a message. */
 #define ON_ERROR free(response->data), response->data = NULL, response->size = 0;
 #include "good.h"

@@ -1,3 +1,3 @@
-/* Believes that every method is known. */
+/* Assumes that it knows every method. */
 #define ON_CALL if (backworks_equal(request->method, request->method_size, "BREW")) abort();
 #include "good.h"

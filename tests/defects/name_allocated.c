@@ -1,4 +1,4 @@
-/* Allocates its name each time that it is asked. */
+/* Allocates its name in each call. */
 #define OWN_NAME
 #include "good.h"
 

@@ -1,3 +1,3 @@
-/* Has a name that no host takes. */
+/* Has an invalid name. */
 #define NAME "Bad Name"
 #include "good.h"

@@ -1,4 +1,4 @@
-/* Writes its name anew each time that it is asked. */
+/* Rewrites its name in each call. */
 #define OWN_NAME
 #include <unistd.h>
 #include "good.h"

@@ -1,3 +1,3 @@
-/* Breaks nothing: what the others would be. */
+/* Obeys every rule: the plugin without a defect. */
 
 #include "good.h"

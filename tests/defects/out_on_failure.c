@@ -1,3 +1,3 @@
-/* Stores an instance that it does not start. */
+/* Stores an instance although init fails. */
 #define ON_REFUSAL *out = (backworks_plugin *)(uintptr_t)16;
 #include "good.h"

@@ -1,4 +1,4 @@
-/* Is broken by a configuration that it refuses. */
+/* Breaks when it rejects a configuration. */
 #define OWN_RECONFIGURE
 #define ON_CALL if (plugin->config == NULL) return backworks_fail(response, BACKWORKS_INTERNAL, "no configuration");
 #include "good.h"

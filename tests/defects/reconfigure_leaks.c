@@ -1,4 +1,4 @@
-/* Keeps the configuration that another replaces. */
+/* Leaks the configuration that a new one replaces. */
 #define OWN_RECONFIGURE
 #include "good.h"
 

@@ -1,4 +1,4 @@
-/* Does not take the configuration that it has. */
+/* Rejects the configuration that it already has. */
 #define OWN_RECONFIGURE
 #include "good.h"
 

@@ -1,3 +1,3 @@
-/* Changes the size of the response, which is the host's. */
+/* Changes struct_size of the response, which belongs to the host. */
 #define ON_ANSWER response->struct_size = 0;
 #include "good.h"

@@ -1,3 +1,3 @@
-/* Has a configuration schema that is no JSON Schema. */
+/* Has a configuration schema that is not a JSON Schema. */
 #define MEMBERS "\"config_schema\": {\"type\": \"objekt\"}"
 #include "good.h"

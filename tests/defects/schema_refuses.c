@@ -1,3 +1,3 @@
-/* Has a schema that does not take the configuration that the plugin runs with. */
+/* Has a schema that rejects the configuration the plugin runs with. */
 #define MEMBERS "\"config_schema\": {\"type\": \"object\", \"required\": [\"file\"]}"
 #include "good.h"

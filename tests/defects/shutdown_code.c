@@ -1,4 +1,4 @@
-/* Returns an error from a shutdown that went well. */
+/* Returns an error from a successful shutdown. */
 #define OWN_SHUTDOWN
 #include "good.h"
 

@@ -1,4 +1,4 @@
-/* Keeps in one place for all instances what belongs to each. */
+/* Shares the state of each instance among all instances. */
 #define ON_INIT instances++;
 #define ON_SHUTDOWN instances--;
 #define ON_ANSWER if (instances > 1 && response->size > 0) response->data[0] = '2';

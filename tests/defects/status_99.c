@@ -1,3 +1,3 @@
-/* Answers with a status that HTTP does not have. */
+/* Returns an invalid HTTP status. */
 #define ON_ANSWER response->http_status = 99;
 #include "good.h"

@@ -1,4 +1,4 @@
-/* Exports a helper of its own, which may stand in for another library's. */
+/* Exports an internal function, which may replace another library's. */
 
 #include "good.h"
 

@@ -1,3 +1,3 @@
-/* Has no shutdown. */
+/* Has no shutdown function. */
 #define OWN_SHUTDOWN
 #include "good.h"

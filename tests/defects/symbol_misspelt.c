@@ -1,4 +1,4 @@
-/* Exports a health check that no host looks for. */
+/* Exports a health check under a name that no host looks up. */
 #define OWN_HEALTH_CHECK
 #include "good.h"
 

@@ -1,3 +1,3 @@
-/* Has a line break in the type of its answers. */
+/* Has a line break in its content type. */
 #define ON_ANSWER backworks_set_content_type(response, "text/plain\r\nX-Evil: 1");
 #include "good.h"

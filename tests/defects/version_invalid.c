@@ -1,3 +1,3 @@
-/* Has a version that is no semantic version. */
+/* Has a version that is not a semantic version. */
 #define VERSION "1.0"
 #include "good.h"

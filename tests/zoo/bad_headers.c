@@ -1,4 +1,4 @@
-/* Answers with a header field that smuggles in a second answer. */
+/* Sends a header field that smuggles in a second response. */
 #define ZOO_NAME "bad-headers"
 #include "zoo.h"
 

@@ -1,4 +1,4 @@
-/* Changes all that a process has one of: directory, environment, locale, umask, signals, priority. */
+/* Changes process-wide state: directory, environment, locale, umask, signals, priority. */
 #define ZOO_NAME "changes-process"
 #include "zoo.h"
 

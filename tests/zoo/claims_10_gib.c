@@ -1,4 +1,4 @@
-/* Claims an answer of 10 GiB where it has a few bytes. */
+/* Claims a response of 10 GiB, but has a few bytes. */
 #define ZOO_NAME "claims-10-gib"
 #include "zoo.h"
 

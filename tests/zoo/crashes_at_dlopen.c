@@ -1,4 +1,4 @@
-/* Crashes while the dynamic linker still binds its symbols, before any constructor. */
+/* Crashes while the dynamic linker resolves its symbols, before any constructor runs. */
 #define ZOO_NAME "crashes-at-dlopen"
 #define ZOO_TAME
 #include "zoo.h"
@@ -8,7 +8,7 @@ typedef int (*chosen)(void);
 BACKWORKS_EXPORT int
 choice(void) __attribute__((ifunc("choose")));
 
-/* Not instrumented and without a stack guard: nothing of the C library is bound yet. */
+/* Not instrumented, no stack protector: no symbol of the C library is resolved yet. */
 __attribute__((used)) static chosen
 choose(void)
 {
@@ -16,6 +16,6 @@ choose(void)
   return (chosen)0;
 }
 
-/* A reference for the linker to bind. */
+/* A reference for the linker to resolve. */
 BACKWORKS_EXPORT chosen zoo_choice;
 chosen zoo_choice = choice;

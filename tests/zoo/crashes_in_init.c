@@ -1,4 +1,4 @@
-/* Crashes in its init. */
+/* Crashes in init. */
 #define ZOO_NAME "crashes-in-init"
 #define ZOO_OWN_INIT
 #define ZOO_TAME

@@ -1,4 +1,4 @@
-/* Crashes in its shutdown. */
+/* Crashes in shutdown. */
 #define ZOO_NAME "crashes-in-shutdown"
 #define ZOO_OWN_SHUTDOWN
 #define ZOO_TAME

@@ -1,4 +1,4 @@
-/* Crashes while a child holds all of its descriptors, so that no pipe of it comes to an end. */
+/* Crashes while a child holds all of its descriptors, so that none of its pipes reaches its end. */
 #define ZOO_NAME "crashes-with-child"
 #include "zoo.h"
 

@@ -1,4 +1,4 @@
-/* Crashes while a daemon of it holds all of its descriptors. */
+/* Crashes while a daemon that it started holds all of its descriptors. */
 #define ZOO_NAME "crashes-with-daemon"
 #include "zoo.h"
 

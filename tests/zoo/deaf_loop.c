@@ -1,4 +1,4 @@
-/* Computes for ever, with every signal blocked. */
+/* Computes forever with all signals blocked. */
 #define ZOO_NAME "deaf-loop"
 #include "zoo.h"
 

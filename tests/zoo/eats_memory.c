@@ -1,8 +1,8 @@
-/* Takes all the memory that it gets, writes to it, and keeps it. */
+/* Allocates all the memory it can get, writes to it and keeps it. */
 #define ZOO_NAME "eats-memory"
 #include "zoo.h"
 
-/* The animal's own end, in MiB, where no limit binds it: below what any machine has that runs this. */
+/* Where it stops if nothing limits it, in MiB: less than the memory of any machine that runs this. */
 #define MOST 512
 
 static int32_t

@@ -1,4 +1,4 @@
-/* Computes for ever. */
+/* Computes forever. */
 #define ZOO_NAME "endless-loop"
 #include "zoo.h"
 

@@ -1,4 +1,4 @@
-/* Ends its process as if all were well. */
+/* Exits with code 0. */
 #define ZOO_NAME "exits"
 #include "zoo.h"
 

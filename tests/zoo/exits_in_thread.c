@@ -1,4 +1,4 @@
-/* Ends its process from a thread of its own, while the call waits. */
+/* Exits from a thread that it started, while the call waits. */
 #define ZOO_NAME "exits-in-thread"
 #include "zoo.h"
 

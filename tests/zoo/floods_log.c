@@ -1,4 +1,4 @@
-/* Logs 20,000 records, some with bytes that are no text. */
+/* Logs 20,000 records that contain bytes which are not text. */
 #define ZOO_NAME "floods-log"
 #include "zoo.h"
 

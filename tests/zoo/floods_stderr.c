@@ -1,4 +1,4 @@
-/* Writes 8 MiB of lines to stderr, then one line of 1 MiB without an end. */
+/* Writes 8 MiB of lines to stderr, then an unterminated line of 1 MiB. */
 #define ZOO_NAME "floods-stderr"
 #include "zoo.h"
 

@@ -1,4 +1,4 @@
-/* Forks, and has its children fork, as often as the system and the number below let it. */
+/* Forks, as do its children, as often as the system and the limit below allow. */
 #define ZOO_NAME "fork-bomb"
 #include "zoo.h"
 
@@ -6,7 +6,7 @@
 #include <stdatomic.h>
 #include <sys/mman.h>
 
-/* The bomb's own end: a user whom no limit binds, such as root, has to live through it too. */
+/* The bomb's own limit: users without one, such as root, must survive it too. */
 #define MOST 40
 
 static int32_t

@@ -1,4 +1,4 @@
-/* Frees its answer twice. */
+/* Frees its response twice. */
 #define ZOO_NAME "freed-twice"
 #define ZOO_OWN_FREE
 #include "zoo.h"
@@ -22,6 +22,6 @@ backworks_plugin_free_string(char *data, size_t size)
   free(data);
   if (biting) {
     free(again);
-    abort(); /* where the allocator has not noticed */
+    abort(); /* if the allocator has not noticed */
   }
 }

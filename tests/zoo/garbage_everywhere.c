@@ -1,4 +1,4 @@
-/* Writes garbage to every open descriptor, and answers. */
+/* Writes garbage to every open descriptor, and returns normally. */
 #define ZOO_NAME "garbage-everywhere"
 #include "zoo.h"
 

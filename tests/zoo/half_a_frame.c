@@ -1,4 +1,4 @@
-/* Writes the beginning of a huge frame to every pipe, and sleeps. */
+/* Writes the beginning of a huge frame to every pipe, then sleeps. */
 #define ZOO_NAME "half-a-frame"
 #include "zoo.h"
 
@@ -8,7 +8,7 @@
 static int32_t
 bite(backworks_plugin *plugin, backworks_response *response)
 {
-  /* A REPLY of 1 GiB to the first request, as far as its header tells. */
+  /* The header of a 1 GiB REPLY to the first request. */
   static const unsigned char header[16] = {0, 0, 0, 0x40, 130, 0, 0, 0, 1};
   struct stat status;
   int i;

@@ -1,4 +1,4 @@
-/* Ends well, but for a destructor that hangs when the process exits. */
+/* Has a destructor that hangs when the process exits. */
 #define ZOO_NAME "hanging-destructor"
 #define ZOO_TAME
 #include "zoo.h"

@@ -1,4 +1,4 @@
-/* Never comes back from its shutdown. */
+/* Never returns from shutdown. */
 #define ZOO_NAME "hanging-shutdown"
 #define ZOO_OWN_SHUTDOWN
 #define ZOO_TAME

@@ -1,4 +1,4 @@
-/* Runs an instruction that the processor does not have. */
+/* Executes an illegal instruction. */
 #define ZOO_NAME "illegal-instruction"
 #include "zoo.h"
 

@@ -1,4 +1,4 @@
-/* Kills its whole process group, which must be its own. */
+/* Kills its process group, which the host must not belong to. */
 #define ZOO_NAME "kills-group"
 #include "zoo.h"
 

@@ -1,4 +1,4 @@
-/* Answers with 96 MiB, which are there. */
+/* Sends a valid response of 96 MiB. */
 #define ZOO_NAME "large-answer"
 #include "zoo.h"
 

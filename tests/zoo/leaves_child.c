@@ -1,4 +1,4 @@
-/* Leaves a child behind that ignores requests to end, and answers. */
+/* Leaves behind a child that ignores signals to terminate, and returns normally. */
 #define ZOO_NAME "leaves-child"
 #include "zoo.h"
 

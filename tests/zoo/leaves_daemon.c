@@ -1,4 +1,4 @@
-/* Leaves a daemon behind: in a session of its own, its parent gone. Answers. */
+/* Leaves behind a daemon (its own session, its parent gone), and returns normally. */
 #define ZOO_NAME "leaves-daemon"
 #include "zoo.h"
 

@@ -1,4 +1,4 @@
-/* Answers with no bytes, and a size. */
+/* Sends a response with a size but a NULL pointer. */
 #define ZOO_NAME "null-with-size"
 #include "zoo.h"
 

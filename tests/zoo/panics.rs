@@ -1,4 +1,4 @@
-//! Panics: in a call, and then again while the first panic is unwinding, which Rust ends with an abort.
+//! Panics in a call, or twice: a second panic during unwinding makes Rust abort.
 #![forbid(unsafe_code)]
 #![deny(warnings)]
 

@@ -1,4 +1,4 @@
-/* Answers with bytes that are not there. */
+/* Sends a response that points to unmapped memory. */
 #define ZOO_NAME "points-nowhere"
 #include "zoo.h"
 

@@ -1,4 +1,4 @@
-/* Prints to stdout, by way of the C library and without, what could be frames. */
+/* Writes bytes that look like frames to stdout, through the C library and directly. */
 #define ZOO_NAME "prints"
 #include "zoo.h"
 

@@ -1,4 +1,4 @@
-/* Reads every open descriptor empty, among them the requests to come, and answers. */
+/* Reads everything from every open descriptor, including further requests, and returns normally. */
 #define ZOO_NAME "reads-everything"
 #include "zoo.h"
 

@@ -1,4 +1,4 @@
-/* Puts garbage in the place of the file that it was loaded from, and crashes. */
+/* Replaces the file that it was loaded from by garbage, and crashes. */
 #define ZOO_NAME "replaces-itself"
 #include "zoo.h"
 

@@ -1,10 +1,10 @@
-/* Writes random bytes over every shared mapping it has, among them the mailbox, and goes on doing so. */
+/* Keeps writing random bytes to every shared mapping, including the mailbox. */
 #define ZOO_NAME "scribbles"
 #include "zoo.h"
 
 #include <inttypes.h>
 
-/* Xorshift: the bytes need not be good, only many. */
+/* Xorshift: quality does not matter, speed does. */
 static uint64_t
 next(uint64_t *state)
 {
@@ -31,7 +31,7 @@ scribble(void *unused)
       int i;
 
       if (sscanf(line, "%" SCNx64 "-%" SCNx64 " %4s", &start, &stop, mode) == 3 && strcmp(mode, "rw-s") == 0) {
-        /* The first page, which holds the hand-over, far more often than the rest. */
+        /* Mostly the first page, which holds the handover. */
         for (i = 0; i < 20000; i++) {
           uint64_t span = i % 16 == 0 ? stop - start : 4096;
           uint64_t at = start + next(&state) % span / 8 * 8;

@@ -1,4 +1,4 @@
-/* Sleeps for ever. */
+/* Sleeps forever. */
 #define ZOO_NAME "sleeps"
 #include "zoo.h"
 

@@ -1,4 +1,4 @@
-/* Never comes back from its init. */
+/* Never returns from init. */
 #define ZOO_NAME "slow-init"
 #define ZOO_OWN_INIT
 #define ZOO_TAME

@@ -1,4 +1,4 @@
-/* Calls itself until the stack is used up. */
+/* Recurses until the stack overflows. */
 #define ZOO_NAME "stack-overflow"
 #include "zoo.h"
 

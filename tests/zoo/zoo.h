@@ -1,10 +1,10 @@
-/* What the animals of the zoo share: each answers what it was sent, unless that is "bite".
+/* The common part of the zoo's animals: each echoes the data, except "bite".
  *
- * An animal defines ZOO_NAME, includes this file, and defines bite(). One whose hostile part is another function
+ * An animal defines ZOO_NAME, includes this file, and defines bite(). If its hostile part is another function, it
  * defines ZOO_OWN_INIT, ZOO_OWN_SHUTDOWN or ZOO_OWN_FREE first, and that function afterwards.
  *
- * None does harm outside of the process that loads it and of that process's children, and none outlives ZOO_LIFETIME,
- * so that an animal that escapes from a broken host is a failed test and not a broken machine.
+ * No animal harms anything but the process that loads it and that process's children, and none outlives ZOO_LIFETIME,
+ * so an animal that escapes from a broken host fails a test but does not break the machine.
  */
 #ifndef ZOO_H
 #define ZOO_H
@@ -27,7 +27,7 @@
 #include <pthread.h>
 #endif
 
-/* Seconds that are for ever to a test. */
+/* Seconds; forever as far as a test is concerned. */
 #define ZOO_LIFETIME 60
 
 BACKWORKS_PLUGIN(ZOO_NAME, "1.0.0", "description": "An animal of the zoo")
@@ -36,11 +36,11 @@ struct backworks_plugin {
   const backworks_host *host;
 };
 
-/* The hostile thing. Returns what the call returns, if it returns. */
+/* Does the harm. Returns the result of the call, if it returns. */
 static int32_t
 bite(backworks_plugin *plugin, backworks_response *response);
 
-/* Does nothing, for ever. */
+/* Does nothing, forever. */
 static inline void
 zoo_hang(void)
 {
@@ -57,7 +57,7 @@ zoo_hang(void)
 }
 
 #ifndef _WIN32
-/* Becomes a child that does nothing, for ever. */
+/* Becomes a child that does nothing, forever. */
 static inline void
 zoo_linger(void)
 {
