@@ -540,9 +540,7 @@ class TestBroken:
 
             assert worker.replies.read() is None
             assert worker.wait() == 4
-            assert re.fullmatch(
-                rb"backworks-worker: the host sent what is no frame of this protocol: .*\n", worker.errors()
-            )
+            assert re.fullmatch(rb"backworks-worker: the host sent a malformed frame: .*\n", worker.errors())
 
     @pytest.mark.parametrize(
         "frame",

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * Frames as bytes: what PROTOCOL.md says, without any input or output. Nothing is read that was not counted before.
+ * Reads and writes the frames of PROTOCOL.md in memory, without input or output. Checks sizes before it reads bytes.
  *
  * Both sides use this file. The worker reads START and CALL and writes REPLY; the host writes CALL and reads REPLY. */
 #ifndef BACKWORKS_WIRE_FRAME_H
@@ -12,7 +12,7 @@
 
 #include "protocol.h"
 
-/* Bytes that belong to somebody else. */
+/* Borrowed bytes. */
 struct bytes {
   const uint8_t *data;
   size_t size;
@@ -28,7 +28,7 @@ struct frame {
 struct start {
   uint32_t protocol;
   uint32_t flags;
-  uint64_t memory; /* 0: no limit; so are the next three */
+  uint64_t memory; /* 0: no limit, also for the next three */
   uint64_t cpu_seconds;
   uint64_t files;
   uint64_t processes;
@@ -37,7 +37,7 @@ struct start {
   struct bytes config;
 };
 
-/* CALL. The data of traceparent and tracestate is NULL where there is none. */
+/* CALL. traceparent.data and tracestate.data are NULL if the request has none. */
 struct call {
   uint64_t time_left_ns;
   struct bytes endpoint;
@@ -47,14 +47,14 @@ struct call {
   struct bytes data;
 };
 
-/* A header as it was sent, not judged: the kind includes the three bytes that have to be 0. */
+/* A header as it was sent, not validated: the kind includes the three bytes that must be 0. */
 struct header {
   uint32_t size;
   uint32_t kind;
   uint64_t id;
 };
 
-/* The fixed part of a REPLY as it was sent, not judged. */
+/* The fixed part of a REPLY as it was sent, not validated. */
 struct reply {
   int32_t code;
   uint32_t status;
@@ -65,7 +65,7 @@ struct reply {
   uint32_t zero;
 };
 
-/* Write a number at `to` and return where the next one goes. Compilers make one store of it. */
+/* Write a number at `to` and return the address after it. Compilers turn this into one store. */
 static inline uint8_t *
 put_u32(uint8_t *to, uint32_t number)
 {
@@ -82,7 +82,7 @@ put_u64(uint8_t *to, uint64_t number)
   return put_u32(put_u32(to, (uint32_t)number), (uint32_t)(number >> 32));
 }
 
-/* Read a number. Compilers make one load of it. */
+/* Read a number. Compilers turn this into one load. */
 static inline uint32_t
 get_u32(const uint8_t *from)
 {
@@ -98,28 +98,28 @@ get_u64(const uint8_t *from)
 /* Writes the HEADER_SIZE bytes of a frame's header. */
 void header_write(uint8_t *to, uint8_t kind, uint64_t id, uint32_t size);
 
-/* Reads the HEADER_SIZE bytes of any header. */
+/* Reads the HEADER_SIZE bytes of a header without validating it. */
 struct header header_split(const uint8_t *from);
 
-/* Reads the HEADER_SIZE bytes of a header into `frame`, whose payload then has a size and no data. Returns false if no
- * frame begins like this: an unknown kind, a size that the kind cannot have, or bytes that must be 0 and are not. */
+/* Reads the HEADER_SIZE bytes of a header into `frame`, whose payload then has a size but no data. Returns false if the
+ * header is invalid: an unknown kind, a size that the kind does not allow, or a nonzero byte that must be 0. */
 bool header_read(const uint8_t *from, struct frame *frame);
 
-/* Reads the version of the protocol that a START speaks; what follows it is read only if that is ours. Returns false if
- * the payload is too short for it. */
+/* Reads the protocol version of a START; the rest may only be read if the version is supported. Returns false if the
+ * payload is too short. */
 bool start_protocol(struct bytes payload, uint32_t *protocol);
 
-/* Read a whole payload. Return false if it is not exactly what the kind says; `start` and `call` then say nothing. */
+/* Read a payload. Return false if its size is not exactly as specified; `start` and `call` are then undefined. */
 bool start_read(struct bytes payload, struct start *start);
 bool call_read(struct bytes payload, struct call *call);
 
-/* The size of a CALL's payload. */
+/* Returns the size of a CALL's payload. */
 uint64_t call_size(const struct call *call);
 
-/* Writes a CALL's payload but for its data, and returns where the data goes. */
+/* Writes a CALL's payload except its data, and returns the address for the data. */
 uint8_t *call_write(uint8_t *to, const struct call *call);
 
-/* Writes and reads the REPLY_SIZE bytes that a REPLY begins with. */
+/* Write and read the REPLY_SIZE bytes at the beginning of a REPLY. */
 void reply_write(uint8_t *to, const struct reply *reply);
 struct reply reply_split(const uint8_t *from);
 

@@ -1,18 +1,18 @@
 /* SPDX-License-Identifier: MIT
  *
- * The mailbox: how one request at a time goes from the host to a worker and its reply back, through memory that both
- * have mapped. Linux only. PROTOCOL.md describes it in its section "Mailbox"; host and worker both include this file.
+ * The mailbox carries one request at a time from the host to a worker, and its reply back, through memory that both
+ * have mapped. Linux only. Section 9 of PROTOCOL.md specifies it; host and worker both include this file.
  *
- * The hand-over. Each direction has a sequence word, which its sender alone raises, and a "sleeps" word, which the
- * other side alone sets. The sender writes the message, then the sequence word, then reads "sleeps", and wakes the
- * receiver if it does. The receiver polls for a moment, then writes "sleeps", then reads the sequence word once more,
- * and sleeps only if it is still the old one. All four accesses are sequentially consistent: either the sender sees
- * that the receiver sleeps, or the receiver sees the new number; a wake-up cannot be lost. tests/handover_model.py
- * tries all schedules of mailbox_post, mailbox_sleep and mailbox_arm, line by line: what changes here changes there.
+ * Handover. Each direction has a sequence number, which only its sender increments, and a "sleeps" word, which only the
+ * receiver sets. The sender writes the message, then the number, then reads "sleeps", and wakes the receiver if it
+ * sleeps. The receiver polls briefly, then sets "sleeps", then reads the number again, and sleeps only if it has not
+ * changed. All four accesses are sequentially consistent: either the sender sees that the receiver sleeps, or the
+ * receiver sees the new number, so no wake-up is lost. tests/handover_model.py explores all schedules of mailbox_post,
+ * mailbox_sleep and mailbox_arm step by step; keep it in line with this file.
  *
- * The host must not believe anything in here: it reads each value once, bounds it, and copies before it looks. The
- * worker checks what its host sends only to find bugs. Words and messages are in the machine's own byte order, which is little-endian wherever
- * this is built. */
+ * The host trusts nothing in the mailbox: it reads each value once, checks it, and copies bytes before inspecting them.
+ * The worker checks what the host sends only to find bugs. Numbers are in the machine's byte order, which is
+ * little-endian on all supported systems. */
 #ifndef BACKWORKS_MAILBOX_H
 #define BACKWORKS_MAILBOX_H
 
@@ -20,7 +20,7 @@
 #error "mailbox.h is for Linux"
 #endif
 #if !defined(_GNU_SOURCE)
-#define _GNU_SOURCE /* for syscall and sched_getcpu, so this file comes before all others */
+#define _GNU_SOURCE /* for syscall and sched_getcpu; this file must therefore be included first */
 #endif
 
 #include <linux/futex.h>
@@ -44,39 +44,39 @@
 
 /* The layout */
 
-/* One direction: its words, and the message right behind them, because a small one then comes along with the number, in
- * the same cache line or the one that is fetched with it. */
+/* One direction: its words and, right after them, the message, so that a small message shares a cache line with the
+ * number, or uses the line that is fetched with it. */
 #define MAILBOX_BLOCK ((size_t)32 << 20)
 #define MAILBOX_WORDS ((size_t)0x90)
-/* The largest message, with its header. */
+/* The maximum size of a message, including its header. */
 #define MAILBOX_AREA (MAILBOX_BLOCK - MAILBOX_WORDS)
 #define MAILBOX_SIZE (2 * MAILBOX_BLOCK)
-/* The part of a block that is always kept, and what the rest is given back and prepared in: a huge page. */
+/* The part of a block that is never returned to the system, and the unit for the rest: a huge page. */
 #define MAILBOX_KEPT ((size_t)2 << 20)
-/* A message above this size uses the rest. */
+/* A message above this size uses the rest of the block. */
 #define MAILBOX_LARGE (MAILBOX_KEPT - MAILBOX_WORDS)
 
-/* Where a message is. */
+/* The place of a message. */
 #define MAILBOX_HERE 1u /* in the area */
-#define MAILBOX_PIPE 2u /* on the pipe, because it does not fit, or because its request came that way */
+#define MAILBOX_PIPE 2u /* on the pipe, because it does not fit or its request was on the pipe */
 
-/* What "sleeps" says. */
+/* The values of "sleeps". */
 #define MAILBOX_AWAKE 0u
-#define MAILBOX_ON_FUTEX 1u /* wake me at the sequence word */
-#define MAILBOX_ON_EVENT 2u /* write to the eventfd; of the host only */
+#define MAILBOX_ON_FUTEX 1u /* wake the futex at the number */
+#define MAILBOX_ON_EVENT 2u /* write to the eventfd; only the host uses this */
 
 struct mailbox_line {
-  /* Written by the receiver. Apart from the others, so that the sender has it in its cache. */
+  /* Written by the receiver. In a cache line of its own, so that it stays in the sender's cache. */
   _Alignas(128) _Atomic uint32_t sleeps; /* MAILBOX_AWAKE, MAILBOX_ON_FUTEX, MAILBOX_ON_EVENT */
-  /* Written by the sender, the number last, once for each message. */
-  _Alignas(128) _Atomic uint32_t number; /* of the last message: 1, 2, ... modulo 2**32 */
+  /* Written by the sender, once for each message, the number last. */
+  _Alignas(128) _Atomic uint32_t number; /* of the last message: 1, 2, ... modulo 2^32 */
   _Atomic uint32_t place;                /* MAILBOX_HERE or MAILBOX_PIPE */
-  _Atomic uint32_t cpu;                  /* on which the sender was */
+  _Atomic uint32_t cpu;                  /* that the sender ran on */
   uint32_t unused;
   unsigned char message[MAILBOX_AREA];
 };
 
-/* The mapping, all zero at first. The number of a reply is that of its request. */
+/* The mapping, initially zero. A reply has the number of its request. */
 struct mailbox {
   struct mailbox_line request; /* from the host to the worker */
   struct mailbox_line reply;   /* from the worker to the host */
@@ -91,8 +91,8 @@ _Static_assert(offsetof(struct mailbox_line, message) == MAILBOX_WORDS, "layout"
 _Static_assert(offsetof(struct mailbox, reply) == MAILBOX_BLOCK, "layout");
 _Static_assert(sizeof(struct mailbox) == MAILBOX_SIZE, "layout");
 
-/* Maps a mailbox, where huge pages can be part of it. Returns NULL if the descriptor is none, or memory is short; errno
- * says more. */
+/* Maps a mailbox, aligned for huge pages. Returns NULL if the descriptor is not a mailbox or memory is short; errno may
+ * have the reason. */
 static inline struct mailbox *
 mailbox_map(int memory_fd)
 {
@@ -122,10 +122,10 @@ mailbox_map(int memory_fd)
 
 /* Large messages */
 
-/* MADV_COLLAPSE of linux/mman.h, which not all C libraries have. */
+/* MADV_COLLAPSE of linux/mman.h, which some C libraries lack. */
 #define MAILBOX_COLLAPSE 25
 
-/* Tells whether the system has memory for the page at `at`. */
+/* Returns whether the page at `at` has memory. */
 static inline bool
 mailbox_is_resident(unsigned char *at)
 {
@@ -134,8 +134,8 @@ mailbox_is_resident(unsigned char *at)
   return mincore(at, 1, &resident) == 0 && (resident & 1) != 0;
 }
 
-/* Gets memory for a large message of that size, before it is written: in huge pages where the system has them (Linux
- * 6.1), because page by page it takes longer than all the copying of a call. Does nothing where the memory is there. */
+/* Allocates memory for a large message of that size before it is written, in huge pages if the system has them (Linux
+ * 6.1): allocating single pages takes longer than copying a whole call. Does nothing if it is already allocated. */
 static inline void
 mailbox_prepare(struct mailbox_line *line, size_t size)
 {
@@ -147,12 +147,12 @@ mailbox_prepare(struct mailbox_line *line, size_t size)
     return;
   }
   for (at = MAILBOX_KEPT; at <= last; at += MAILBOX_KEPT) {
-    *(volatile unsigned char *)(block + at) = 0; /* what has no page at all is not collapsed */
+    *(volatile unsigned char *)(block + at) = 0; /* a range without any page cannot be collapsed */
   }
   (void)madvise(block + MAILBOX_KEPT, last, MAILBOX_COLLAPSE);
 }
 
-/* Gives back the memory of large messages, while there is none. */
+/* Returns the memory of large messages to the system. No message may be in the mailbox. */
 static inline void
 mailbox_give_back(struct mailbox_line *line)
 {
@@ -161,25 +161,25 @@ mailbox_give_back(struct mailbox_line *line)
 
 /* Polling */
 
-/* The longest that one side polls, in nanoseconds: about what it costs both sides to put a processor to sleep and to wake
- * it up, under a hypervisor; and longer than a server takes from one request to the next. */
+/* The maximum time to poll, in nanoseconds: about what both sides lose when a processor goes to sleep and wakes up
+ * under a hypervisor, and longer than a server takes between two requests. */
 #define MAILBOX_LONGEST_SPIN UINT32_C(100000)
-/* Below this, polling is not worth looking at the clock. */
+/* Below this, polling is not worth reading the clock. */
 #define MAILBOX_SHORTEST_SPIN UINT32_C(1000)
-/* A wait that took less than this would have been shorter if the waiter had polled: the time of an answer, and of two
- * wake-ups of idle processors. */
+/* A sleeping wait that took less than this would have been shorter with polling: the time of a reply, and of waking two
+ * idle processors. */
 #define MAILBOX_SHORT_WAIT UINT64_C(150000)
-/* A polling thread that finds so much time gone at once was not running: others want the processor. */
+/* A polling thread that sees the clock jump by this much was preempted: others need the processor. */
 #define MAILBOX_PREEMPTED UINT64_C(20000)
-/* So many waits it does not poll after that, if it has happened again and again; once is once. */
+/* The maximum number of waits without polling after repeated preemption; it starts at one and doubles. */
 #define MAILBOX_LONGEST_REST 31u
-/* So many bytes of a message are fetched before they are written. */
+/* How many bytes of a message are prefetched before they are written. */
 #define MAILBOX_OWNED ((size_t)2048)
 
-/* Has this processor fetch the cache lines of the next message, to be written, if it is as long as the last one of that
- * direction: the other side has read that, and the first write to each line waits until its processor gives the line
- * up. To be called when there is something else to do meanwhile. The first lines are left alone, because the other side
- * polls the number beside them; a long message is slow for other reasons. */
+/* Prefetches the cache lines of the next message for writing, assuming that it is as long as the last one in the same
+ * direction: the other side has read that one, so the first write to each line waits until its processor gives the line
+ * up. Call this when there is other work to do in the meantime. Skips the first lines, because the other side polls the
+ * number next to them, and the end of a long message, which is slow for other reasons. */
 static inline void
 mailbox_own(const struct mailbox_line *line, size_t size)
 {
@@ -188,18 +188,18 @@ mailbox_own(const struct mailbox_line *line, size_t size)
 
   for (; at < end; at += 64) {
 #if defined(__x86_64__)
-    __asm__ __volatile__("prefetchw %0" : : "m"(*at)); /* GCC writes it only for processors that have it for sure */
+    __asm__ __volatile__("prefetchw %0" : : "m"(*at)); /* GCC emits it only for processors that are known to have it */
 #else
     __builtin_prefetch(at, 1);
 #endif
   }
 }
 
-/* What one side has learnt about polling; private to it. */
+/* What one side has learned about polling; private to that side. */
 struct mailbox_spin {
   uint32_t limit;     /* nanoseconds to poll; 0: sleep at once */
-  uint32_t rest;      /* waits that are still to do without */
-  uint32_t last_rest; /* how many there were last, or 0 if polling was of use since */
+  uint32_t rest;      /* remaining waits without polling */
+  uint32_t last_rest; /* the last number of such waits, or 0 if polling has succeeded since */
 };
 
 static inline uint64_t
@@ -211,7 +211,7 @@ mailbox_now(void)
   return (uint64_t)now.tv_sec * UINT64_C(1000000000) + (uint64_t)now.tv_nsec;
 }
 
-/* The processor of this thread, or a number that is no processor's. */
+/* Returns the processor that runs this thread, or a number that no processor has. */
 static inline uint32_t
 mailbox_cpu(void)
 {
@@ -228,7 +228,7 @@ mailbox_pause(void)
 #endif
 }
 
-/* Polls so many times. Tells whether the word is another than `old`. */
+/* Polls `times` times. Returns whether the word differs from `old`. */
 static inline bool
 mailbox_poll(struct mailbox_spin *spin, const _Atomic uint32_t *word, uint32_t old, unsigned times)
 {
@@ -242,7 +242,7 @@ mailbox_poll(struct mailbox_spin *spin, const _Atomic uint32_t *word, uint32_t o
   return false;
 }
 
-/* Polls for as long as was learnt, from `start` on. Tells whether the word is another than `old`. */
+/* Polls until the learned limit after `start`. Returns whether the word differs from `old`. */
 static inline bool
 mailbox_poll_long(struct mailbox_spin *spin, const _Atomic uint32_t *word, uint32_t old, uint64_t start)
 {
@@ -263,8 +263,8 @@ mailbox_poll_long(struct mailbox_spin *spin, const _Atomic uint32_t *word, uint3
   return true;
 }
 
-/* Tells whether to poll at all for what the other side does. Two that share a processor cannot wait for each other by
- * keeping it busy. */
+/* Returns whether to poll for the other side at all. Two sides on the same processor must not poll, because each would
+ * keep the other from running. */
 static inline bool
 mailbox_may_spin(struct mailbox_spin *spin, const struct mailbox_line *from_other)
 {
@@ -275,7 +275,7 @@ mailbox_may_spin(struct mailbox_spin *spin, const struct mailbox_line *from_othe
   return spin->limit > 0 && atomic_load_explicit(&from_other->cpu, memory_order_relaxed) != mailbox_cpu();
 }
 
-/* Polls as much as is worth it. Tells whether the number is another than `old`; if not, writes when the wait began. */
+/* Polls while it is worth it. Returns whether the number differs from `old`; if not, stores when the wait began. */
 static inline bool
 mailbox_spin(struct mailbox_spin *spin, const struct mailbox_line *line, uint32_t old, uint64_t *start)
 {
@@ -288,7 +288,7 @@ mailbox_spin(struct mailbox_spin *spin, const struct mailbox_line *line, uint32_
   return polls && mailbox_poll_long(spin, &line->number, old, *start);
 }
 
-/* Learns from a wait that ended in sleep: how long it was, in all. */
+/* Adjusts the limit after a wait that slept and took `waited` nanoseconds in total. */
 static inline void
 mailbox_learn(struct mailbox_spin *spin, uint64_t waited)
 {
@@ -302,16 +302,16 @@ mailbox_learn(struct mailbox_spin *spin, uint64_t waited)
   }
 }
 
-/* The hand-over */
+/* Handover */
 
-/* Wakes the one thread that sleeps at the word, in whatever process it is. */
+/* Wakes the thread that sleeps at the word, in any process. */
 static inline void
 mailbox_wake(_Atomic uint32_t *word)
 {
   (void)syscall(SYS_futex, word, FUTEX_WAKE, 1, NULL, NULL, 0);
 }
 
-/* Hands a message over that is complete. `event_fd` is used where the receiver may be MAILBOX_ON_EVENT. */
+/* Hands over a complete message. `event_fd` is used if the receiver is MAILBOX_ON_EVENT. */
 static inline void
 mailbox_post(struct mailbox_line *line, uint32_t number, uint32_t place, int event_fd)
 {
@@ -325,25 +325,25 @@ mailbox_post(struct mailbox_line *line, uint32_t number, uint32_t place, int eve
   if (sleeps == MAILBOX_ON_FUTEX) {
     mailbox_wake(&line->number);
   } else if (sleeps == MAILBOX_ON_EVENT) {
-    (void)!write(event_fd, &one, sizeof one); /* it fails only where it is readable already */
+    (void)!write(event_fd, &one, sizeof one); /* fails only if it is already readable */
   }
 }
 
-/* Sleeps until the number is another than `old`, for at most so long where that is not NULL; may end early. Tells
- * whether it is. */
+/* Sleeps until the number differs from `old`, for at most `longest` unless that is NULL; may return early. Returns
+ * whether it differs. */
 static inline bool
 mailbox_sleep(struct mailbox_line *line, uint32_t old, const struct timespec *longest)
 {
   atomic_store_explicit(&line->sleeps, MAILBOX_ON_FUTEX, memory_order_seq_cst);
   if (atomic_load_explicit(&line->number, memory_order_seq_cst) == old) {
-    (void)syscall(SYS_futex, &line->number, FUTEX_WAIT, old, longest, NULL, 0); /* compares once more */
+    (void)syscall(SYS_futex, &line->number, FUTEX_WAIT, old, longest, NULL, 0); /* compares again */
   }
   atomic_store_explicit(&line->sleeps, MAILBOX_AWAKE, memory_order_relaxed);
   return atomic_load_explicit(&line->number, memory_order_acquire) != old;
 }
 
-/* Asks for the eventfd to be written. Tells whether the number is another than `old` already; the eventfd may be
- * written also then. It stays asked for until mailbox_disarm. */
+/* Requests a write to the eventfd for each message until mailbox_disarm. Returns whether the number already differs
+ * from `old`; the eventfd may be written even then. */
 static inline bool
 mailbox_arm(struct mailbox_line *line, uint32_t old)
 {
@@ -362,13 +362,13 @@ mailbox_disarm(struct mailbox_line *line)
 struct mailbox_worker {
   struct mailbox *box;
   int event_fd;
-  uint32_t number; /* of the request that was received last */
+  uint32_t number; /* of the last request */
   size_t sent;     /* the size of the last reply in the mapping */
   struct mailbox_spin spin;
 };
 
-/* Begins to serve, before the host sends anything through the mailbox. Tells whether the mapping was made; memory_fd
- * may be closed after that, event_fd not. */
+/* Opens the mailbox, before the host sends anything through it. Returns whether it could be mapped; memory_fd may then
+ * be closed, event_fd must stay open. */
 static inline bool
 mailbox_open(struct mailbox_worker *worker, int memory_fd, int event_fd)
 {
@@ -382,8 +382,8 @@ mailbox_open(struct mailbox_worker *worker, int memory_fd, int event_fd)
   return worker->box != NULL;
 }
 
-/* Waits for the next request. Returns MAILBOX_HERE: it begins at box->request.message; or MAILBOX_PIPE: it is to be
- * read from the request pipe. */
+/* Waits for the next request. Returns MAILBOX_HERE if it is at box->request.message, or MAILBOX_PIPE if it must be read
+ * from the request pipe; other values are malformed. */
 static inline uint32_t
 mailbox_receive(struct mailbox_worker *worker)
 {
@@ -399,8 +399,8 @@ mailbox_receive(struct mailbox_worker *worker)
   return atomic_load_explicit(&line->place, memory_order_relaxed);
 }
 
-/* Answers the request that was received last. With MAILBOX_HERE, the reply has been written to box->reply.message.
- * With MAILBOX_PIPE it is written to the reply pipe after this, because the host reads only once it knows. */
+/* Replies to the last request. With MAILBOX_HERE, the reply must already be at box->reply.message. With MAILBOX_PIPE,
+ * it must be written to the reply pipe after this call, because the host reads the pipe only when it is announced. */
 static inline void
 mailbox_answer(struct mailbox_worker *worker, uint32_t place)
 {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * The numbers of PROTOCOL.md, which says what they mean. */
+ * The numbers of PROTOCOL.md, which explains them. */
 #ifndef BACKWORKS_WIRE_PROTOCOL_H
 #define BACKWORKS_WIRE_PROTOCOL_H
 
@@ -21,7 +21,7 @@ enum kind {
   KIND_LOG = 192
 };
 
-/* Where a start failed. */
+/* The step of startup that failed. */
 enum stage {
   STAGE_PROTOCOL = 1,
   STAGE_LIMITS = 2,
@@ -31,10 +31,10 @@ enum stage {
   STAGE_INIT = 6
 };
 
-/* Which field of an answer breaks the rules. */
+/* The first invalid field of a response. */
 enum broken { BROKEN_NONE = 0, BROKEN_DATA = 1, BROKEN_CONTENT_TYPE = 2, BROKEN_HEADERS = 3 };
 
-/* What the process ends with. */
+/* The worker's exit codes. */
 enum end { END_SHUTDOWN = 0, END_USAGE = 2, END_REFUSED = 3, END_BROKEN = 4, END_PIPES = 5, END_SYSTEM = 6 };
 
 #define HEADER_SIZE 16u
@@ -49,7 +49,7 @@ enum end { END_SHUTDOWN = 0, END_USAGE = 2, END_REFUSED = 3, END_BROKEN = 4, END
 #define MAX_TEXT (UINT32_C(1) << 16)                        /* contract.MAX_FIELD and logs.MAX_TEXT */
 #define MAX_PATH_SIZE (UINT32_C(1) << 17)
 
-/* The size of a text and of data that are NULL. */
+/* The sizes that stand for NULL: of a text, and of data. */
 #define ABSENT_TEXT UINT32_MAX
 #define ABSENT_DATA UINT64_MAX
 

@@ -28,7 +28,7 @@ channel_receive(struct channel *channel, struct frame *frame)
   return RECEIVED;
 }
 
-/* Writes the frame to the place that the host expects. Returns false if it does not fit. */
+/* Writes the frame to the mailbox, where the host expects it. Returns false if it does not fit. */
 static bool
 put(struct mailbox_worker *mailbox, uint8_t kind, uint64_t id, const struct bytes *parts, size_t count)
 {
@@ -69,7 +69,7 @@ channel_send(struct channel *channel, uint8_t kind, uint64_t id, const struct by
     mailbox_answer(&channel->mailbox, MAILBOX_HERE);
     return true;
   }
-  mailbox_answer(&channel->mailbox, MAILBOX_PIPE); /* first, because the host only reads the pipe after that */
+  mailbox_answer(&channel->mailbox, MAILBOX_PIPE); /* first, because the host reads the pipe only after that */
   return pipes_send(&channel->pipes, kind, id, parts, count, copied, context);
 }
 

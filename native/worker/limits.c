@@ -6,8 +6,8 @@
 
 #include "platform.h"
 
-/* The stack of the main thread, on which the plugin is called: infinite recursion must reach its end, even if the
- * system sets no limit. */
+/* The stack of the main thread, which calls the plugin: infinite recursion must overflow it, even if the system sets no
+ * limit. */
 #define MOST_STACK ((rlim_t)64 << 20)
 
 #if defined(__linux__)

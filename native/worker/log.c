@@ -9,8 +9,8 @@
 /* All these variables are guarded by the lock. */
 static descriptor out = NO_DESCRIPTOR; /* unset if no process reads the records */
 static uint8_t pending[HEADER_SIZE + 4 + MAX_TEXT]; /* one frame */
-static size_t begin, end;                           /* of the part of it that is not written yet */
-static bool stuck;                                  /* the pipe was full the last time */
+static size_t begin, end;                           /* of the part that is not written yet */
+static bool stuck;                                  /* the pipe was full at the last attempt */
 static uint64_t dropped;
 
 void
@@ -29,8 +29,8 @@ compose(uint32_t level, const char *text, size_t size)
   end = HEADER_SIZE + 4 + size;
 }
 
-/* Writes the frame. Returns false if a part is left. A frame that was begun must be completed, so the next frame must
- * wait for it. A frame that was not begun is dropped. */
+/* Writes the frame. Returns false if a part is left. A frame that was started must be completed, so the next one must
+ * wait for it. A frame that was not started is dropped. */
 static bool
 push(uint64_t until)
 {
@@ -55,7 +55,7 @@ push(uint64_t until)
   return true;
 }
 
-/* Writes what must precede a record: the rest of a previous one, and the number of dropped ones. */
+/* Writes what must precede a record: the rest of the previous one, and the number of dropped ones. */
 static bool
 catch_up(uint64_t until)
 {
@@ -74,7 +74,7 @@ catch_up(uint64_t until)
     } else if (begin == 0) {
       end = 0;
     } else {
-      dropped = 0; /* the rest of it will be written */
+      dropped = 0; /* the rest will be written later */
     }
     return begin == end && dropped == 0;
   }

@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-/* The maximum number of parts of a frame; a REFUSED that contains a response has most. */
+/* The maximum number of parts of a frame; a REFUSED that contains a response has the most. */
 #define MOST_PARTS 8
 
 /* Reads until `wanted` bytes of unused input are in `small`. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * The host puts the worker into a job object that ends with the host (JOB_OBJECT_LIMIT_KILL_ON_JOB_CLOSE). A second job
- * inside it has the limits. */
+ * inside it enforces the limits. */
 #include "platform.h"
 
 #define WIN32_LEAN_AND_MEAN
@@ -214,7 +214,7 @@ platform_free_pages(void *pages, size_t size)
 void *
 platform_open(const char *path, char *error, size_t error_size)
 {
-  /* Like the binding: searches for dependencies only beside the library and in the system's directory. */
+  /* As in the binding: searches for dependencies only in the library's directory and the system directory. */
   const DWORD flags = LOAD_LIBRARY_SEARCH_DLL_LOAD_DIR | LOAD_LIBRARY_SEARCH_DEFAULT_DIRS;
   wchar_t wide[32768], words[512];
   HMODULE library;
@@ -230,7 +230,7 @@ platform_open(const char *path, char *error, size_t error_size)
     if (FormatMessageW(FORMAT_MESSAGE_FROM_SYSTEM | FORMAT_MESSAGE_IGNORE_INSERTS, NULL, code, 0, words,
                        (DWORD)(sizeof words / sizeof words[0]), NULL) == 0 ||
         WideCharToMultiByte(CP_UTF8, 0, words, -1, error, (int)error_size, NULL, NULL) == 0) {
-      (void)snprintf(error, error_size, "error %lu of the system", (unsigned long)code);
+      (void)snprintf(error, error_size, "Windows error %lu", (unsigned long)code);
     }
   }
   return (void *)library;
@@ -283,7 +283,7 @@ platform_limit(const struct start *start, uint32_t *error)
 void
 platform_end_children(void)
 {
-  /* They are in the host's job, which the host ends. */
+  /* The children are in the host's job, which the host ends. */
 }
 
 uint32_t

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * Handles one request after the other; each gets its reply before the next is read. The table at the end of this file
+ * Handles requests one at a time; each gets its reply before the next is read. The table at the end of this file
  * maps each kind of request to its function. */
 #include "serve.h"
 
@@ -52,7 +52,7 @@ static const backworks_host host = {
 NORETURN static void
 lost(void)
 {
-  platform_end_children(); /* the watching thread may do so too, but this thread may be faster */
+  platform_end_children(); /* the watcher thread does so too, but this thread may be faster */
   platform_complain("one of the pipes to the host is closed");
   platform_end(END_PIPES);
 }
@@ -62,7 +62,7 @@ broken(const char *what)
 {
   char text[120];
 
-  (void)snprintf(text, sizeof text, "the host sent what is no frame of this protocol: %s", what);
+  (void)snprintf(text, sizeof text, "the host sent a malformed frame: %s", what);
   platform_complain(text);
   platform_ending();
   platform_end_children();
@@ -146,13 +146,13 @@ handle_start(struct worker *worker, const struct frame *frame)
   size_t i;
 
   if (!start_protocol(frame->payload, &number) || number != PROTOCOL_VERSION) {
-    refuse_text(worker, frame->id, STAGE_PROTOCOL, PROTOCOL_VERSION, "the worker speaks another version");
+    refuse_text(worker, frame->id, STAGE_PROTOCOL, PROTOCOL_VERSION, "the worker supports another version");
   }
   if (!start_read(frame->payload, &start)) {
-    broken("a START that is not whole");
+    broken("a START with inconsistent sizes");
   }
   if (start.flags != 0) {
-    refuse_text(worker, frame->id, STAGE_PROTOCOL, PROTOCOL_VERSION, "the worker knows none of these flags");
+    refuse_text(worker, frame->id, STAGE_PROTOCOL, PROTOCOL_VERSION, "the worker does not support these flags");
   }
   worker->max_output = start.max_output;
   refused = platform_limit(&start, &number);
@@ -209,7 +209,7 @@ handle_call(struct worker *worker, const struct frame *frame)
   int32_t code;
 
   if (!call_read(frame->payload, &call)) {
-    broken("a CALL that is not whole");
+    broken("a CALL with inconsistent sizes");
   }
   memset(&request, 0, sizeof request);
   request.struct_size = sizeof request;
@@ -318,7 +318,7 @@ serve(struct channel *channel)
     case RECEIVED_END:
       lost();
     case RECEIVED_BROKEN:
-      broken("a header of an unknown kind or with a wrong size");
+      broken("a header with an unknown kind or an invalid size");
     }
   }
 }
