@@ -81,6 +81,6 @@ def _governor() -> str:
 
 
 def _first_line(*command: str) -> str:
-    # wrk responds to --version with its usage and exit code 1.
+    # wrk prints its usage for --version, and exits with code 1.
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=False)
     return done.stdout.partition("\n")[0].strip()

@@ -16,7 +16,7 @@ __all__ = ["Panel", "draw", "panels_of"]
 OURS, OTHERS, FAINT = "#c2410c", "#475569", "#e2e8f0"
 #: Inches.
 WIDTH, LINE, HEAD, TITLE = 12.0, 0.24, 1.05, 0.75
-#: The fraction of the width for the number beside the last dot.
+#: The fraction of the width for the number next to the last dot.
 ROOM = 0.28
 
 
@@ -35,7 +35,7 @@ def panels_of(figure: Figure) -> list[Panel]:
 
 
 def draw(file: Path, title: str, panels: Sequence[Panel], machine: Mapping[str, str]) -> None:
-    """Writes a picture as ``FILE.png``; below its title stands on what it was measured."""
+    """Writes a plot as ``FILE.png``; its subtitle describes the machine."""
     import matplotlib as mpl
 
     mpl.use("agg")
@@ -74,7 +74,7 @@ def draw(file: Path, title: str, panels: Sequence[Panel], machine: Mapping[str, 
         _draw(axis, panel)
     for axis in places[len(panels) :]:
         axis.set_visible(False)
-    # Without the version of the program that made it, the same values make the same file.
+    # Omits the version of the plotting program, so that the same values produce the same file.
     canvas.savefig(file.with_suffix(".png"), dpi=100, facecolor="white", metadata={"Software": None})
     plt.close(canvas)
 

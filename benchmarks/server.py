@@ -14,10 +14,10 @@ from benchmarks.contenders import optional
 from benchmarks.harness import Contender, Figure, interleave
 from benchmarks.serving import Load, free_port, python, running
 
-#: The same server for all, which `backworks serve` also uses; see server_choice.py.
+#: One server for all contenders, the one that `backworks serve` uses; see server_choice.py.
 _UVICORN = ("-m", "uvicorn", "--factory", "--loop", "uvloop", "--http", "httptools", "--no-access-log")
 
-#: Request -> the contenders: their application in apps.py, or what `backworks serve` gets; and the requested path.
+#: Request -> the contenders: an application in apps.py or a configuration for `backworks serve`, and the path.
 CASES: dict[str, dict[str, tuple[str | tuple[str, str], str]]] = {
     "GET, an answer of 64 B": {
         "bare ASGI": ("bare", "/constant"),

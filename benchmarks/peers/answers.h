@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * What every contender is made to do: the same C code, whichever way it is reached. Each function answers with memory
- * from malloc, or NULL where there is none. */
+ * The work that every contender does: the same C code, however it is called. Each function returns memory from malloc,
+ * or NULL if there is none. */
 #ifndef BENCHMARKS_ANSWERS_H
 #define BENCHMARKS_ANSWERS_H
 
@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Answers what it was sent. */
+/* Echoes the data. */
 static inline char *answer_echo(const char *data, size_t size, size_t *answer_size) {
   char *answer = (char *)malloc(size > 0 ? size : 1);
   if (answer != NULL) {
@@ -19,7 +19,7 @@ static inline char *answer_echo(const char *data, size_t size, size_t *answer_si
   return answer;
 }
 
-/* Answers a JSON text of 64 bytes, whatever it was sent. */
+/* Returns a JSON text of 64 bytes, whatever the data. */
 static inline char *answer_constant(const char *data, size_t size, size_t *answer_size) {
   static const char text[] = "{\"station\": \"KORL\", \"temperature_celsius\": 21, \"wind_knots\": 12}";
   (void)data;
@@ -27,7 +27,7 @@ static inline char *answer_constant(const char *data, size_t size, size_t *answe
   return answer_echo(text, sizeof text - 1, answer_size);
 }
 
-/* Keeps a core busy: answers the FNV-1a hash of what it was sent, as 8 bytes. */
+/* Keeps a core busy: returns the FNV-1a hash of the data, as 8 bytes. */
 static inline char *answer_hash(const char *data, size_t size, size_t *answer_size) {
   uint64_t hash = 0xcbf29ce484222325u;
   size_t i;

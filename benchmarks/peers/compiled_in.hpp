@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * What both compiled-in modules share: the plugin itself, in this translation unit, and one call of it. */
+ * The common part of both compiled-in modules: the plugin, in the same translation unit, and one call of it. */
 #pragma once
 
 #include <stdexcept>
@@ -8,7 +8,7 @@
 
 #include "plugin.c"
 
-/* The answer to one request; handed back to the plugin at the end of its scope. */
+/* The response to one request, freed by the plugin at the end of its scope. */
 class Answer {
  public:
   Answer(std::string_view endpoint, std::string_view method, std::string_view data) {

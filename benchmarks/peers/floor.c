@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * What nothing can undercut, timed inside of C. Each function returns the nanoseconds that `count` rounds took. */
+ * Lower bounds for any contender, timed in C. Each function returns the nanoseconds that `count` rounds took. */
 #define _POSIX_C_SOURCE 200809L /* clock_gettime */
 
 #include <backworks_plugin.h>
@@ -10,7 +10,7 @@
 typedef int32_t (*process_function)(backworks_plugin *, const backworks_request *, backworks_response *);
 typedef void (*free_function)(char *, size_t);
 
-/* Keeps the compiler from leaving out what nobody reads. */
+/* Prevents the compiler from removing results that are not read. */
 #define KEEP(pointer) __asm__ volatile("" : : "r"(pointer) : "memory")
 
 static uint64_t now(void) {
@@ -19,7 +19,7 @@ static uint64_t now(void) {
   return (uint64_t)time.tv_sec * 1000000000u + (uint64_t)time.tv_nsec;
 }
 
-/* The plugin's function and its free_string, by pointer, as a host written in C would call them. */
+/* Calls the plugin's function and its free_string by pointer, as a host written in C would. */
 BACKWORKS_EXPORT uint64_t floor_call(process_function process, free_function release, backworks_plugin *plugin,
                                      const char *data, size_t size, uint64_t count) {
   backworks_request request = {.struct_size = sizeof request,
@@ -39,14 +39,14 @@ BACKWORKS_EXPORT uint64_t floor_call(process_function process, free_function rel
   return now() - start;
 }
 
-/* One memcpy there and one back, between buffers that stay where they are. */
+/* Copies the data there and back with memcpy, between fixed buffers. */
 BACKWORKS_EXPORT uint64_t floor_copy(const char *data, size_t size, uint64_t count) {
   char *there = malloc(size), *back = malloc(size);
   uint64_t start;
   if (there == NULL || back == NULL) {
     abort();
   }
-  memset(there, 0, size); /* the pages are there before the clock starts */
+  memset(there, 0, size); /* allocates the pages before the clock starts */
   memset(back, 0, size);
   start = now();
   while (count-- > 0) {
@@ -61,7 +61,7 @@ BACKWORKS_EXPORT uint64_t floor_copy(const char *data, size_t size, uint64_t cou
   return start;
 }
 
-/* The same into memory that is allocated each time, which an answer of its own needs. */
+/* The same, into memory that is allocated for each round, as separate responses require. */
 BACKWORKS_EXPORT uint64_t floor_copy_fresh(const char *data, size_t size, uint64_t count) {
   uint64_t start = now();
   while (count-- > 0) {

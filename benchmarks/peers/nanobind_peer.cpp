@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// The plugin compiled into Python with nanobind: the contender that a plugin found at run time is measured against.
+// The plugin compiled into a Python module with nanobind: the reference for a plugin that is loaded at run time.
 
 #include <nanobind/nanobind.h>
 #include <nanobind/stl/string_view.h>
@@ -13,7 +13,7 @@ namespace nb = nanobind;
 
 namespace {
 
-/* Calls without the interpreter lock, and frees with it, as short functions do. */
+/* Calls without the interpreter lock, and frees with it, as is usual for short functions. */
 template <typename Result>
 Result call(std::string_view endpoint, std::string_view method, std::string_view data) {
   std::optional<Answer> answer;
@@ -35,7 +35,7 @@ NB_MODULE(nanobind_peer, module) {
   module.def("data", [](std::string_view endpoint, std::string_view method, const nb::bytes &data) {
     return call<nb::bytes>(endpoint, method, view(data));
   });
-  // The least that nanobind can do: one argument, and the interpreter lock kept.
+  // The minimum with nanobind: one argument, and the interpreter lock held.
   module.def("lean_text", [](std::string_view data) {
     size_t size = 0;
     char *answer = answer_echo(data.data(), data.size(), &size);

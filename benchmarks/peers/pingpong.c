@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * Two processes that do nothing but wake each other, in turns: what a call of another process costs at least where it
- * has to be woken. Linux only. Each function returns the nanoseconds that `count` rounds took; `size` bytes go there
- * and back each time. */
+ * Two processes that only wake each other in turn: the minimum cost of a call to another process that must be woken.
+ * Linux only. Each function returns the nanoseconds that `count` rounds took; each round sends `size` bytes there and
+ * back. */
 #define _GNU_SOURCE /* syscall */
 
 #include <backworks_plugin.h>
@@ -32,7 +32,7 @@ static uint64_t now(void) {
   return (uint64_t)time.tv_sec * 1000000000u + (uint64_t)time.tv_nsec;
 }
 
-/* Starts the other process; returns 0 in it. It ends with this one. */
+/* Forks the other process, which ends with this one; returns 0 in it. */
 static pid_t start(void) {
   pid_t other = fork();
   if (other < 0) {
@@ -61,7 +61,7 @@ static void post(_Atomic uint32_t *word, uint32_t value) {
   syscall(SYS_futex, word, FUTEX_WAKE, 1, NULL, NULL, 0);
 }
 
-/* Words in shared memory and a futex at each. */
+/* Two words in shared memory, with a futex at each. */
 BACKWORKS_EXPORT uint64_t pingpong_futex(const char *data, size_t size, uint64_t count) {
   size_t whole = sizeof(struct shared) + size;
   struct shared *shared = mmap(NULL, whole, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -104,7 +104,7 @@ static void transfer(int descriptor, char *bytes, size_t size, int out) {
   }
 }
 
-/* A pipe each way. */
+/* A pipe in each direction. */
 BACKWORKS_EXPORT uint64_t pingpong_pipe(char *data, size_t size, uint64_t count) {
   int there[2], back[2];
   char *copy = malloc(size);
@@ -133,8 +133,8 @@ BACKWORKS_EXPORT uint64_t pingpong_pipe(char *data, size_t size, uint64_t count)
   return begun;
 }
 
-/* Starts a process that answers each write to one eventfd with one to the other, after so many nanoseconds; whoever
- * calls makes, closes and kills. */
+/* Starts a process that answers each write to one eventfd with a write to the other, after a number of nanoseconds. The
+ * caller creates and closes the eventfds, and kills the process. */
 BACKWORKS_EXPORT pid_t pingpong_event(int there, int back, uint64_t delay) {
   uint64_t value;
   pid_t other = start();

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * The plugin that is called: -DANSWER says which function of answers.h it answers with, -DNAME what it is called. The
- * same library has two plain functions for the contenders that are written by hand. Compiles as C and, inside of the
- * modules that are compiled in, as C++. */
+ * The plugin that is measured: -DANSWER selects the function of answers.h, -DNAME the plugin's name. The same library
+ * has two plain functions for the hand-written contenders. It compiles as C and, in the compiled-in modules, as
+ * C++. */
 #include <backworks_plugin.h>
 
 #include "answers.h"

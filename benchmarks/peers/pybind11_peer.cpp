@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// The plugin compiled into Python with pybind11.
+// The plugin compiled into a Python module with pybind11.
 
 #include <pybind11/pybind11.h>
 
