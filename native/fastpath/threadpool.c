@@ -364,30 +364,27 @@ pool_is_inherited(const struct pool *pool)
 }
 
 static void
-close_and_unlock(struct pool *pool)
+end_threads(struct pool *pool, bool release)
 {
-  pool->closed = true;
-  wake_threads(pool, pool->asleep);
-  unlock_and_free(pool);
+  if (!pool_is_inherited(pool)) {
+    mutex_lock(&mutex);
+    pool->closed = true;
+    pool->released |= release;
+    wake_threads(pool, pool->asleep);
+    unlock_and_free(pool);
+  }
 }
 
 void
 pool_close(struct pool *pool)
 {
-  if (!pool_is_inherited(pool)) {
-    mutex_lock(&mutex);
-    close_and_unlock(pool);
-  }
+  end_threads(pool, false);
 }
 
 void
 pool_release(struct pool *pool)
 {
-  if (!pool_is_inherited(pool)) {
-    mutex_lock(&mutex);
-    pool->released = true;
-    close_and_unlock(pool);
-  }
+  end_threads(pool, true);
 }
 
 size_t
