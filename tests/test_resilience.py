@@ -589,7 +589,7 @@ class TestMetrics:
         with PluginManager.from_config(config) as manager:
             assert manager.metrics()["ghost"].state == "failed"
 
-    @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells it as files")
+    @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
     def test_memory(self) -> None:
         """The memory of a process comes from the operating system; a process that has ended has none."""
         rss, pss = memory_of(os.getpid())

@@ -51,7 +51,7 @@ WILD = r"""
 #include <sys/wait.h>
 #include <unistd.h>
 
-BACKWORKS_PLUGIN("wild", "1.0.0", "description": "Does to its process what it is told")
+BACKWORKS_PLUGIN("wild", "1.0.0", "description": "Harms its process on request")
 BACKWORKS_PLUGIN_FREE_STRING
 
 struct backworks_plugin { int unused; };

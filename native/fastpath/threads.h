@@ -6,7 +6,7 @@
 #define BACKWORKS_THREADS_H
 
 #if defined(__linux__) && !defined(_GNU_SOURCE)
-#define _GNU_SOURCE /* for CPU_COUNT, and POSIX beside strict C11 */
+#define _GNU_SOURCE /* for CPU_COUNT, and POSIX functions in strict C11 */
 #endif
 
 #include <stdbool.h>
