@@ -256,8 +256,8 @@ class Plugin:
     ) -> str | bytes | None:
         """Like :meth:`process_endpoint_data`, for use in an event loop.
 
-        With isolation ``none``, the call blocks the event loop's thread. A cancelled task stops waiting; the call
-        continues and its response is discarded.
+        With isolation ``none``, the call blocks the event loop's thread. If the task is cancelled, a call
+        that has begun continues and its response is discarded; one that waits for a worker does not begin.
         """
         answer = await self.answer_async(endpoint, method, data, timeout, traceparent, tracestate)
         return self._shaped(answer, as_bytes)
