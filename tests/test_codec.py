@@ -6,6 +6,7 @@ The invariant: whatever the bytes, in whatever pieces they come, the reader give
 
 from __future__ import annotations
 
+import array
 import re
 import struct
 import subprocess
@@ -342,3 +343,16 @@ class TestNumbers:
         fields = [in_c["BROKEN_DATA"], in_c["BROKEN_CONTENT_TYPE"], in_c["BROKEN_HEADERS"]]
         assert [int(field) for field in broken.groups()] == fields == list(codec._BROKEN)
         assert [int(end) for end in ends] == [number for name, number in in_c.items() if name.startswith("END_")]
+
+
+@pytest.mark.parametrize("kind", ["b", "H", "I", "d"])
+def test_call_of_buffers(kind: str) -> None:
+    """Any buffer counts by its bytes, not by its items."""
+    numbers = array.array(kind, [47, 97, 98])
+    fields: Any = [numbers, memoryview(numbers), bytearray(numbers.tobytes()), numbers.tobytes()]
+    frames = {b"".join(codec.encode_call(1, each, each, each, 0, each, each)) for each in fields}
+
+    assert len(frames) == 1
+    assert b"".join(codec.encode_call(1, "/", "GET", array.array(kind), 0, None, None)) == b"".join(
+        codec.encode_call(1, "/", "GET", b"", 0, None, None)
+    )

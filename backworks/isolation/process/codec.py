@@ -269,7 +269,8 @@ def encode_call(
     elif isinstance(data, str):
         body = data.encode()
     else:
-        body = memoryview(data).cast("B")
+        view = memoryview(data)
+        body = view.cast("B") if view.nbytes else b""  # an empty view cannot be cast
     sizes = [0 if text is None else len(text) for text in texts]
     if max(sizes) > MAX_FIELD:
         raise ValueError(
@@ -286,8 +287,10 @@ def encode_call(
 def _bytes(value: str | bytes, encoding: str = ...) -> bytes: ...
 @overload
 def _bytes(value: str | bytes | None, encoding: str = ...) -> bytes | None: ...
-def _bytes(value: str | bytes | None, encoding: str = "utf-8") -> bytes | None:
-    return value.encode(encoding) if isinstance(value, str) else value
+def _bytes(value: str | Buffer | None, encoding: str = "utf-8") -> bytes | None:
+    if isinstance(value, str):
+        return value.encode(encoding)
+    return value if value is None or isinstance(value, bytes) else bytes(memoryview(value))
 
 
 def decode_reply(payload: bytes | memoryview, max_output: int) -> Reply:
