@@ -23,6 +23,7 @@ import backworks
 from backworks.errors import PluginLoadError, PluginNotFound
 from backworks.loading import private
 from backworks.loading.discovery import PluginDiscovery
+from backworks.loading.mirror import Mirror
 from backworks.loading.prepared import prepare
 from backworks.loading.private import private_directory
 from backworks.loading.staging import stage
@@ -231,6 +232,24 @@ class TestPlace:
         with backworks.load(first) as one, backworks.load(second) as two:
             assert one.process_endpoint_data("/", "GET", "name") == "one"
             assert two.process_endpoint_data("/", "GET", "name") == "two"
+
+    @posix_only
+    def test_crowded(self, tmp_path: Path) -> None:
+        """Only directories near the library with few entries are mirrored, because each link takes time."""
+        origin = tmp_path / "far" / "three" / "two" / "one" / "own"
+        origin.mkdir(parents=True)
+        for directory in origin.parents[:5]:
+            (directory / "a").touch()
+        for number in range(200):
+            (origin / f"file{number}").touch()
+            (origin.parent / f"file{number}").touch()
+        mirror = Mirror(tmp_path / "mirror")
+        copy = mirror.place(origin / LIBRARY.format("p"))
+        mirror.link()
+
+        assert len(list(copy.parent.iterdir())) == 200
+        entries = {parent.name: {each.name for each in parent.iterdir()} for parent in copy.parent.parents[:4]}
+        assert entries == {"one": {"own"}, "two": {"a", "one"}, "three": {"a", "two"}, "far": {"three"}}
 
 
 class TestCleaned:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+from itertools import islice
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -18,8 +19,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Mirror"]
 
-#: A directory above the library with more entries than this, such as one with a home for each user, has no links.
-_MAX_ABOVE = 1000
+#: A link costs up to a millisecond, so a directory with more entries than this has none: its own, and one above it.
+_MAX_BESIDE, _MAX_ABOVE = 1000, 64
+#: How many directories above its own a library may find files in: ``prefix/share`` from ``prefix/lib/plugins``.
+_LEVELS = 3
 
 
 class Mirror:
@@ -50,16 +53,17 @@ class Mirror:
         Args:
             without: Names to leave out, because other files will have them.
         """
-        above = {parent for directory in self._near for parent in directory.parents} - self._near
+        above = {parent for directory in self._near for parent in directory.parents[:_LEVELS]} - self._near
         for directory in self._near:
-            self._link(directory, [entry for entry in _entries(directory) if entry.name not in without])
+            self._link(directory, _MAX_BESIDE, without)
         if sys.platform != "win32":
             for directory in above:
-                entries = list(_entries(directory))
-                if len(entries) <= _MAX_ABOVE:
-                    self._link(directory, entries)
+                self._link(directory, _MAX_ABOVE)
 
-    def _link(self, directory: Path, entries: list[os.DirEntry[str]]) -> None:
+    def _link(self, directory: Path, most: int, without: Container[str] = ()) -> None:
+        entries = [entry for entry in islice(_entries(directory), most + 1) if entry.name not in without]
+        if len(entries) > most:
+            return
         counterpart = self._counterpart(directory)
         present = {entry.name for entry in _entries(counterpart)}
         for entry in entries:
