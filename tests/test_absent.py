@@ -28,7 +28,7 @@ def test_table(tmp_path: Path, options: tuple[str, ...]) -> None:
 
     assert done.returncode == 0
     assert [line.split() for line in table] == [
-        ["tool", "tests", "to", "install", "it", "on", "Debian"],
+        ["tool", "tests", "how", "to", "install", "it", "on", "Debian"],
         ["clang", "4", "apt", "install", "clang"],
         ["clang++", "8", "apt", "install", "clang"],
         ["g++", "8", "apt", "install", "g++"],

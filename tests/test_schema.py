@@ -29,7 +29,7 @@ def test_violations() -> None:
     """Everything that is wrong is listed with its place."""
     found = violations({"name": 1, "x": 2, "store": {"file": []}}, SCHEMA)
 
-    assert [(where, message) for where, message in found] == [
+    assert [(each.where, each.message) for each in found] == [
         ((), "Additional properties are not allowed ('x' was unexpected)"),
         (("name",), "1 is not of type 'string'"),
         (("store", "file"), "[] is not of type 'string'"),
