@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from backworks.isolation.process.restart import BURST, RATE, SHORTAGE, Backoff
+from backworks.isolation.process.restart import BURST, RATE, SHORTAGE, Backoff, HostShortage
 from backworks.settings import Restart
 
 
@@ -60,6 +60,14 @@ def test_together(clock: Clock) -> None:
     assert backoff.failed() == 0.75
 
 
+def test_shortage(clock: Clock) -> None:
+    """What the host lacks is no failure of the plugin: the next start comes soon, and the delay does not grow."""
+    backoff = Backoff(Restart(initial=1, maximum=30), clock=clock, jitter=lambda: 1.0)
+
+    assert [backoff.not_started(HostShortage("no descriptors")) for _ in range(50)] == [SHORTAGE] * 50
+    assert backoff.not_started(OSError()) == 0
+
+
 def test_burst(clock: Clock) -> None:
     """Workers that had worked are replaced at once; a long series of them is spread over time."""
     backoff = Backoff(Restart(initial=1, maximum=30), workers=2, clock=clock)
@@ -88,7 +96,7 @@ def test_model(clock: Clock, seed: int) -> None:
                 counted, longest = clock.now, 0.0
                 assert wait == pytest.approx(max(0.0, -tokens / (RATE * workers)))
             case "failed":
-                wait = backoff.failed()
+                wait = backoff.not_started(OSError())
                 if clock.now < until:  # a delay runs
                     assert clock.now + wait == pytest.approx(until)
                     continue
@@ -96,6 +104,6 @@ def test_model(clock: Clock, seed: int) -> None:
                 until = clock.now + wait
                 longest = min(max(2 * longest, restart.initial), restart.maximum)
             case _:
-                wait = backoff.short()
+                wait = backoff.not_started(HostShortage("no descriptors"))
                 assert wait == min(SHORTAGE, restart.maximum)
         assert wait <= max(restart.maximum, 2000 / RATE)

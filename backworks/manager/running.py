@@ -98,7 +98,7 @@ class _Failed:
     def failed_again(self, error: BackworksError) -> None:
         error.plugin = self.wanted.plugin_id
         self.error = error
-        self.due = time.monotonic() + max(self._restart.initial, self._backoff.failed())
+        self.due = time.monotonic() + max(self._restart.initial, self._backoff.not_started(error))
 
 
 class Entries:

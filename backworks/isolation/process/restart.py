@@ -20,12 +20,14 @@ import random
 import time
 from typing import TYPE_CHECKING
 
+from backworks.errors import PluginUnavailable
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from backworks.settings import Restart
 
-__all__ = ["BURST", "HEALTHY", "RATE", "SHORTAGE", "Backoff"]
+__all__ = ["BURST", "HEALTHY", "RATE", "SHORTAGE", "Backoff", "HostShortage"]
 
 #: How many workers that had worked are replaced at once, per worker of the plugin, before their starts are spread, and
 #: how many starts a second that means. A start takes about 10 to 30 milliseconds of processor time.
@@ -34,6 +36,10 @@ BURST, RATE = 20, 10.0
 HEALTHY = 60.0
 #: How many seconds after a shortage of the host the next start is tried.
 SHORTAGE = 1.0
+
+
+class HostShortage(PluginUnavailable):
+    """The host lacks descriptors, processes or memory for a worker process, which is no fault of the plugin."""
 
 
 class Backoff:
@@ -72,14 +78,14 @@ class Backoff:
         self._wait = 0.0
         return max(0.0, -self._tokens / rate)
 
+    def not_started(self, error: BaseException) -> float:
+        """Records that a worker has not started, and why. Returns the delay of the next start."""
+        return min(SHORTAGE, self._policy.maximum) if isinstance(error, HostShortage) else self.failed()
+
     def failed(self) -> float:
-        """Records that a worker has not started, or has not worked. Returns the delay of the next start."""
+        """Records a failure: a worker has not started, or has not worked. Returns the delay of the next start."""
         now = self._clock()
         if now >= self._until:
             self._until = now + self._wait * (0.5 + 0.5 * self._jitter())
             self._wait = min(max(2 * self._wait, self._policy.initial), self._policy.maximum)
         return self._until - now
-
-    def short(self) -> float:
-        """Records that the host lacked something for a start. Returns the delay of the next one."""
-        return min(SHORTAGE, self._policy.maximum)

@@ -16,7 +16,7 @@ from backworks.ffi.contract import ContractViolation
 from backworks.isolation.admission import Ending, State, refusal
 from backworks.isolation.process import supervisor as supervision
 from backworks.isolation.process.codec import SHUTDOWN, FrameError, Gone
-from backworks.isolation.process.restart import HEALTHY, Backoff
+from backworks.isolation.process.restart import HEALTHY, Backoff, HostShortage
 from backworks.isolation.process.worker import Worker
 from backworks.isolation.slots import Slots, new_slot
 from backworks.isolation.timeouts import remaining
@@ -46,10 +46,6 @@ _SOON = 1.0
 LAST_BREATH = 0.2
 #: How many seconds to wait for the end of a killed process, which takes longer if it is blocked in the kernel.
 DEADLY = 5.0
-
-
-class _Shortage(PluginUnavailable):
-    """The host lacks descriptors, processes or memory for a worker process."""
 
 
 class WorkerSet:
@@ -84,6 +80,7 @@ class WorkerSet:
         self._inherited = False
         self._last: str | None = None  # why no worker runs
         self._failures = 0  # failed starts since the last successful one
+        self._is_short = False  # whether the last start failed because of a shortage of the host
         self._pending: list[float] = []  # the times of scheduled starts
         self.supervisor = supervision.acquire()
         _sets.add(self)
@@ -283,7 +280,7 @@ class WorkerSet:
         except OSError as error:
             text = f"cannot start a worker process: {error.strerror or error}"
             if error.errno in _SHORTAGES:
-                raise _Shortage(f"{text}: the host lacks {_SHORTAGES[error.errno]}", plugin=self.plugin) from error
+                raise HostShortage(f"{text}: the host lacks {_SHORTAGES[error.errno]}", plugin=self.plugin) from error
             raise PluginUnavailable(text, plugin=self.plugin) from error
         with self._lock:
             self._starting.add(worker)
@@ -373,6 +370,7 @@ class WorkerSet:
         error = started.exception()
         if error is None:
             self._failures = 0
+            self._is_short = False
             self.logger.info("worker process %d started", worker.pid)
             self._enlist(worker)
         else:
@@ -383,10 +381,11 @@ class WorkerSet:
         with self._lock:
             if self._closing:
                 return
-            is_short = isinstance(error, _Shortage)
-            seconds = self._backoff.short() if is_short else self._backoff.failed()
+            is_short = isinstance(error, HostShortage)
+            seconds = self._backoff.not_started(error)
             self._failures += not is_short
-            report = not is_short or str(error) != self._last  # one line for a shortage that lasts
+            report = not (is_short and self._is_short)  # one line for a shortage that lasts
+            self._is_short = is_short
             self._last = str(error)
             self._schedule(seconds)
         # Without the lock, here and elsewhere: a log handler may take locks of its own and call the plugin.
