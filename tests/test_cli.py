@@ -430,6 +430,16 @@ class TestInspect:
         assert "backworks_plugin_init" in found["symbols"]
         assert len(found["sha256"]) == 64
 
+    @posix_only
+    def test_large_file(self, tmp_path: Path) -> None:
+        """Of a file that is not a library, only the beginning is read."""
+        (tmp_path / "x.so").touch()
+        os.truncate(tmp_path / "x.so", 1 << 40)
+        code, out, err = run("plugin", "inspect", "--json", "x.so", cwd=tmp_path)
+
+        assert (code, json.loads(out)["sha256"]) == (4, None)
+        assert "the limit for a library" in err
+
     def test_it_would_not_load(self, tmp_path: Path) -> None:
         """Every reason is a line on stderr, and the exit code is 4."""
         (tmp_path / "x.so").write_text("hello\n")

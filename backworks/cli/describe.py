@@ -84,7 +84,7 @@ def summary(plugin: DiscoveredPlugin) -> dict[str, Any]:
     }
 
 
-def details(plugin: DiscoveredPlugin, sha256: str) -> dict[str, Any]:
+def details(plugin: DiscoveredPlugin, sha256: str | None) -> dict[str, Any]:
     """Returns the output of ``plugin inspect --json``."""
     info = plugin.info
     data = summary(plugin) | {"sha256": sha256, "note": plugin.note}
@@ -103,13 +103,13 @@ def details(plugin: DiscoveredPlugin, sha256: str) -> dict[str, Any]:
     }
 
 
-def paragraphs(plugin: DiscoveredPlugin, sha256: str) -> Iterator[str]:
+def paragraphs(plugin: DiscoveredPlugin, sha256: str | None) -> Iterator[str]:
     """Yields the output of ``plugin inspect``, line by line."""
     info = plugin.info
     yield f"file      {plugin.path}"
-    yield f"sha256    {sha256}"
     if info is None:
         return
+    yield f"sha256    {sha256}"
     manifest = info.manifest or {}
     abi = manifest.get("abi", "unknown until it is loaded")
     plugin_symbols = [name for name in (*REQUIRED_SYMBOLS, *OPTIONAL_SYMBOLS) if name in info.exports]

@@ -69,7 +69,7 @@ def inspect(ctx: click.Context, file: str, as_json: bool) -> None:
     from backworks.loading.paths import resolve_library
 
     found = DiscoveredPlugin.from_file(resolve_library(file))
-    digest = file_sha256(found.path)
+    digest = None if found.info is None else file_sha256(found.path)  # any other file may be of any size
     if as_json:
         print_json(details(found, digest))
     else:
