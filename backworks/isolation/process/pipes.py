@@ -1,4 +1,4 @@
-"""The host's ends of a worker's pipes on Linux, macOS and similar systems."""
+"""The host's ends of a worker's pipes, and the start of a worker with them on Linux, macOS and similar systems."""
 
 from __future__ import annotations
 

@@ -10,9 +10,10 @@ import os
 import subprocess
 import sys
 import threading
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from backworks.isolation.process.exits import Exit
+from backworks.isolation.process.pipes import Pipes
 
 if TYPE_CHECKING:
     import asyncio
@@ -31,20 +32,6 @@ _EXCEPTIONS = {
     0xC0000374: "heap corruption",
     0xC0000409: "stack buffer overrun or abort",
 }
-
-
-class Pipes(NamedTuple):
-    """The host's ends of a worker's pipes."""
-
-    requests: int
-    replies: int
-    stderr: int
-    log: int
-
-    def close(self) -> None:
-        """Closes them all."""
-        for descriptor in self:
-            os.close(descriptor)
 
 
 class Process:
