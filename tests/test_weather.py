@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import compare_reports
 import pytest
 from weather_plugins import EXAMPLES, LANGUAGES, ask, decode, library, load, request
 from weather_reports import NO_REPORTS, REFUSED, REPORTS, UNPARSED
@@ -53,27 +54,16 @@ def _server(language: str) -> Any:
 
 def as_the_service(answer: dict[str, Any]) -> dict[str, Any]:
     """Returns a decoded report with the names and the habits of the service: what is absent has no member."""
-    observed, wind = answer["observed"], answer["wind"] or {}
+    observed = answer["observed"]
     layers = [
         {"cover": layer["cover"]} | ({} if layer["base_ft"] is None else {"base_ft_agl": layer["base_ft"]})
         for layer in answer["sky"] or []
     ]
-    members = {
+    members = compare_reports.members(answer) | {
         "raw_text": answer["raw"],
         "station_id": answer["station"],
         "observation_time": f"2018-01-{observed['day']:02}T{observed['hour']:02}:{observed['minute']:02}:00Z",
-        "temp_c": answer["temperature_c"],
-        "dewpoint_c": answer["dewpoint_c"],
-        "wind_dir_degrees": wind.get("direction_deg"),
-        "wind_speed_kt": wind.get("speed_kt"),
-        "wind_gust_kt": wind.get("gust_kt"),
-        "visibility_statute_mi": answer["visibility_mi"],
-        "altim_in_hg": answer["altimeter_inhg"],
-        "sea_level_pressure_mb": answer["sea_level_pressure_hpa"],
         "sky_condition": layers or None,
-        "vert_vis_ft": answer["vertical_visibility_ft"],
-        "wx_string": answer["weather"],
-        "flight_category": answer["flight_category"],
         "auto": answer["auto"],
     }
     return {name: value for name, value in members.items() if value is not None}
