@@ -76,7 +76,7 @@ def call(
     load = backworks.load  # imported here so that the import is not timed
     startup, called = _Stopwatch(), _Stopwatch()
     with waiting(f"starting {chosen.file}"), startup:
-        plugin = load(chosen.file, chosen.config, isolation=isolation, timeout=None)  # the person who waits decides
+        plugin = load(chosen.file, chosen.config, isolation=isolation, timeout=None)  # the user can press Ctrl-C
     timeout = None
     try:
         with waiting(f"{plugin.name}: {method} {endpoint}"), called:

@@ -42,6 +42,8 @@ def suggestion(name: str, known: list[str]) -> str:
     near = difflib.get_close_matches(name, known, n=1)
     if near and len(known) == 1:
         return f"did you mean {near[0]}?"
+    if len(known) == 1:
+        return f"expected {known[0]}"
     names = ", ".join(known)
     return f"did you mean {near[0]}? Expected one of {names}" if near else f"expected one of {names}"
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from typing import TYPE_CHECKING
 
 from backworks.printable import printable
 
 if TYPE_CHECKING:
-    import logging
     from collections.abc import Callable
 
 __all__ = ["PluginLog", "RateLimit"]
@@ -16,7 +16,6 @@ __all__ = ["PluginLog", "RateLimit"]
 #: What a plugin may log in one second: a flood must not fill the disk or occupy the thread that reads it.
 _RECORDS = 1000
 _CHARACTERS = 1 << 20
-_WARNING = 30
 
 
 class RateLimit:
@@ -100,7 +99,7 @@ class PluginLog:
         """Logs how many records were dropped, once their second is over; also useful after the last record."""
         if dropped := self._limit.take_dropped():
             self.logger.log(
-                _WARNING,
+                logging.WARNING,
                 "[%d log records were dropped: at most %d records or %d characters per second are logged]",
                 dropped,
                 _RECORDS,

@@ -1,6 +1,6 @@
 """Predicts whether the dynamic linker of this Linux can load a library, by reading the files that it would use.
 
-A problem is certain: where a file cannot be found or another one may be used, there is none.
+Only certain problems are reported: none if a file cannot be found, or if the dynamic linker may use another one.
 """
 
 from __future__ import annotations
