@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dis
+import errno
 import gc
 import logging
 import os
@@ -43,9 +44,11 @@ from backworks.isolation.channels import mailbox
 from backworks.isolation.channels.pipe_windows import ThreadChannel
 from backworks.isolation.channels.process import ProcessRunner
 from backworks.isolation.process import supervisor, worker
+from backworks.isolation.process.library import LibraryJob
 from backworks.isolation.process.streams import ThreadStream
 from backworks.isolation.process.workerset import WorkerSet
 from backworks.isolation.slots import Slot, Slots, ThreadWaiter
+from backworks.loading.prepared import prepare
 from backworks.settings import Limits, Restart
 
 if sys.platform != "win32":
@@ -682,6 +685,20 @@ class TestRestart:
             resource.setrlimit(resource.RLIMIT_NOFILE, limit)
         assert call(plugin, "hello", timeout=PATIENCE) == "hello"
         assert sum("file descriptors" in text for text in caplog.messages) == 1
+
+    @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no limit of descriptors")
+    def test_shortage_while_checking(self, compile_plugin: CompilePlugin) -> None:
+        """So is a host that has no descriptor left to check the private copy with."""
+        job = LibraryJob(prepare(compile_plugin()), b"{}", "echo")
+        limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, limit[1]))
+        try:
+            with pytest.raises(OSError, match="cannot read the file") as caught:
+                job.path()
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limit)
+        assert caught.value.errno == errno.EMFILE
+        assert job.path()
 
     def test_dropped(self, load: Load) -> None:
         """The worker processes of a plugin that is dropped without close end, with their descriptors and threads."""

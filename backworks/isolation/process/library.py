@@ -39,7 +39,8 @@ class LibraryJob:
         try:
             return str(self._staged.verified())
         except PluginLoadError as error:
-            raise OSError(str(error)) from error
+            number = error.__cause__.errno if isinstance(error.__cause__, OSError) else None
+            raise OSError(number, str(error)) from error
 
     def accept(self, ready: Ready) -> None:
         check_abi(self._path, ready.abi)
