@@ -289,6 +289,11 @@ extern const struct signature call_signature, answer_signature;
   "answer($self, endpoint, method, data, timeout=None, traceparent=None, tracestate=None)\n--\n\n"                     \
   "Sends a request to the plugin; see backworks.Plugin.answer."
 
+/* module.c */
+
+/* Creates a type and adds it to the module. Returns -1 with an exception. */
+int add_type(PyObject *module, PyType_Spec *spec, PyTypeObject **type);
+
 /* pool_type.c */
 
 /* Creates a Pool: the method of Instance, with the tuple of its arguments. */

@@ -75,8 +75,7 @@ take_logs(struct state *state)
   return result;
 }
 
-/* Creates a type and adds it to the module. */
-static int
+int
 add_type(PyObject *module, PyType_Spec *spec, PyTypeObject **type)
 {
   *type = (PyTypeObject *)PyType_FromModuleAndSpec(module, spec, NULL);

@@ -737,13 +737,6 @@ static PyType_Spec waker_spec = {
   .slots = waker_slots,
 };
 
-static int
-add_type(PyObject *module, PyType_Spec *spec, PyTypeObject **type)
-{
-  *type = (PyTypeObject *)PyType_FromModuleAndSpec(module, spec, NULL);
-  return *type == NULL ? -1 : PyModule_AddType(module, *type);
-}
-
 int
 pool_types(PyObject *module, struct state *state)
 {
