@@ -14,12 +14,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+from backworks.printable import printable
+
 __all__ = ["KeyPath", "Position", "Problem", "Source", "path_text", "show"]
 
 KeyPath = tuple[str | int, ...]
 
-#: What would break a line, or control the terminal.
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _PLAIN_KEY = re.compile(r"[A-Za-z0-9_-]+")
 
 
@@ -98,8 +98,7 @@ class Source:
             place = self.name or ""
             if position is not None:
                 place += f":{position.line}:{position.column}"
-            line = ": ".join(part for part in (place, path_text(problem.path), problem.text) if part)
-            lines.append(_CONTROL.sub(lambda found: repr(found[0])[1:-1], line))
+            lines.append(printable(": ".join(part for part in (place, path_text(problem.path), problem.text) if part)))
         return list(dict.fromkeys(lines))
 
 
